@@ -1,0 +1,1 @@
+"""The `send-email` job: seven transactional emails, sent through Resend."""

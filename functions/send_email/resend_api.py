@@ -1,0 +1,119 @@
+"""Resend, through its own SDK, and what each of its errors means for the job.
+
+Importing the SDK costs a third of a second, because it imports `requests` and, where it is
+installed, `httpx`, whichever HTTP client is then used. So this module is imported by the first
+send, not by the cold start.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from typing import Any, cast
+
+import resend
+from resend.exceptions import NoContentError, ResendError
+
+from functions.send_email.models import bare_address, display_name
+from stashjobs import PermanentError, RetryLater
+
+DAY = 86_400.0
+
+
+class ResendUnavailableError(Exception):
+    """Resend could not be reached, or had an error of its own: worth another attempt."""
+
+
+def name_of(sender: str) -> str:
+    """`Acme` for `Acme <hello@acme.com>`, and for `hello@mail.acme.com` its domain."""
+    return display_name(sender) or bare_address(sender).rpartition("@")[2] or sender
+
+
+def send(
+    message: dict[str, Any], *, api_key: str, api_url: str, idempotency_key: str, seconds: float
+) -> str:
+    """Send it and return Resend's id.
+
+    Raises:
+        RetryLater: Resend says when to come back.
+        ResendUnavailableError: try again on the job's own schedule.
+        PermanentError: no attempt will succeed until a person changes something.
+    """
+    resend.api_key = api_key
+    resend.api_url = api_url.rstrip("/")
+    # Time enough to write down what happened must be left; the key makes a timeout harmless.
+    timeout = math.floor(min(max(seconds - 3, 1), 30))
+    resend.default_http_client = resend.RequestsClient(timeout=timeout)
+    given = {key: value for key, value in message.items() if value}
+    try:
+        answer = resend.Emails.send(
+            cast("resend.Emails.SendParams", given), {"idempotency_key": idempotency_key}
+        )
+    except ResendError as error:
+        raise meaning(error) from error
+    except NoContentError as error:
+        raise ResendUnavailableError(error.message) from error
+    email_id = answer.get("id")
+    if not email_id:
+        raise ResendUnavailableError("Resend answered without an email id")
+    return email_id
+
+
+def meaning(error: ResendError) -> Exception:
+    """What the job should do about an error of Resend (https://resend.com/docs/api-reference/errors)."""
+    status, kind = int(error.code), error.error_type
+    told = f"Resend answered {status} {kind}: {error.message}"
+    wait = retry_after(error.headers)
+
+    if kind == "daily_quota_exceeded":
+        wait = max(wait or 0, _until_tomorrow())
+    elif kind == "monthly_quota_exceeded":
+        wait = DAY
+    elif status == 429:
+        # A little apart, so that the jobs that were refused together do not return together.
+        wait = min((2 if wait is None else wait) + random.uniform(0, 3), DAY)
+    elif kind == "concurrent_idempotent_requests":
+        wait = 5 if wait is None else wait
+    elif kind == "HttpClientError":  # the SDK's name for "no answer at all"
+        return ResendUnavailableError(f"Resend could not be reached: {error.message}")
+    elif not (status >= 500 or status in {408, 425}):
+        return PermanentError(f"{told}{_advice(status, kind)}")
+    return ResendUnavailableError(told) if wait is None else RetryLater(wait, told)
+
+
+def _advice(status: int, kind: str) -> str:
+    if kind in {"missing_api_key", "invalid_api_key", "restricted_api_key"} or status == 401:
+        return " Set RESEND_API_KEY to a key of this account that may send."
+    if status == 403 or kind == "invalid_from_address":
+        return " RESEND_FROM_EMAIL must be an address of a domain verified in Resend."
+    if status == 404:
+        return " Is RESEND_API_URL right?"
+    if kind == "invalid_idempotent_request":
+        return (
+            " An email of this job was already accepted, and its content was another:"
+            " a deploy or a setting changed it between two attempts."
+        )
+    return ""
+
+
+def retry_after(headers: dict[str, str]) -> float | None:
+    """The seconds of a Retry-After header, which may be a number or a date; a day at most."""
+    value = next((v for k, v in headers.items() if k.lower() == "retry-after"), "").strip()
+    try:
+        seconds = float(value)
+    except ValueError:
+        try:
+            until = parsedate_to_datetime(value)
+        except ValueError:
+            return None
+        seconds = (until.replace(tzinfo=until.tzinfo or UTC) - datetime.now(UTC)).total_seconds()
+    return min(max(seconds, 0.0), DAY) if math.isfinite(seconds) else None
+
+
+def _until_tomorrow() -> float:
+    """Until the quota's next day, and some minutes: everyone waits for midnight."""
+    now = datetime.now(UTC)
+    midnight = (now + timedelta(days=1)).replace(hour=0, minute=0, second=0, microsecond=0)
+    return min((midnight - now).total_seconds() + random.uniform(60, 600), DAY)

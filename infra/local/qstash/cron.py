@@ -1,0 +1,65 @@
+"""Cron expressions as QStash takes them (docs: "Schedules", "Timezones")."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, tzinfo
+from zoneinfo import ZoneInfo
+
+from cronsim import CronSim, CronSimError
+
+from .errors import bad_request
+
+# Go's robfig/cron, whose messages QStash passes on, has these abbreviations.
+_DESCRIPTORS = {
+    "@yearly": "0 0 1 1 *",
+    "@annually": "0 0 1 1 *",
+    "@monthly": "0 0 1 * *",
+    "@weekly": "0 0 * * 0",
+    "@daily": "0 0 * * *",
+    "@midnight": "0 0 * * *",
+    "@hourly": "0 * * * *",
+}
+
+
+class Cron:
+    """A parsed expression, with its time zone."""
+
+    def __init__(self, expression: str) -> None:
+        text = expression.strip()
+        if not text:
+            raise _invalid("empty spec string")
+        zone: tzinfo = UTC
+        prefix = re.match(r"(?:CRON_)?TZ=(\S+)\s*", text)
+        if prefix:
+            zone = _zone(prefix.group(1))
+            text = text[prefix.end() :]
+        text = _DESCRIPTORS.get(text, text)
+        fields = text.split()
+        if len(fields) != 5:
+            raise _invalid(f"expected exactly 5 fields, found {len(fields)}: {fields}")
+        self._fields = text
+        self._zone = zone
+        try:
+            CronSim(text, datetime(2024, 1, 1, tzinfo=zone))
+        except CronSimError as error:
+            raise _invalid(str(error)) from error
+
+    def after_ms(self, time_ms: int) -> int | None:
+        """The next firing after `time_ms`, or None if there is none within CronSim's horizon."""
+        start = datetime.fromtimestamp(time_ms / 1000, tz=self._zone)
+        found = next(CronSim(self._fields, start), None)
+        return None if found is None else int(found.timestamp() * 1000)
+
+
+def _zone(name: str) -> ZoneInfo:
+    try:
+        return ZoneInfo(name)
+    except (ValueError, OSError) as error:
+        raise _invalid(f"provided bad location {name}: unknown time zone {name}") from error
+    except KeyError as error:  # ZoneInfoNotFoundError
+        raise _invalid(f"provided bad location {name}: unknown time zone {name}") from error
+
+
+def _invalid(reason: str) -> Exception:
+    return bad_request(f"Invalid cron expression {reason}")

@@ -1,0 +1,94 @@
+"""Filters, counts and cursors shared by logs, the DLQ and bulk cancellation.
+
+OpenAPI: several values of one filter are alternatives, several filters must all match; a value is
+repeated in the query string or separated by commas.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, TypeVar
+from urllib.parse import urlsplit
+
+from .errors import bad_request
+
+if TYPE_CHECKING:
+    from .model import Message
+
+Query = Mapping[str, list[str]]
+T = TypeVar("T")
+
+_MESSAGE_FIELDS: dict[str, Callable[[Message], Iterable[str | None]]] = {
+    "messageId": lambda m: (m.id,),
+    "messageIds": lambda m: (m.id,),
+    "url": lambda m: (m.url,),
+    "host": lambda m: (urlsplit(m.url).netloc, urlsplit(m.url).hostname),
+    "path": lambda m: (urlsplit(m.url).path,),
+    "topicName": lambda m: (m.topic_name,),
+    "queueName": lambda m: (m.queue_name,),
+    "scheduleId": lambda m: (m.schedule_id,),
+    "callerIp": lambda m: (m.delivery.caller_ip,),
+    "callerIP": lambda m: (m.delivery.caller_ip,),
+    "label": lambda m: m.delivery.labels,
+    "flowControlKey": lambda m: (m.delivery.flow_control.key if m.delivery.flow_control else None,),
+}
+
+
+def values(query: Query, name: str) -> set[str]:
+    """Every value given for a filter; a whole value counts too, since a URL may hold a comma."""
+    given = [value for value in query.get(name, ()) if value]
+    return {part for value in given for part in (value, *value.split(","))}
+
+
+def integer(query: Query, name: str) -> int | None:
+    """A number from the query string."""
+    text = (query.get(name) or [""])[0]
+    if not text:
+        return None
+    if not text.lstrip("-").isdigit():
+        raise bad_request(f"invalid {name}: {text}")  # undocumented wording
+    return int(text)
+
+
+def count(query: Query, default: int, maximum: int) -> int:
+    """The page size, kept between 1 and the documented maximum."""
+    number = integer(query, "count")
+    return default if number is None else max(1, min(number, maximum))
+
+
+class MessageFilter:
+    """A predicate over messages and one point in time of each."""
+
+    def __init__(self, query: Query) -> None:
+        self._wanted = [
+            (field, wanted)
+            for name, field in _MESSAGE_FIELDS.items()
+            if (wanted := values(query, name))
+        ]
+        self._since = integer(query, "fromDate")
+        self._until = integer(query, "toDate")
+
+    def __call__(self, message: Message, time_ms: int) -> bool:
+        if self._since is not None and time_ms < self._since:
+            return False
+        if self._until is not None and time_ms > self._until:
+            return False
+        return all(any(v in wanted for v in field(message)) for field, wanted in self._wanted)
+
+
+def page(items: Iterator[T], size: int, cursor_of: Callable[[T], str]) -> tuple[list[T], str]:
+    """The first `size` items, and the cursor of the last of them if there are more, else ''."""
+    chosen: list[T] = []
+    for item in items:
+        if len(chosen) == size:
+            return chosen, cursor_of(chosen[-1])
+        chosen.append(item)
+    return chosen, ""
+
+
+def stream_id(cursor: str) -> tuple[int, int]:
+    """A cursor or DLQ id such as `1725323658779-0` as an ordered pair."""
+    milliseconds, _, sequence = cursor.partition("-")
+    if not milliseconds.isdigit() or not (sequence or "0").isdigit():
+        raise bad_request(f"invalid cursor: {cursor}")  # undocumented wording
+    return int(milliseconds), int(sequence or 0)

@@ -1,0 +1,52 @@
+"""`Upstash-Signature`: a JWT over the destination and the body (docs: "Security", "Claims")."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import json
+import time
+from dataclasses import dataclass
+
+from . import ids
+
+LIFETIME_SECONDS = 300
+
+
+@dataclass
+class SigningKeys:
+    """The two keys of an account (docs: "Roll Your Signing Keys")."""
+
+    current: str
+    next: str
+
+    def rotate(self) -> None:
+        """`currentKey = nextKey; nextKey = generateNewKey()`."""
+        self.current, self.next = self.next, ids.signing_key()
+
+
+def _encode(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).decode().rstrip("=")
+
+
+def sign(key: str, url: str, body: bytes) -> str:
+    """The JWT for one delivery attempt.
+
+    The `body` claim keeps its padding, as in the documented example; the parts of the JWT itself
+    have none, as RFC 7515 wants.
+    """
+    now = int(time.time())
+    claims = {
+        "iss": "Upstash",
+        "sub": url,
+        "exp": now + LIFETIME_SECONDS,
+        "nbf": now,
+        "iat": now,
+        "jti": ids.jwt_id(),
+        "body": base64.urlsafe_b64encode(hashlib.sha256(body).digest()).decode(),
+    }
+    header = _encode(b'{"alg":"HS256","typ":"JWT"}')
+    payload = _encode(json.dumps(claims, separators=(",", ":")).encode())
+    mac = hmac.new(key.encode(), f"{header}.{payload}".encode(), hashlib.sha256).digest()
+    return f"{header}.{payload}.{_encode(mac)}"

@@ -1,0 +1,324 @@
+"""The whole system on one machine: Postgres, QStash, mailbox, gateway, functions, schedules.
+
+Everything listens on 127.0.0.1 and keeps its data in one folder, `.stashjobs` unless told
+otherwise, so a second start continues where the first one ended.
+"""
+
+import asyncio
+import contextlib
+import fcntl
+import json
+import os
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self, TypeVar
+from urllib.parse import urlsplit
+
+from infra.local.gateway import Delivery, Gateway
+from infra.local.lambda_runtime import LambdaRuntime
+from infra.local.mailbox import Mailbox
+from infra.local.ports import ensure_port_is_free, free_port
+from infra.local.postgres import Postgres
+from infra.local.qstash import QStashServer
+from infra.local.schedules import Scheduler
+from infra.local.template import Template, read_template
+
+Result = TypeVar("Result")
+
+# These are the stack's own, whatever a .env made for a deployment says.
+OWNED = {"POSTGRES_URL", "POSTGRES_READ_URL", "BASE_URL", "STAGE"}
+QSTASH = ("QSTASH_URL", "QSTASH_TOKEN", "QSTASH_CURRENT_SIGNING_KEY", "QSTASH_NEXT_SIGNING_KEY")
+
+
+class StackError(RuntimeError):
+    """The stack could not be started; the message says why and what to do."""
+
+
+@dataclass
+class Ports:
+    """0 chooses a free one. Function URLs take `function_urls`, and the ports after it."""
+
+    gateway: int = 0
+    qstash: int = 0
+    mailbox: int = 0
+    postgres: int = 0
+    function_urls: int = 0
+
+
+class Stack:
+    """`async with Stack(root) as stack:` starts everything; leaving it stops everything.
+
+    Args:
+        root: the repository, with template.yaml.
+        home: where the data is.
+        ports: to listen on.
+        settings: the user's own, such as RESEND_API_KEY; see `read_settings`.
+        durable: False in tests: see Postgres.
+        on_line: receives each line that a function writes, with the function's name.
+        on_delivery: is told of every request the gateway answered.
+
+    Attributes:
+        urls: `app`, `postgres`, `qstash`, `mailbox`, and one for each function with a URL.
+        environment: the settings, for the functions and for a producer in this process.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        home: Path | None = None,
+        *,
+        ports: Ports | None = None,
+        settings: dict[str, str] | None = None,
+        durable: bool = True,
+        on_line: Callable[[str, str], None] | None = None,
+        on_delivery: Callable[[Delivery], None] | None = None,
+    ) -> None:
+        self.root = root.absolute()
+        self.home = (home or root / ".stashjobs").absolute()
+        self.ports = ports or Ports()
+        self.settings = settings or {}
+        self.durable = durable
+        self.urls: dict[str, str] = {}
+        self.environment: dict[str, str] = {}
+        self.function_urls: dict[str, str] = {}
+        self._on_line = on_line or (lambda name, line: None)
+        self._on_delivery = on_delivery
+        self._exits = contextlib.AsyncExitStack()
+        self.postgres: Postgres
+        self.runtime: LambdaRuntime
+        self.template: Template
+
+    @property
+    def environment_file(self) -> Path:
+        return self.home / "dev.env"
+
+    async def __aenter__(self) -> Self:
+        try:
+            await self._start()
+        except BaseException:
+            await self._exits.aclose()
+            raise
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self._exits.aclose()
+
+    # --- the parts, in the order in which they need each other
+
+    async def _start(self) -> None:
+        self.home.mkdir(parents=True, exist_ok=True)
+        self._exits.callback(os.close, lock(self.home))
+        self._choose_ports()
+        kept = load_secrets(self.home)
+        own = own_qstash(self.settings)
+        self.environment.update(own or {name: kept[name] for name in QSTASH[1:]})
+        self.environment.setdefault("QSTASH_URL", f"http://127.0.0.1:{self.ports.qstash}")
+        self.environment.update(BASE_URL=f"http://127.0.0.1:{self.ports.gateway}", STAGE="local")
+        await self._start_postgres()
+        await self._start_mailbox(kept)
+        await self._start_functions()
+        # Last, so that what waits for delivery finds the functions, also at the end: it stops first.
+        self.urls["qstash"] = self.environment["QSTASH_URL"]
+        if not own:
+            await self._start_qstash()
+        self._write_environment_file()
+
+    def _choose_ports(self) -> None:
+        """All ports are looked at before anything is started: then nothing is left behind."""
+        self.template = self._read_template()
+        for name in ("gateway", "qstash", "mailbox", "postgres"):
+            if port := getattr(self.ports, name):
+                ensure_port_is_free(port)
+            else:
+                setattr(self.ports, name, free_port())
+        with_url = [each.name for each in self.template.functions.values() if each.has_url]
+        for index, name in enumerate(with_url):
+            port = self.ports.function_urls and self.ports.function_urls + index
+            if port:
+                ensure_port_is_free(port)
+            self.function_urls[name] = f"http://127.0.0.1:{port or free_port()}/"
+
+    def _read_template(self) -> Template:
+        return read_template(
+            self.root / "template.yaml",
+            parameters={"Stage": "local"},
+            function_urls=self.function_urls,
+        )
+
+    async def _start_postgres(self) -> None:
+        from stashjobs.migrations import migrate
+
+        self.postgres = Postgres(self.home / "postgres", self.ports.postgres, durable=self.durable)
+        self._exits.push_async_callback(in_thread, self.postgres.stop)
+        await in_thread(self.postgres.start)
+        await in_thread(lambda: migrate(self.postgres.url))
+        self.urls["postgres"] = self.environment["POSTGRES_URL"] = self.postgres.url
+
+    async def _start_qstash(self) -> None:
+        server = QStashServer(
+            "127.0.0.1",
+            self.ports.qstash,
+            token=self.environment["QSTASH_TOKEN"],
+            current_signing_key=self.environment["QSTASH_CURRENT_SIGNING_KEY"],
+            next_signing_key=self.environment["QSTASH_NEXT_SIGNING_KEY"],
+            state=self.home / "qstash.sqlite",
+        )
+        self._exits.push_async_callback(server.stop)
+        await server.start()
+
+    async def _start_mailbox(self, kept: dict[str, str]) -> None:
+        mailbox = Mailbox("127.0.0.1", self.ports.mailbox, state=self.home / "mail")
+        self._exits.push_async_callback(mailbox.stop)
+        await mailbox.start()
+        self.urls["mailbox"] = mailbox.url
+        # A real key alone does not send real email from a developer's machine; the URL does.
+        self.environment.update(
+            RESEND_API_KEY=self.settings.get("RESEND_API_KEY", kept["RESEND_API_KEY"]),
+            RESEND_API_URL=self.settings.get("RESEND_API_URL", mailbox.url),
+            RESEND_FROM_EMAIL=self.settings.get(
+                "RESEND_FROM_EMAIL", "stashjobs <jobs@example.com>"
+            ),
+        )
+
+    async def _start_functions(self) -> None:
+        self.template = self._read_template()  # again: now the function URLs are known
+        urls = set(self.function_urls.values())
+        for function in self.template.functions.values():
+            # Where the dispatcher finds a function with a URL is a setting like any other.
+            found = {name: value for name, value in function.environment.items() if value in urls}
+            self.environment.update(found)
+        extra = {
+            name: value
+            for name, value in self.settings.items()
+            if name not in OWNED and name not in self.environment
+        }
+        self.runtime = LambdaRuntime(
+            self.template, {**extra, **self.environment}, self.root, log=self._line_logger()
+        )
+        gateway = Gateway(
+            self.runtime,
+            self.ports.gateway,
+            function_url_ports={
+                name: urlsplit(url).port or 0 for name, url in self.function_urls.items()
+            },
+            on_delivery=self._on_delivery,
+        )
+        scheduler = Scheduler(self.template, self.runtime.invoke)
+        self._exits.push_async_callback(self.runtime.stop)
+        self._exits.push_async_callback(gateway.stop)
+        self._exits.push_async_callback(scheduler.stop)
+        await gateway.start()
+        scheduler.start()
+        self.urls["app"] = gateway.url
+        self.urls.update(self.function_urls)
+
+    def _line_logger(self) -> Callable[[str, str], None]:
+        """Every line goes to logs/<function>.log and to `on_line`."""
+        folder = self.home / "logs"
+        folder.mkdir(exist_ok=True)
+
+        def log(name: str, line: str) -> None:
+            with (folder / f"{name}.log").open("a") as file:
+                file.write(line + "\n")
+            self._on_line(name, line)
+
+        return log
+
+    def _write_environment_file(self) -> None:
+        """How `stashjobs status` in another shell finds this stack."""
+        lines = [f"{name}={value}\n" for name, value in sorted(self.environment.items())]
+        write_private(self.environment_file, "".join(lines))
+        self._exits.callback(self.environment_file.unlink, missing_ok=True)
+
+
+def lock(home: Path) -> int:
+    """Take `home` for this process; closing the returned handle, or dying, gives it back."""
+    handle = os.open(home / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(handle)
+        raise StackError(
+            f"stashjobs dev already runs with {home}; stop it, or choose another --home"
+        ) from None
+    return handle
+
+
+def load_secrets(home: Path) -> dict[str, str]:
+    """Made once and kept, so that messages from before a restart still verify."""
+    path = home / "secrets.json"
+    if path.exists():
+        kept: dict[str, str] = json.loads(path.read_text())
+        return kept
+    made = {
+        "QSTASH_TOKEN": f"local_{secrets.token_urlsafe(24)}",
+        "QSTASH_CURRENT_SIGNING_KEY": f"sig_{secrets.token_urlsafe(24)}",
+        "QSTASH_NEXT_SIGNING_KEY": f"sig_{secrets.token_urlsafe(24)}",
+        "RESEND_API_KEY": f"re_local_{secrets.token_urlsafe(12)}",
+    }
+    write_private(path, json.dumps(made, indent=2) + "\n")
+    return made
+
+
+def own_qstash(settings: dict[str, str]) -> dict[str, str]:
+    """The user's own QStash, such as the official dev server; empty where there is none.
+
+    A URL at upstash.io is one for a deployment: from there nothing reaches 127.0.0.1.
+    """
+    host = urlsplit(settings.get("QSTASH_URL", "")).hostname or ""
+    if not host or host == "upstash.io" or host.endswith(".upstash.io"):
+        return {}
+    if missing := [name for name in QSTASH if not settings.get(name)]:
+        raise StackError(f"QSTASH_URL is set, so {', '.join(missing)} must be set too")
+    return {name: settings[name] for name in QSTASH}
+
+
+def read_settings(root: Path, environment: dict[str, str], template: Template) -> dict[str, str]:
+    """The user's own settings: those in .env, and variables of the shell that the system knows."""
+    known = {name for each in template.functions.values() for name in each.environment}
+    known |= {*QSTASH, "RESEND_API_KEY", "RESEND_API_URL", "RESEND_FROM_EMAIL"}
+    settings = read_env_file(root / ".env")
+    settings.update({name: environment[name] for name in known if environment.get(name)})
+    return settings
+
+
+def read_env_file(path: Path) -> dict[str, str]:
+    """NAME=value lines; comments, blank values and `export` are let go, quotes taken off."""
+    if not path.exists():
+        return {}
+    values = {}
+    for line in path.read_text().splitlines():
+        name, separator, value = line.strip().removeprefix("export ").partition("=")
+        value = value.strip()
+        if len(value) > 1 and value[0] in "'\"" and value[-1] == value[0]:
+            value = value[1:-1]
+        if separator and not name.startswith("#") and value:
+            values[name.strip()] = value
+    return values
+
+
+def write_private(path: Path, text: str) -> None:
+    """Write a file that only its owner reads; a reader sees the old text or the new one."""
+    unfinished = path.with_name(f"{path.name}.{os.getpid()}")
+    handle = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(handle, "w") as file:
+        file.write(text)
+    unfinished.replace(path)
+
+
+async def in_thread(work: Callable[[], Result]) -> Result:
+    """Run blocking work in a thread; a cancelled caller still waits until it has ended."""
+    task = asyncio.ensure_future(asyncio.to_thread(work))
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait({task})
+        raise

@@ -1,0 +1,131 @@
+"""What a job's function learns about its delivery, and what it can do besides its own work."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from stashjobs import database, execution_log
+from stashjobs.dispatcher import Enqueued
+from stashjobs.errors import LeaseLost
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from aws_lambda_powertools import Logger
+
+    from stashjobs.job import Job
+
+
+@dataclass
+class Context:
+    """One attempt at one job.
+
+    Attributes:
+        job_id: The job's id, the same in every attempt.
+        job_type: Its type.
+        attempt: The number of this attempt, from 1. It only ever grows, also over manual retries.
+        max_attempts: The number of the last attempt there can be.
+        run: 1, and one more with every manual retry of a job that had ended.
+        user_id: As given to `enqueue`.
+        organization_id: As given to `enqueue`.
+        deadline: When this attempt is stopped (UTC).
+        lease_seconds: For how long `heartbeat` extends the lease.
+    """
+
+    job_id: str
+    job_type: str
+    attempt: int
+    max_attempts: int
+    run: int = 1
+    user_id: str | None = None
+    organization_id: str | None = None
+    deadline: datetime = field(default_factory=lambda: datetime.max.replace(tzinfo=UTC))
+    lease_seconds: float = 60.0
+    _connection: database.Connection | None = field(default=None, repr=False)
+    _enqueued: list[Enqueued] = field(default_factory=list, repr=False)
+
+    @property
+    def idempotency_key(self) -> str:
+        """A key for services that take one (Resend, Stripe): the same in every attempt, so that an
+        effect whose record was lost is not repeated, and another after a manual retry."""
+        return self.job_id if self.run == 1 else f"{self.job_id}-{self.run}"
+
+    @property
+    def logger(self) -> Logger:
+        """The Powertools logger; its lines carry this job's id, type and attempt."""
+        from stashjobs import telemetry
+
+        return telemetry.logger()
+
+    def remaining_seconds(self) -> float:
+        """The time until the deadline, in seconds, not below 0."""
+        return max(0.0, self.deadline.timestamp() - time.time())
+
+    @property
+    def connection(self) -> database.Connection:
+        """The worker's connection, in a transaction that commits together with this job's
+        completion: what is written here happens if and only if the job completes. Opened at its
+        first use, so use it late: a long transaction holds back Postgres's vacuum."""
+        if self._connection is None:
+            opened = database.connection()
+            opened.execute("BEGIN")
+            self._connection = opened
+        return self._connection
+
+    @property
+    def has_connection(self) -> bool:
+        """Whether the job has used `connection`, so that there is a transaction to end."""
+        return self._connection is not None
+
+    def commit(self) -> None:
+        """End the job's transaction, if it began one. The worker's to call, not the job's."""
+        if self._connection is not None:
+            self._connection.execute("COMMIT")
+            self._connection = None
+
+    def rollback(self) -> None:
+        """Undo the job's transaction, if it began one. The worker's to call, not the job's."""
+        if self._connection is not None:
+            if not database.is_dropped(self._connection):
+                self._connection.execute("ROLLBACK")
+            self._connection = None
+            self._enqueued.clear()
+
+    def publish_enqueued(self) -> None:
+        """Tell QStash of the jobs that were committed together with this one."""
+        for enqueued in self._enqueued:
+            enqueued.publish()
+
+    def enqueue(self, job: Job[Any, Any], payload: Any, **options: Any) -> Enqueued:
+        """Enqueue another job if and only if this one completes; the options are those of
+        `Job.enqueue`. It is published right after the commit."""
+        options.setdefault("user_id", self.user_id)
+        options.setdefault("organization_id", self.organization_id)
+        enqueued = job.enqueue(payload, connection=self.connection, **options)
+        self._enqueued.append(enqueued)
+        return enqueued
+
+    def progress(self, fraction: float, note: str = "", **details: Any) -> None:
+        """Show on the row how far the job is, and extend the lease.
+
+        Args:
+            fraction: From 0 to 1.
+            note: A few words for whoever looks.
+            details: Anything JSON.
+
+        Raises:
+            LeaseLost: Another delivery has taken the job over. Stop.
+        """
+        shown: Mapping[str, Any] = {"fraction": min(1.0, max(0.0, fraction)), "note": note}
+        held = execution_log.record_progress(
+            database.connection(),
+            job_id=self.job_id,
+            attempt=self.attempt,
+            progress={**shown, **details},
+            lease_seconds=self.lease_seconds,
+        )
+        if not held:
+            raise LeaseLost(f"attempt {self.attempt} of {self.job_id} no longer holds the job")

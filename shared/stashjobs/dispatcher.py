@@ -1,0 +1,279 @@
+"""Enqueue: the row first, then QStash.
+
+A job exists as soon as its row is committed. Publishing it is only telling QStash; where that
+fails the row says so (`published_at` is NULL) and QStash is told later. The message's
+deduplication id is the job id, so telling twice is harmless.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from stashjobs import database, envelope, execution_log, settings
+from stashjobs.errors import InvalidPayload, PayloadTooLarge
+from stashjobs.execution_log import NewJob
+from stashjobs.ids import new_job_id
+from stashjobs.job import Job, to_json
+
+if TYPE_CHECKING:
+    from psycopg import AsyncConnection, Connection
+    from qstash import QStash
+    from qstash.message import BatchJsonRequest
+
+DEFAULT_MAX_PAYLOAD_BYTES = 1_000_000
+# QStash bounds a batch call by its size only (100 MB); this keeps one call to a second or so.
+BATCH_MESSAGES = 1_000
+# Enqueue waits for QStash no longer than this; the row is safe, and is published later.
+QSTASH_TIMEOUT_SECONDS = 5.0
+# QStash waits for an answer a little longer than the job may take, so that it hears the answer.
+ANSWER_GRACE_SECONDS = 10
+
+# Powertools' logger of the same name, where there is one, formats these lines.
+log = logging.getLogger("stashjobs")
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What one enqueue asks beyond its type's defaults (see `Job.enqueue`)."""
+
+    user_id: str | None = None
+    organization_id: str | None = None
+    delay: float | None = None
+    at: datetime | None = None
+    idempotency_key: str | None = None
+    retries: int | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    callback: str | None = None
+    failure_callback: str | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Enqueued:
+    """What became of an enqueue.
+
+    Attributes:
+        job_id: The job's id, or that of the job that already had the idempotency key.
+        created: False where the idempotency key existed, and nothing was enqueued.
+        published: Whether QStash has confirmed the message. False is no error: the relay sees
+            to it.
+    """
+
+    job_id: str
+    created: bool
+    published: bool
+    _new: NewJob = field(repr=False)
+    _job: Job[Any, Any] = field(repr=False)
+
+    def publish(self) -> bool:
+        """Tell QStash now. For after the commit of the transaction that `connection=` joined;
+        where it is left out, the relay does it within a minute. Returns `published`."""
+        if self.created and not self.published:
+            _publish([self])
+        return self.published
+
+
+def enqueue(
+    job: Job[Any, Any], payload: Any, options: Options, connection: Connection[Any] | None
+) -> Enqueued:
+    """Record one job; publish it unless its transaction is the caller's."""
+    return enqueue_many(job, [payload], options, connection)[0]
+
+
+def enqueue_many(
+    job: Job[Any, Any],
+    payloads: Iterable[Any],
+    options: Options,
+    connection: Connection[Any] | None,
+) -> list[Enqueued]:
+    """Record jobs in one INSERT; publish them unless their transaction is the caller's."""
+    jobs = [prepare(job, payload, options) for payload in payloads]
+    if not jobs:
+        return []
+    if connection is not None:
+        return _enqueued(job, jobs, execution_log.record_new_jobs(connection, jobs))
+    # A missing setting is found before anything is written.
+    url_of(job)
+    qstash()
+    enqueued = _enqueued(job, jobs, execution_log.record_new_jobs(database.connection(), jobs))
+    _publish([one for one in enqueued if one.created])
+    return enqueued
+
+
+async def enqueue_async(
+    job: Job[Any, Any], payload: Any, options: Options, connection: AsyncConnection[Any]
+) -> Enqueued:
+    """Record one job within the transaction of an async connection."""
+    jobs = [prepare(job, payload, options)]
+    return _enqueued(job, jobs, await execution_log.record_new_jobs_async(connection, jobs))[0]
+
+
+def prepare(job: Job[Any, Any], payload: Any, options: Options) -> NewJob:
+    """The row of a new job. Everything that can be wrong with an enqueue is found here.
+
+    Raises:
+        InvalidPayload | PayloadTooLarge | ValueError: See `Job.enqueue`.
+    """
+    document = job.dump_payload(payload)
+    if (misfit := envelope.unstorable(document)) is not None:
+        raise InvalidPayload(job.type, [f"it contains {misfit}"])
+    size = len(json.dumps(document, ensure_ascii=False).encode())
+    limit = settings.whole_number("MAX_PAYLOAD_BYTES", DEFAULT_MAX_PAYLOAD_BYTES)
+    if size > limit:
+        raise PayloadTooLarge(size, limit)
+    retries = job.retries if options.retries is None else options.retries
+    if retries < 0:
+        raise ValueError(f"retries is {retries}, it must be 0 or more")
+    if options.idempotency_key == "":
+        raise ValueError("idempotency_key is empty; leave it out or give it a value")
+    return NewJob(
+        job_id=new_job_id(),
+        job_type=job.type,
+        payload=document,
+        max_attempts=retries + 1,
+        available_at=_available_at(options),
+        user_id=options.user_id,
+        organization_id=options.organization_id,
+        idempotency_key=options.idempotency_key,
+        metadata=to_json(dict(options.metadata)),
+        delivery=_delivery(options),
+    )
+
+
+def url_of(job: Job[Any, Any]) -> str:
+    """Where QStash delivers jobs of this type.
+
+    Raises:
+        SettingError: `BASE_URL` is missing or malformed.
+    """
+    return settings.base_url() + job.endpoint
+
+
+def qstash() -> QStash:
+    """The official client.
+
+    Raises:
+        SettingError: `QSTASH_TOKEN` is missing.
+    """
+    return _client(settings.require("QSTASH_TOKEN"), settings.optional("QSTASH_URL"))
+
+
+@lru_cache(maxsize=1)
+def _client(token: str, url: str | None) -> QStash:
+    from qstash import QStash
+
+    client = QStash(token, base_url=url, retry={"retries": 1, "backoff": lambda _: 200})
+    # The SDK waits ten minutes for an answer and offers no option for it.
+    client.http._client.timeout = QSTASH_TIMEOUT_SECONDS
+    return client
+
+
+def _publish(enqueued: Sequence[Enqueued]) -> None:
+    """Tell QStash of these jobs and note on their rows that it knows. Never raises: the rows are
+    committed, so whatever goes wrong here is for the relay to mend."""
+    told = publish([(one._job, one._new) for one in enqueued])
+    for one in enqueued:
+        one.published = one.job_id in told
+
+
+def publish(jobs: Sequence[tuple[Job[Any, Any], NewJob]]) -> dict[str, str | None]:
+    """Publish recorded jobs and confirm it on their rows.
+
+    Returns:
+        QStash's message id by job id, for those that QStash has taken.
+    """
+    told: dict[str, str | None] = {}
+    for start in range(0, len(jobs), BATCH_MESSAGES):
+        batch = jobs[start : start + BATCH_MESSAGES]
+        try:
+            told |= _send([message_for(job, new) for job, new in batch])
+        except Exception as error:  # noqa: BLE001 - see _publish
+            log.warning(
+                "QStash could not be told of %d jobs; they are recorded and will be published "
+                "by the relay: %s: %s",
+                len(jobs) - start,
+                type(error).__name__,
+                error,
+            )
+            break
+    if told:
+        try:
+            execution_log.confirm_published(database.connection(), told)
+        except Exception as error:  # noqa: BLE001
+            log.warning("%d published jobs could not be confirmed: %s", len(told), error)
+    return told
+
+
+def message_for(job: Job[Any, Any], new: NewJob) -> BatchJsonRequest:
+    """The QStash message of a recorded job: thin, with all that its type and its enqueue ask."""
+    delivery = new.delivery
+    message: BatchJsonRequest = {
+        "url": url_of(job),
+        "body": envelope.thin(new.job_id, new.job_type),
+        "deduplication_id": new.job_id,
+        "retries": new.max_attempts - 1,
+        "timeout": math.ceil(job.timeout) + ANSWER_GRACE_SECONDS,
+        "label": job.type,
+    }
+    if new.available_at is not None:
+        message["not_before"] = math.ceil(new.available_at.timestamp())
+    if job.retry_delay is not None:
+        message["retry_delay"] = job.retry_delay
+    if job.rate is not None or job.parallelism is not None:
+        message["flow_control"] = {"key": job.type}
+        if job.rate is not None:
+            message["flow_control"]["rate"] = job.rate
+        if job.parallelism is not None:
+            message["flow_control"]["parallelism"] = job.parallelism
+    if "headers" in delivery:
+        message["headers"] = delivery["headers"]
+    if "callback" in delivery:
+        message["callback"] = delivery["callback"]
+    if "failureCallback" in delivery:
+        message["failure_callback"] = delivery["failureCallback"]
+    return message
+
+
+def _send(messages: list[BatchJsonRequest]) -> dict[str, str | None]:
+    answers = qstash().message.batch_json(messages)
+    return {
+        message["body"]["jobId"]: None if isinstance(answer, list) else answer.message_id
+        for message, answer in zip(messages, answers, strict=True)
+    }
+
+
+def _enqueued(job: Job[Any, Any], jobs: Sequence[NewJob], ids: Sequence[str]) -> list[Enqueued]:
+    return [
+        Enqueued(job_id, created=job_id == new.job_id, published=False, _new=new, _job=job)
+        for new, job_id in zip(jobs, ids, strict=True)
+    ]
+
+
+def _available_at(options: Options) -> datetime | None:
+    if options.at is not None and options.delay is not None:
+        raise ValueError("give delay or at, not both")
+    if options.at is not None:
+        if options.at.tzinfo is None:
+            raise ValueError("at has no time zone; give an aware datetime")
+        return options.at
+    if options.delay is None:
+        return None
+    if not (math.isfinite(options.delay) and options.delay >= 0):
+        raise ValueError(f"delay is {options.delay}, it must be 0 or more seconds")
+    return datetime.now(UTC) + timedelta(seconds=options.delay)
+
+
+def _delivery(options: Options) -> dict[str, Any]:
+    asked = {
+        "headers": dict(options.headers),
+        "callback": options.callback,
+        "failureCallback": options.failure_callback,
+    }
+    return {name: value for name, value in asked.items() if value}

@@ -1,0 +1,130 @@
+"""The wire format: the JSON object that travels through QStash.
+
+    {"jobId": "0192…", "type": "send-email", "payload": {…},
+     "metadata": {"userId": …, "organizationId": …, "idempotencyKey": …, "createdAt": …}}
+
+What stashjobs itself sends is thin, only `jobId` and `type`; the payload waits in the row. A
+message from a producer of another make carries its payload with it, in the same format.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+from stashjobs.errors import InvalidEnvelope
+
+MAX_JOB_ID_LENGTH = 128
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """One message, read.
+
+    Attributes:
+        job_type: Always there.
+        job_id: None where the message brings none (a QStash schedule's fixed body).
+        has_payload: False for a thin message, whose payload is in the row.
+        payload: Any JSON value.
+        metadata: The message's metadata, as it came.
+    """
+
+    job_type: str
+    job_id: str | None = None
+    has_payload: bool = False
+    payload: Any = None
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def user_id(self) -> str | None:
+        return _text(self.metadata, "userId")
+
+    @property
+    def organization_id(self) -> str | None:
+        return _text(self.metadata, "organizationId")
+
+    @property
+    def idempotency_key(self) -> str | None:
+        return _text(self.metadata, "idempotencyKey")
+
+
+def thin(job_id: str, job_type: str) -> dict[str, str]:
+    """The message for a job whose payload is in its row."""
+    return {"jobId": job_id, "type": job_type}
+
+
+def read(body: bytes) -> Envelope:
+    """Read a message's body.
+
+    Raises:
+        InvalidEnvelope: It is not a JSON object of the form above. The message says what is wrong
+            without repeating what was sent.
+    """
+    try:
+        document = json.loads(body, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        # str(UnicodeDecodeError) and str(JSONDecodeError) name a position, never the content.
+        reason = error.msg if isinstance(error, json.JSONDecodeError) else "not JSON text"
+        raise InvalidEnvelope(f"the body is not JSON: {reason}") from None
+    return from_document(document)
+
+
+def from_document(document: object) -> Envelope:
+    """Read a message that is parsed already, as a schedule hands it to Lambda.
+
+    Raises:
+        InvalidEnvelope: It is not an object of the form above.
+    """
+    if not isinstance(document, dict):
+        raise InvalidEnvelope("the message is not a JSON object")
+    if (misfit := unstorable(document)) is not None:
+        raise InvalidEnvelope(f"the message contains {misfit}")
+    job_type = document.get("type")
+    if not isinstance(job_type, str) or not job_type:
+        raise InvalidEnvelope("the message has no type (a non-empty string)")
+    job_id = document.get("jobId")
+    if job_id is not None and not (
+        isinstance(job_id, str) and 1 <= len(job_id) <= MAX_JOB_ID_LENGTH
+    ):
+        raise InvalidEnvelope(f"jobId is not a string of 1 to {MAX_JOB_ID_LENGTH} characters")
+    metadata = document.get("metadata") or {}
+    if not isinstance(metadata, dict):
+        raise InvalidEnvelope("metadata is not a JSON object")
+    return Envelope(
+        job_type=job_type,
+        job_id=job_id,
+        has_payload="payload" in document,
+        payload=document.get("payload"),
+        metadata=metadata,
+    )
+
+
+def _text(metadata: dict[str, Any], name: str) -> str | None:
+    value = metadata.get(name)
+    return None if value is None else str(value)
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(name)  # NaN and Infinity are no JSON (RFC 8259, section 6)
+
+
+def unstorable(document: object) -> str | None:
+    """What `jsonb` cannot hold (PostgreSQL docs, "JSON Types"), so that no row could, or None."""
+    rest: list[object] = [document]
+    while rest:
+        value = rest.pop()
+        if isinstance(value, str):
+            if "\0" in value:
+                return "the character U+0000"
+            if not value.isascii() and any("\ud800" <= char <= "\udfff" for char in value):
+                return "half of a surrogate pair"
+        elif isinstance(value, float) and not math.isfinite(value):
+            return "a number too large for JSON"
+        elif isinstance(value, dict):
+            rest.extend(value.keys())
+            rest.extend(value.values())
+        elif isinstance(value, list):
+            rest.extend(value)
+    return None

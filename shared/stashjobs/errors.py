@@ -1,0 +1,85 @@
+"""Every error that stashjobs raises on purpose.
+
+The first three are for a job's function to raise; they tell the worker how the attempt ended.
+Any other exception means "this attempt failed, try again while attempts are left".
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+class StashjobsError(Exception):
+    """The base of every error below."""
+
+
+class PermanentError(StashjobsError):
+    """The job can never succeed as it is: it becomes `failed` at once and QStash stops."""
+
+
+class RetryLater(StashjobsError):
+    """The attempt failed and the next one is wanted in `seconds`, not on QStash's own schedule.
+
+    Args:
+        seconds: How long to wait, in seconds. QStash honours at most one day (86400) and falls
+            back to its own schedule above that (Upstash docs, "Retry", "Retry-After Headers").
+        message: Why, for the log and the row.
+    """
+
+    def __init__(self, seconds: float, message: str = "the job asked to be retried later") -> None:
+        super().__init__(message)
+        self.seconds = max(0.0, seconds)
+
+
+class Cancelled(StashjobsError):
+    """The job found that it is no longer wanted: it becomes `cancelled` and QStash stops."""
+
+
+class DeadlineNear(BaseException):
+    """Raised inside a job's function shortly before its time is up, so that the lease can be given
+    back before Lambda kills the process. No Exception, as KeyboardInterrupt is none, so that a
+    broad `except` in a library does not swallow it. A job may tidy up, and must let it pass on.
+    """
+
+
+class LeaseLost(StashjobsError):
+    """This attempt no longer holds the job: its lease ran out and another delivery took it."""
+
+
+class SettingError(StashjobsError):
+    """A setting is missing or has the wrong shape. The message names it and where it belongs."""
+
+
+class UnknownJobType(StashjobsError):
+    """No job of that type is declared in this process."""
+
+
+class InvalidPayload(StashjobsError):
+    """A payload does not fit the job's model. `reasons` has one line per misfit, without values."""
+
+    def __init__(self, job_type: str, reasons: Sequence[str]) -> None:
+        super().__init__(f"the payload does not fit {job_type}: {'; '.join(reasons)}")
+        self.reasons = list(reasons)
+
+
+class InvalidEnvelope(StashjobsError):
+    """A message's body is not a job envelope."""
+
+
+class PayloadTooLarge(StashjobsError):
+    """A payload is larger than MAX_PAYLOAD_BYTES allows."""
+
+    def __init__(self, size: int, limit: int) -> None:
+        super().__init__(
+            f"the payload is {size} bytes, the limit is {limit} bytes. "
+            "Store the data elsewhere and enqueue a reference, or raise MAX_PAYLOAD_BYTES."
+        )
+        self.size = size
+        self.limit = limit
+
+
+class MigrationError(StashjobsError):
+    """The migrations on disk and those applied to the database do not agree."""

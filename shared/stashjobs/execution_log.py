@@ -1,0 +1,356 @@
+"""The lifecycle of a job, as named SQL statements on `job_executions`.
+
+All SQL that moves a job from one status to another is here, and each function is one statement,
+so one round trip. The connection is the caller's.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Literal
+
+from psycopg.types.json import Jsonb
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from psycopg import AsyncConnection, Connection
+
+Status = Literal["pending", "processing", "retrying", "completed", "failed", "cancelled"]
+
+
+@dataclass(frozen=True, slots=True)
+class NewJob:
+    """A job about to be recorded. `payload` is plain JSON; `delivery` is what the job asks of
+    QStash beyond its type's defaults, kept so that whoever publishes it later asks the same."""
+
+    job_id: str
+    job_type: str
+    payload: Any
+    max_attempts: int
+    available_at: datetime | None = None
+    user_id: str | None = None
+    organization_id: str | None = None
+    idempotency_key: str | None = None
+    metadata: dict[str, Any] = field(default_factory=dict)
+    delivery: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """For how long a delivery takes a job, and what QStash says of the message it came with."""
+
+    seconds: float
+    message_id: str | None
+    schedule_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What a delivery found.
+
+    `status` is `processing` with `held` True: this delivery holds the job and runs it. Otherwise
+    it says why not: `completed`, `cancelled` or `failed` jobs are over; `pending`, `retrying` and
+    `processing` with `held` False mean that another delivery got there first, and `wait` is how
+    long its lease still runs, in seconds.
+    """
+
+    held: bool
+    status: Status
+    job_type: str
+    attempt: int
+    max_attempts: int
+    run: int
+    payload: Any
+    user_id: str | None
+    organization_id: str | None
+    error: str | None
+    wait: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What the row says after an attempt to record: `held` is False when this attempt no longer
+    held the job and nothing was written."""
+
+    held: bool
+    status: Status
+    attempt: int
+
+
+# A row that exists under the same idempotency key answers with its own id. Rows go in sorted by
+# key, so that two programs recording the same keys at the same time wait and do not deadlock.
+RECORD_NEW_JOBS = """
+INSERT INTO job_executions AS job
+       (job_id, job_type, payload, max_attempts, available_at, user_id, organization_id,
+        idempotency_key, metadata, delivery)
+SELECT job_id, job_type, payload, max_attempts, coalesce(available_at, now()), user_id,
+       organization_id, idempotency_key, metadata, delivery
+  FROM unnest(%s::text[], %s::text[], %s::jsonb[], %s::int[], %s::timestamptz[], %s::text[],
+              %s::text[], %s::text[], %s::jsonb[], %s::jsonb[])
+    AS new (job_id, job_type, payload, max_attempts, available_at, user_id, organization_id,
+            idempotency_key, metadata, delivery)
+ ORDER BY job_type, idempotency_key NULLS FIRST, job_id
+ON CONFLICT (job_type, idempotency_key) WHERE idempotency_key IS NOT NULL
+   DO UPDATE SET idempotency_key = job.idempotency_key
+RETURNING job_id, job_type, idempotency_key
+"""
+
+CONFIRM_PUBLISHED = """
+UPDATE job_executions AS job
+   SET published_at = now(), message_id = coalesce(job.message_id, told.message_id)
+  FROM unnest(%s::text[], %s::text[]) AS told (job_id, message_id)
+ WHERE job.job_id = told.job_id AND job.published_at IS NULL
+"""
+
+# A lease that ran out is taken over; one that ran out on the last attempt ends the job instead.
+# The second half reads the row as it was when the statement began, which is enough to say why the
+# job was not taken: whatever happened since was another delivery's doing.
+_TAKE = """
+       status = CASE WHEN job.attempt >= job.max_attempts THEN 'failed' ELSE 'processing' END,
+       attempt = CASE WHEN job.attempt >= job.max_attempts THEN job.attempt
+                      ELSE job.attempt + 1 END,
+       error = CASE WHEN job.attempt >= job.max_attempts
+                    THEN 'the last attempt ended without a word: its lease ran out'
+                    ELSE job.error END,
+       errors = CASE WHEN job.status <> 'processing' THEN job.errors
+                     ELSE job.errors || jsonb_build_object(
+                            'attempt', job.attempt, 'type', 'LeaseExpired',
+                            'message', 'the attempt ended without a word: its lease ran out',
+                            'startedAt', job.started_at, 'endedAt', job.lease_expires_at) END,
+       started_at = CASE WHEN job.attempt >= job.max_attempts THEN job.started_at
+                         ELSE now() END,
+       lease_expires_at = CASE WHEN job.attempt >= job.max_attempts THEN NULL
+                               ELSE now() + make_interval(secs => %(lease_seconds)s) END,
+       completed_at = CASE WHEN job.attempt >= job.max_attempts THEN now() END,
+       published_at = CASE WHEN %(message_id)s::text IS NULL THEN job.published_at
+                           ELSE coalesce(job.published_at, now()) END,
+       message_id = coalesce(%(message_id)s, job.message_id),
+       schedule_id = coalesce(%(schedule_id)s, job.schedule_id),
+       updated_at = now()
+ WHERE (job.status IN ('pending', 'retrying')
+        OR (job.status = 'processing' AND job.lease_expires_at <= now()))
+   AND job.job_type = %(job_type)s
+"""
+_CLAIMED = """
+RETURNING job.status = 'processing' AS held, job.status, job.job_type, job.attempt,
+          job.max_attempts, job.run, job.payload, job.user_id, job.organization_id, job.error,
+          NULL::float AS wait
+"""
+_OR_SAY_WHY_NOT = """
+SELECT * FROM claimed
+UNION ALL
+SELECT false, status, job_type, attempt, max_attempts, run, NULL, NULL, NULL, error,
+       extract(epoch FROM lease_expires_at - now())::float
+  FROM job_executions
+ WHERE job_id = %(job_id)s AND NOT EXISTS (SELECT FROM claimed)
+"""
+
+# fmt: off
+CLAIM = (
+    "WITH claimed AS (UPDATE job_executions AS job SET" + _TAKE +
+    "AND job.job_id = %(job_id)s" + _CLAIMED + ")" + _OR_SAY_WHY_NOT
+)
+
+# For a message that carries its payload: the first delivery records the job as it takes it.
+CLAIM_OR_RECORD = (
+    """WITH claimed AS (
+    INSERT INTO job_executions AS job
+           (job_id, job_type, status, payload, attempt, max_attempts, user_id, organization_id,
+            idempotency_key, metadata, message_id, schedule_id, published_at, started_at,
+            lease_expires_at)
+    VALUES (%(job_id)s, %(job_type)s, 'processing', %(payload)s, 1, %(max_attempts)s,
+            %(user_id)s, %(organization_id)s, %(idempotency_key)s, %(metadata)s, %(message_id)s,
+            %(schedule_id)s, CASE WHEN %(message_id)s::text IS NOT NULL THEN now() END, now(),
+            now() + make_interval(secs => %(lease_seconds)s))
+    ON CONFLICT (job_id) DO UPDATE SET""" + _TAKE + _CLAIMED + ")" + _OR_SAY_WHY_NOT
+)
+# fmt: on
+
+_STILL_HELD = """
+ WHERE job_id = %(job_id)s AND attempt = %(attempt)s AND status = 'processing'
+RETURNING true AS held, status, attempt
+"""
+_OR_SAY_WHAT_IS = """
+SELECT * FROM recorded
+UNION ALL
+SELECT false, status, attempt FROM job_executions
+ WHERE job_id = %(job_id)s AND NOT EXISTS (SELECT FROM recorded)
+"""
+
+RECORD_COMPLETED = (
+    """WITH recorded AS (
+UPDATE job_executions
+   SET status = 'completed', result = %(result)s, error = NULL, lease_expires_at = NULL,
+       completed_at = now(), updated_at = now()"""
+    + _STILL_HELD
+    + ")"
+    + _OR_SAY_WHAT_IS
+)
+
+RECORD_NOT_COMPLETED = (
+    """WITH recorded AS (
+UPDATE job_executions
+   SET status = %(status)s, error = %(error)s, lease_expires_at = NULL, updated_at = now(),
+       completed_at = CASE WHEN %(status)s <> 'retrying' THEN now() END,
+       errors = errors || jsonb_build_array(%(details)s::jsonb || jsonb_build_object(
+                  'attempt', attempt, 'startedAt', started_at, 'endedAt', now()))"""
+    + _STILL_HELD
+    + ")"
+    + _OR_SAY_WHAT_IS
+)
+
+RECORD_PROGRESS = """
+UPDATE job_executions
+   SET progress = %(progress)s, updated_at = now(),
+       lease_expires_at = now() + make_interval(secs => %(lease_seconds)s)
+ WHERE job_id = %(job_id)s AND attempt = %(attempt)s AND status = 'processing'
+RETURNING true
+"""
+
+
+def record_new_jobs(connection: Connection[Any], jobs: Sequence[NewJob]) -> list[str]:
+    """Record jobs as `pending`, in one statement. No two of them may share type and key.
+
+    Returns:
+        One id per job, in the same order: the job's own, or, where its idempotency key exists
+        already, the id of the job that came first.
+    """
+    cursor = connection.execute(RECORD_NEW_JOBS, _columns(jobs))
+    return _ids_in_order(jobs, cursor.fetchall())
+
+
+async def record_new_jobs_async(
+    connection: AsyncConnection[Any], jobs: Sequence[NewJob]
+) -> list[str]:
+    """`record_new_jobs` on an async connection."""
+    cursor = await connection.execute(RECORD_NEW_JOBS, _columns(jobs))
+    return _ids_in_order(jobs, await cursor.fetchall())
+
+
+def confirm_published(connection: Connection[Any], message_ids: dict[str, str | None]) -> None:
+    """Note that QStash has taken the messages of these jobs. `message_ids` is by job id."""
+    connection.execute(CONFIRM_PUBLISHED, [list(message_ids), list(message_ids.values())])
+
+
+def claim(
+    connection: Connection[Any],
+    *,
+    job_id: str,
+    job_type: str,
+    lease: Lease,
+) -> Claim | None:
+    """Take a recorded job for this delivery, or learn why not. None: there is no such job."""
+    parameters = {
+        "job_id": job_id,
+        "job_type": job_type,
+        "lease_seconds": lease.seconds,
+        "message_id": lease.message_id,
+        "schedule_id": lease.schedule_id,
+    }
+    row = connection.execute(CLAIM, parameters).fetchone()
+    return Claim(*row) if row else None
+
+
+def claim_or_record(
+    connection: Connection[Any],
+    new: NewJob,
+    lease: Lease,
+) -> Claim | None:
+    """Take a job whose message carries its payload, recording it where it has no row. Where it has
+    one, the row wins. None: another delivery recorded it in this same moment.
+
+    Raises:
+        psycopg.errors.UniqueViolation: Another job of this type has the same idempotency key.
+    """
+    parameters = {
+        "job_id": new.job_id,
+        "job_type": new.job_type,
+        "payload": Jsonb(new.payload),
+        "max_attempts": new.max_attempts,
+        "user_id": new.user_id,
+        "organization_id": new.organization_id,
+        "idempotency_key": new.idempotency_key,
+        "metadata": Jsonb(new.metadata),
+        "lease_seconds": lease.seconds,
+        "message_id": lease.message_id,
+        "schedule_id": lease.schedule_id,
+    }
+    row = connection.execute(CLAIM_OR_RECORD, parameters).fetchone()
+    return Claim(*row) if row else None
+
+
+def record_completed(
+    connection: Connection[Any], *, job_id: str, attempt: int, result: Any
+) -> Recorded | None:
+    """End the job well, if this attempt still holds it. None: the row is gone."""
+    parameters = {"job_id": job_id, "attempt": attempt, "result": Jsonb(result)}
+    row = connection.execute(RECORD_COMPLETED, parameters).fetchone()
+    return Recorded(*row) if row else None
+
+
+def record_not_completed(
+    connection: Connection[Any],
+    *,
+    job_id: str,
+    attempt: int,
+    status: Status,
+    details: dict[str, Any],
+) -> Recorded | None:
+    """End the attempt with an error, if it still holds the job. None: the row is gone.
+
+    Args:
+        details: `type`, `message` and whatever else is known; the statement adds `attempt`,
+            `startedAt` and `endedAt` and keeps it with the errors of the attempts before.
+    """
+    parameters = {
+        "job_id": job_id,
+        "attempt": attempt,
+        "status": status,
+        "error": f"{details['type']}: {details['message']}",
+        "details": Jsonb(details),
+    }
+    row = connection.execute(RECORD_NOT_COMPLETED, parameters).fetchone()
+    return Recorded(*row) if row else None
+
+
+def record_progress(
+    connection: Connection[Any],
+    *,
+    job_id: str,
+    attempt: int,
+    progress: dict[str, Any],
+    lease_seconds: float,
+) -> bool:
+    """Note how far the attempt is and extend its lease. False: it no longer holds the job."""
+    parameters = {
+        "job_id": job_id,
+        "attempt": attempt,
+        "progress": Jsonb(progress),
+        "lease_seconds": lease_seconds,
+    }
+    return connection.execute(RECORD_PROGRESS, parameters).fetchone() is not None
+
+
+def _columns(jobs: Sequence[NewJob]) -> list[list[Any]]:
+    return [
+        [job.job_id for job in jobs],
+        [job.job_type for job in jobs],
+        [Jsonb(job.payload) for job in jobs],
+        [job.max_attempts for job in jobs],
+        [job.available_at for job in jobs],
+        [job.user_id for job in jobs],
+        [job.organization_id for job in jobs],
+        [job.idempotency_key for job in jobs],
+        [Jsonb(job.metadata) for job in jobs],
+        [Jsonb(job.delivery) for job in jobs],
+    ]
+
+
+def _ids_in_order(jobs: Sequence[NewJob], rows: Sequence[tuple[str, str, str | None]]) -> list[str]:
+    by_key = {(job_type, key): job_id for job_id, job_type, key in rows if key is not None}
+    return [
+        job.job_id if job.idempotency_key is None else by_key[job.job_type, job.idempotency_key]
+        for job in jobs
+    ]

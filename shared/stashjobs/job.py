@@ -1,0 +1,347 @@
+"""`@job`: what a job type is, and the registry of the types that this process knows."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import inspect
+import json
+import pkgutil
+import re
+import typing
+from functools import cached_property
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from stashjobs.errors import InvalidPayload, UnknownJobType
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+    from datetime import datetime
+
+    from psycopg import AsyncConnection, Connection
+
+    from stashjobs.context import Context
+    from stashjobs.dispatcher import Enqueued
+
+Payload = TypeVar("Payload")
+Result = TypeVar("Result")
+
+_TYPE_NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
+_registry: dict[str, Job[Any, Any]] = {}
+
+
+class Job(Generic[Payload, Result]):
+    """A job type: its function, and how QStash is to deliver it. Made by `@job`.
+
+    Call it to run the function directly (in a test, say); `enqueue` it to run it in the
+    background; give its `handler` to Lambda.
+    """
+
+    def __init__(
+        self,
+        function: Callable[[Payload, Context], Result],
+        *,
+        type: str,  # noqa: A002 - the field's own term, on the wire too
+        endpoint: str,
+        retries: int,
+        timeout: float,
+        retry_delay: str | None,
+        rate: int | None,
+        parallelism: int | None,
+    ) -> None:
+        self.function = function
+        self.type = type
+        self.endpoint = endpoint
+        self.retries = retries
+        self.timeout = timeout
+        self.retry_delay = retry_delay
+        self.rate = rate
+        self.parallelism = parallelism
+        self.__doc__ = function.__doc__
+
+    def __repr__(self) -> str:
+        return f"<Job {self.type} at {self.endpoint}>"
+
+    def __call__(self, payload: Payload, context: Context) -> Result:
+        return self.function(payload, context)
+
+    def handler(self, event: Mapping[str, Any], lambda_context: Any) -> dict[str, Any]:
+        """The Lambda handler: one delivery of this job type (`stashjobs.worker`)."""
+        from stashjobs import worker
+
+        return worker.deliver(self, event, lambda_context)
+
+    def enqueue(
+        self,
+        payload: Payload | Mapping[str, Any],
+        *,
+        user_id: str | None = None,
+        organization_id: str | None = None,
+        delay: float | None = None,
+        at: datetime | None = None,
+        idempotency_key: str | None = None,
+        retries: int | None = None,
+        headers: Mapping[str, str] | None = None,
+        callback: str | None = None,
+        failure_callback: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        connection: Connection[Any] | None = None,
+    ) -> Enqueued:
+        """Record a job and have QStash deliver it.
+
+        The row is written first; once this returns, the job is run to an end or is visible as
+        `failed`. Where QStash cannot be reached the job is recorded all the same.
+
+        Args:
+            payload: The job's payload, as its model or as the JSON object the model reads.
+            user_id: For whom, to be found by.
+            organization_id: Likewise.
+            delay: Deliver after so many seconds. Not together with `at`.
+            at: Deliver at this time (an aware datetime). Not together with `delay`.
+            idempotency_key: Where a job of this type has this key already, nothing is enqueued and
+                that job's id is the answer.
+            retries: How often to try again after a failed attempt, in place of the type's own.
+            headers: Forwarded with the delivery.
+            callback: A URL that QStash calls with the answer of every attempt.
+            failure_callback: A URL that QStash calls when it gives up.
+            metadata: Kept on the row beside the payload, never interpreted.
+            connection: The row joins this connection's transaction: rolled back, it never was.
+                Call `publish()` on the answer after the commit, or leave that to the relay.
+
+        Raises:
+            InvalidPayload: Before anything is written.
+            PayloadTooLarge: Before anything is written.
+            ValueError: An option makes no sense; before anything is written.
+            psycopg.Error: The row could not be written, so there is no job.
+        """
+        from stashjobs import dispatcher
+
+        options = dispatcher.Options(
+            user_id=user_id,
+            organization_id=organization_id,
+            delay=delay,
+            at=at,
+            idempotency_key=idempotency_key,
+            retries=retries,
+            headers=headers or {},
+            callback=callback,
+            failure_callback=failure_callback,
+            metadata=metadata or {},
+        )
+        return dispatcher.enqueue(self, payload, options, connection)
+
+    async def enqueue_async(
+        self,
+        payload: Payload | Mapping[str, Any],
+        *,
+        connection: AsyncConnection[Any],
+        user_id: str | None = None,
+        organization_id: str | None = None,
+        delay: float | None = None,
+        at: datetime | None = None,
+        idempotency_key: str | None = None,
+        retries: int | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> Enqueued:
+        """`enqueue` on the caller's async connection, within its transaction."""
+        from stashjobs import dispatcher
+
+        options = dispatcher.Options(
+            user_id=user_id,
+            organization_id=organization_id,
+            delay=delay,
+            at=at,
+            idempotency_key=idempotency_key,
+            retries=retries,
+            metadata=metadata or {},
+        )
+        return await dispatcher.enqueue_async(self, payload, options, connection)
+
+    def enqueue_many(
+        self,
+        payloads: Iterable[Payload | Mapping[str, Any]],
+        *,
+        user_id: str | None = None,
+        organization_id: str | None = None,
+        delay: float | None = None,
+        at: datetime | None = None,
+        retries: int | None = None,
+        connection: Connection[Any] | None = None,
+    ) -> list[Enqueued]:
+        """Record many jobs in one INSERT and have QStash deliver them, in as few calls as it takes.
+        All of them or, where one payload is invalid, none."""
+        from stashjobs import dispatcher
+
+        options = dispatcher.Options(
+            user_id=user_id,
+            organization_id=organization_id,
+            delay=delay,
+            at=at,
+            retries=retries,
+        )
+        return dispatcher.enqueue_many(self, payloads, options, connection)
+
+    @cached_property
+    def payload_type(self) -> Any:
+        """The annotation of the function's first parameter, `Any` where it has none."""
+        first = next(iter(inspect.signature(self.function).parameters.values()), None)
+        if first is None or first.annotation is inspect.Parameter.empty:
+            return Any
+        # Only this one is resolved: a handler may import its Context for the type checker alone.
+        alone = SimpleNamespace(__annotations__={"payload": first.annotation})
+        names = getattr(self.function, "__globals__", {})
+        return typing.get_type_hints(alone, names, include_extras=True)["payload"]
+
+    def read_payload(self, document: Any) -> Payload:
+        """The payload as the job's function takes it, from plain JSON.
+
+        Raises:
+            InvalidPayload: It does not fit. The reasons name fields, never values.
+        """
+        if self._adapter is None:
+            return typing.cast("Payload", document)
+        from pydantic import ValidationError
+
+        try:
+            return typing.cast("Payload", self._adapter.validate_python(document))
+        except ValidationError as error:
+            raise InvalidPayload(self.type, _reasons(error)) from None
+
+    def dump_payload(self, payload: Payload | Mapping[str, Any]) -> Any:
+        """The payload as plain JSON, proven to be readable by `read_payload`.
+
+        Raises:
+            InvalidPayload: It does not fit, or cannot be JSON.
+        """
+        document = self._to_json(payload)
+        if self._adapter is None:
+            return document
+        return self._to_json(self.read_payload(document))
+
+    def _to_json(self, payload: Any) -> Any:
+        try:
+            return to_json(payload)
+        except (TypeError, ValueError, RecursionError) as error:
+            raise InvalidPayload(self.type, [f"it is not JSON: {error}"]) from None
+
+    @cached_property
+    def _adapter(self) -> Any:
+        """Pydantic's validator, or None where any JSON value will do; then pydantic, whose import
+        is felt in a cold start, is never needed."""
+        if self.payload_type in {Any, None, type(None), object, dict, dict[str, Any]}:
+            return None
+        from pydantic import TypeAdapter
+
+        return TypeAdapter(self.payload_type)
+
+
+def job(
+    type: str,  # noqa: A002
+    *,
+    endpoint: str,
+    retries: int = 3,
+    timeout: float = 30,
+    retry_delay: str | None = None,
+    rate: int | None = None,
+    parallelism: int | None = None,
+) -> Callable[[Callable[[Payload, Context], Result]], Job[Payload, Result]]:
+    """Declare a job type.
+
+    Args:
+        type: Its name on the wire, in rows and in logs: lower case, with hyphens.
+        endpoint: Its route, as in template.yaml: `/api/jobs/email`.
+        retries: How often to try again after a failed attempt.
+        timeout: How long one attempt may take, in seconds.
+        retry_delay: QStash's expression for the wait between attempts, in milliseconds
+            (`"pow(2, retried) * 1000"`); QStash's own backoff where it is None.
+        rate: At most so many deliveries a second.
+        parallelism: At most so many deliveries at once.
+
+    Raises:
+        ValueError: An argument makes no sense, or another function has this type already.
+    """
+    if not _TYPE_NAME.fullmatch(type):
+        raise ValueError(f"job type {type!r}: use lower case words joined by hyphens (send-email)")
+    if not endpoint.startswith("/"):
+        raise ValueError(f"{type}: endpoint {endpoint!r} must start with a slash")
+    if retries < 0:
+        raise ValueError(f"{type}: retries is {retries}, it must be 0 or more")
+    if not 0 < timeout <= 890:
+        # Lambda's own limit is 900 seconds; the attempt's end must still be recorded.
+        raise ValueError(f"{type}: timeout is {timeout} s, it must be over 0 and at most 890")
+
+    def declare(function: Callable[[Payload, Context], Result]) -> Job[Payload, Result]:
+        declared = Job(
+            function,
+            type=type,
+            endpoint=endpoint,
+            retries=retries,
+            timeout=timeout,
+            retry_delay=retry_delay,
+            rate=rate,
+            parallelism=parallelism,
+        )
+        other = _registry.get(type)
+        if other is not None and _name(other.function) != _name(function):
+            raise ValueError(
+                f"job type {type!r} is declared twice: "
+                f"by {_name(other.function)} and by {_name(function)}"
+            )
+        _registry[type] = declared
+        return declared
+
+    return declare
+
+
+def find(job_type: str) -> Job[Any, Any]:
+    """The job of a type that is declared in this process.
+
+    Raises:
+        UnknownJobType: There is none; the message lists those there are.
+    """
+    try:
+        return _registry[job_type]
+    except KeyError:
+        known = ", ".join(sorted(_registry)) or "none"
+        raise UnknownJobType(f"unknown job type {job_type!r}; declared here: {known}") from None
+
+
+def declared() -> list[Job[Any, Any]]:
+    """Every job type that this process knows, by name."""
+    return [_registry[name] for name in sorted(_registry)]
+
+
+def load(package: str = "functions") -> list[Job[Any, Any]]:
+    """Import the handler of every function in `package`, and so declare all its job types."""
+    for module in pkgutil.iter_modules(importlib.import_module(package).__path__):
+        name = f"{package}.{module.name}.handler"
+        if module.ispkg and importlib.util.find_spec(name) is not None:
+            importlib.import_module(name)
+    return declared()
+
+
+def to_json(value: Any) -> Any:
+    """`value` as plain JSON: models, dataclasses, dates and the like by pydantic's rules and with
+    their aliases.
+
+    Raises:
+        TypeError | ValueError: It cannot be JSON (NaN, say, or an open file).
+    """
+    try:
+        return json.loads(json.dumps(value, allow_nan=False))
+    except TypeError:
+        from pydantic_core import to_jsonable_python
+
+        return to_jsonable_python(value, by_alias=True, inf_nan_mode="constants")
+
+
+def _name(function: Callable[..., Any]) -> str:
+    return f"{function.__module__}.{function.__qualname__}"
+
+
+def _reasons(error: Any) -> list[str]:
+    return [
+        f"{'.'.join(map(str, problem['loc'])) or 'payload'}: {problem['msg']}"
+        for problem in error.errors(include_url=False, include_context=False, include_input=False)
+    ]

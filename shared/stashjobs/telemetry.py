@@ -1,0 +1,65 @@
+"""The log: Powertools JSON lines, one per transition of a job, never a secret in one."""
+
+from __future__ import annotations
+
+import functools
+import traceback
+from typing import TYPE_CHECKING, Any
+
+from stashjobs import settings
+
+if TYPE_CHECKING:
+    from aws_lambda_powertools import Logger
+
+SECRET_SETTINGS = (
+    "POSTGRES_URL",
+    "POSTGRES_READ_URL",
+    "QSTASH_TOKEN",
+    "QSTASH_CURRENT_SIGNING_KEY",
+    "QSTASH_NEXT_SIGNING_KEY",
+    "RESEND_API_KEY",
+    "STRIPE_SECRET_KEY",
+    "STRIPE_WEBHOOK_SECRET",
+    "PAYLOAD_KEYS",
+    "ADMIN_TOKEN",
+    "SENTRY_DSN",
+)
+MAX_MESSAGE_CHARACTERS = 2_000
+MAX_TRACEBACK_CHARACTERS = 4_000
+
+
+@functools.cache
+def logger() -> Logger:
+    """The process's logger. Imported at first use: an app that only enqueues need not have it."""
+    from aws_lambda_powertools import Logger
+
+    return Logger(service="stashjobs", level=settings.optional("LOG_LEVEL", "INFO"), utc=True)
+
+
+def redact(text: str) -> str:
+    """`text` without the value of any secret setting."""
+    for name in SECRET_SETTINGS:
+        value = settings.optional(name)
+        if value is not None and len(value) >= 8:
+            text = text.replace(value, f"[{name}]")
+    return text
+
+
+def describe_error(error: BaseException) -> dict[str, Any]:
+    """An error as the row keeps it: type, message and trimmed traceback, secrets taken out.
+
+    The end of a traceback says where it broke, so the beginning is what is trimmed.
+    """
+    trace = redact("".join(traceback.format_exception(error)))
+    if len(trace) > MAX_TRACEBACK_CHARACTERS:
+        trace = "…" + trace[-MAX_TRACEBACK_CHARACTERS:]
+    return {
+        "type": type(error).__name__,
+        "message": storable(redact(str(error)))[:MAX_MESSAGE_CHARACTERS] or type(error).__name__,
+        "traceback": storable(trace),
+    }
+
+
+def storable(text: str) -> str:
+    """`text` as Postgres can keep it: without U+0000 and halves of surrogate pairs."""
+    return text.replace("\0", "�").encode("utf-8", "replace").decode()

@@ -1,0 +1,424 @@
+"""One delivery, from event to answer.
+
+    verify -> read -> claim -> run -> record -> answer
+
+Read `deliver` from top to bottom; every other function here is one of its steps. The answer's
+status is what makes QStash do the right thing: 2xx it stops, 489 it stops and dead-letters,
+anything else it tries again (Upstash docs, "Retry" and "Handling Failures").
+"""
+
+from __future__ import annotations
+
+import math
+import signal
+import threading
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Literal
+
+import psycopg
+
+from stashjobs import database, envelope, execution_log, lambda_event, settings, telemetry
+from stashjobs.context import Context
+from stashjobs.envelope import Envelope
+from stashjobs.errors import (
+    Cancelled,
+    DeadlineNear,
+    InvalidEnvelope,
+    InvalidPayload,
+    PermanentError,
+    RetryLater,
+    SettingError,
+)
+from stashjobs.execution_log import Claim, Lease, NewJob, Recorded
+from stashjobs.ids import job_id_from
+from stashjobs.job import Job, to_json
+from stashjobs.lambda_event import Event, Request, Response, respond
+from stashjobs.signature import InvalidSignature, verify
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from types import FrameType
+
+NON_RETRYABLE = {"Upstash-NonRetryable-Error": "true"}
+BUSY_RETRY_SECONDS = 10
+DATABASE_RETRY_SECONDS = 20
+DEADLINE_RETRY_SECONDS = 5
+# What is left of Lambda's time for recording how the attempt ended.
+RECORD_SECONDS = 2.0
+# API Gateway's HTTP APIs hang up after 30 seconds, whatever the function's own timeout.
+GATEWAY_SECONDS = 29.0
+# A lease outlives its attempt by this much, so that clocks and a slow record do not matter.
+LEASE_GRACE_SECONDS = 10.0
+
+
+# How long to wait between tries to record, in seconds.
+RECORD_PAUSES = (0.1, 0.4, 1.0)
+LOG_KEYS = ("job_id", "message_id", "retried", "attempt", "user_id", "organization_id")
+
+Status = Literal["completed", "retrying", "failed", "cancelled"]
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A message and the id of its job, which the message itself may lack."""
+
+    job_id: str
+    envelope: Envelope
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What QStash says of a message, and when the caller hangs up (seconds). All None for a direct
+    invocation."""
+
+    message_id: str | None = None
+    schedule_id: str | None = None
+    retried: str | None = None
+    hangs_up_after: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How an attempt ended: the status for its row, and what the answer needs. `error` is there
+    unless it completed."""
+
+    status: Status
+    result: Any = None
+    error: BaseException | None = None
+    retry_after: float | None = None
+
+
+def deliver(job: Job[Any, Any], event: Event, lambda_context: Any) -> Response:
+    """Handle one delivery of a job.
+
+    Args:
+        job: The job type that this Lambda serves.
+        event: An HTTP request in payload format version 2.0, or, where a schedule or an operator
+            invokes the Lambda directly, the message itself; then IAM is the proof of who calls.
+        lambda_context: Lambda's context object.
+    """
+    began = time.time()
+    log = telemetry.logger()
+    log.remove_keys(LOG_KEYS)
+    log.append_keys(job_type=job.type, function_request_id=lambda_context.aws_request_id)
+    try:
+        message, source = _receive(job, event, lambda_context)
+    except InvalidSignature as error:
+        return _refuse(401, error)
+    except InvalidEnvelope as error:
+        return _refuse(489, error)
+    except SettingError as error:
+        return _refuse(500, error)
+
+    log.append_keys(job_id=message.job_id, message_id=source.message_id, retried=source.retried)
+    deadline = _deadline(job, source, lambda_context, began)
+    lease_seconds = deadline - time.time() + LEASE_GRACE_SECONDS
+    try:
+        claim = _claim(job, message, source, lease_seconds)
+    except psycopg.errors.UniqueViolation:
+        return _answer_duplicate_key(message)
+    except (psycopg.Error, SettingError) as error:
+        return _refuse(503, error, retry_after=DATABASE_RETRY_SECONDS)
+    if claim is None or not claim.held or claim.job_type != job.type:
+        return _answer_unclaimed(job, message, claim)
+
+    context = Context(
+        job_id=message.job_id,
+        job_type=job.type,
+        attempt=claim.attempt,
+        max_attempts=claim.max_attempts,
+        run=claim.run,
+        user_id=claim.user_id,
+        organization_id=claim.organization_id,
+        deadline=datetime.fromtimestamp(deadline, UTC),
+        lease_seconds=lease_seconds,
+    )
+    log.append_keys(
+        attempt=claim.attempt, user_id=claim.user_id, organization_id=claim.organization_id
+    )
+    log.info("processing")
+    outcome = _run(job, claim.payload, context)
+    try:
+        outcome, recorded = _record(context, outcome)
+    except psycopg.Error as error:
+        return _refuse(503, error, retry_after=DATABASE_RETRY_SECONDS)
+    return _answer(context, outcome, recorded, began)
+
+
+# --- verify and read
+
+
+def _receive(job: Job[Any, Any], event: Event, lambda_context: Any) -> tuple[Message, Source]:
+    """The message, from whoever may send one. Nothing is read from a body before its signature
+    has been verified."""
+    if lambda_event.is_http(event):
+        request = lambda_event.read_request(event)
+        verify(
+            request.headers.get("upstash-signature"),
+            request.body,
+            keys=settings.signing_keys(),
+            urls=request.urls,
+        )
+        read, source = envelope.read(request.body), _source(request)
+    else:
+        read, source = envelope.from_document(dict(event)), Source()
+    if read.job_type != job.type:
+        raise InvalidEnvelope(f"this function runs {job.type}, not {read.job_type[:64]!r}")
+    # A schedule's fixed body brings no id. Each of its firings is a message of its own, and every
+    # redelivery of one is the same message, so the message's id makes the job's.
+    job_id = read.job_id or job_id_from(source.message_id or lambda_context.aws_request_id)
+    return Message(job_id, read), source
+
+
+def _source(request: Request) -> Source:
+    headers = request.headers
+    return Source(
+        message_id=headers.get("upstash-message-id"),
+        schedule_id=headers.get("upstash-schedule-id"),
+        retried=headers.get("upstash-retried"),
+        hangs_up_after=None if request.by_function_url else GATEWAY_SECONDS,
+    )
+
+
+# --- claim
+
+
+def _deadline(job: Job[Any, Any], source: Source, lambda_context: Any, began: float) -> float:
+    """When the attempt must stop (Unix seconds): at the job's own timeout, or while there is still
+    time to record it before Lambda kills the process or the caller hangs up."""
+    bounds = [
+        began + job.timeout,
+        began + float(lambda_context.get_remaining_time_in_millis()) / 1000 - RECORD_SECONDS,
+    ]
+    if source.hangs_up_after is not None:
+        bounds.append(began + source.hangs_up_after)
+    return min(bounds)
+
+
+def _claim(
+    job: Job[Any, Any], message: Message, source: Source, lease_seconds: float
+) -> Claim | None:
+    lease = Lease(lease_seconds, source.message_id, source.schedule_id)
+    connection = database.connection()
+    read = message.envelope
+    if not read.has_payload:
+        return execution_log.claim(
+            connection, job_id=message.job_id, job_type=job.type, lease=lease
+        )
+    new = NewJob(
+        job_id=message.job_id,
+        job_type=job.type,
+        payload=read.payload,
+        max_attempts=job.retries + 1,
+        user_id=read.user_id,
+        organization_id=read.organization_id,
+        idempotency_key=read.idempotency_key,
+        metadata=read.metadata,
+    )
+    return execution_log.claim_or_record(connection, new, lease)
+
+
+# --- run
+
+
+def _run(job: Job[Any, Any], document: Any, context: Context) -> Outcome:
+    """Run the job's function and say how it ended. Only what must end the process gets out."""
+    try:
+        payload = job.read_payload(document)
+        with _stopping_at(context.deadline.timestamp()):
+            result = job.function(payload, context)
+        return Outcome("completed", result=_storable_result(job, result))
+    except Cancelled as error:
+        return Outcome("cancelled", error=error)
+    except (PermanentError, InvalidPayload) as error:
+        return Outcome("failed", error=error)
+    except (Exception, SystemExit, DeadlineNear) as error:  # noqa: BLE001 - any of them ends just this attempt
+        return _not_completed(context, error)
+
+
+def _not_completed(context: Context, error: BaseException) -> Outcome:
+    """The outcome of an attempt that may be repeated, while attempts are left."""
+    status: Status = "retrying" if context.attempt < context.max_attempts else "failed"
+    return Outcome(status, error=error, retry_after=_retry_after(error))
+
+
+def _retry_after(error: BaseException) -> float | None:
+    if isinstance(error, RetryLater):
+        return error.seconds
+    return DEADLINE_RETRY_SECONDS if isinstance(error, DeadlineNear) else None
+
+
+def _storable_result(job: Job[Any, Any], result: Any) -> Any:
+    """The result as plain JSON. One that cannot be kept fails the job for good: its work is done,
+    and doing it again would only do it twice."""
+    try:
+        document = to_json(result)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise PermanentError(f"{job.type} ran, but its result is not JSON: {error}") from None
+    if (misfit := envelope.unstorable(document)) is not None:
+        raise PermanentError(f"{job.type} ran, but its result contains {misfit}")
+    return document
+
+
+@contextmanager
+def _stopping_at(deadline: float) -> Iterator[None]:
+    """Raise DeadlineNear in the block at the deadline. Only the main thread can be interrupted, and
+    it is where Lambda runs a handler; elsewhere `context.deadline` is all there is."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(_signal: int, _frame: FrameType | None) -> None:
+        raise DeadlineNear(
+            f"the attempt was stopped after {time.time() - began:.1f} s, before its time was up"
+        )
+
+    began = time.time()
+    previous = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, max(0.001, deadline - began))
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, previous)
+
+
+# --- record
+
+
+def _record(context: Context, outcome: Outcome) -> tuple[Outcome, Recorded | None]:
+    """Write down how the attempt ended; the outcome may become a worse one on the way.
+
+    A connection that breaks here took the job's own writes with it, unless the commit had gone
+    through. So the attempt is recorded as one to repeat, which the row refuses if it did.
+
+    Returns:
+        The outcome, and what the row says (None: it is gone).
+
+    Raises:
+        psycopg.Error: Nothing could be written. The lease will run out and the job be run again.
+    """
+    for pause in RECORD_PAUSES:
+        try:
+            return outcome, _write(context, outcome)
+        except psycopg.Error as error:
+            telemetry.logger().warning("not recorded yet", error=_one_line(error))
+            if context.has_connection:
+                context.rollback()
+                outcome = _not_completed(context, error)
+            time.sleep(pause)
+    return outcome, _write(context, outcome)
+
+
+def _write(context: Context, outcome: Outcome) -> Recorded | None:
+    if outcome.error is not None:
+        context.rollback()
+        return execution_log.record_not_completed(
+            database.connection(),
+            job_id=context.job_id,
+            attempt=context.attempt,
+            status=outcome.status,
+            details=telemetry.describe_error(outcome.error),
+        )
+    recorded = execution_log.record_completed(
+        context.connection if context.has_connection else database.connection(),
+        job_id=context.job_id,
+        attempt=context.attempt,
+        result=outcome.result,
+    )
+    if recorded is not None and recorded.held:
+        context.commit()
+    else:
+        context.rollback()
+    return recorded
+
+
+# --- answer
+
+
+def _answer(
+    context: Context, outcome: Outcome, recorded: Recorded | None, began: float
+) -> Response:
+    document: dict[str, Any] = {"jobId": context.job_id, "attempt": context.attempt}
+    if recorded is None or (recorded.attempt, recorded.status) != (
+        context.attempt,
+        outcome.status,
+    ):
+        return _answer_overtaken(document, recorded)
+
+    log = telemetry.logger()
+    duration_ms = round((time.time() - began) * 1000)
+    document["status"] = outcome.status
+    if outcome.error is None:
+        log.info(outcome.status, duration_ms=duration_ms)
+        context.publish_enqueued()
+        return _respond(200, document)
+    document["error"] = _one_line(outcome.error)
+    say = log.error if outcome.status == "failed" else log.warning
+    say(outcome.status, error=document["error"], duration_ms=duration_ms)
+    if outcome.status == "cancelled":
+        return _respond(200, document)
+    if outcome.status == "failed":
+        return _respond(489, document)
+    return _respond(500 if outcome.retry_after is None else 503, document, outcome.retry_after)
+
+
+def _answer_overtaken(document: dict[str, Any], recorded: Recorded | None) -> Response:
+    """Another delivery took the job while this attempt ran; its word counts, not this one's."""
+    status = None if recorded is None else recorded.status
+    telemetry.logger().warning("lease lost", row_status=status)
+    return _answer_standing(document, status, "this attempt had lost its lease", BUSY_RETRY_SECONDS)
+
+
+def _answer_unclaimed(job: Job[Any, Any], message: Message, claim: Claim | None) -> Response:
+    document: dict[str, Any] = {"jobId": message.job_id}
+    if claim is not None and claim.job_type != job.type:
+        return _refuse(489, InvalidEnvelope(f"this job is a {claim.job_type}, not a {job.type}"))
+    if claim is None and not message.envelope.has_payload:
+        return _refuse(489, InvalidEnvelope("there is no job with this id"))
+    status = "processing" if claim is None else claim.status
+    telemetry.logger().info("not claimed", row_status=status)
+    wait = BUSY_RETRY_SECONDS if claim is None or claim.wait is None else claim.wait
+    return _answer_standing(document, status, claim.error if claim else None, wait)
+
+
+def _answer_standing(
+    document: dict[str, Any], status: str | None, error: str | None, wait: float
+) -> Response:
+    """The answer for a delivery that runs nothing, because of how the job stands."""
+    document |= {"status": status, "ran": False}
+    if status in {"completed", "cancelled"}:
+        return _respond(200, document)
+    if status in {"failed", None}:
+        return _respond(489, document | {"error": error})
+    return _respond(409, document, wait)
+
+
+def _answer_duplicate_key(message: Message) -> Response:
+    """The message's idempotency key belongs to another job: that job stands for both."""
+    telemetry.logger().info("duplicate idempotency key")
+    return _respond(200, {"jobId": message.job_id, "status": "duplicate", "ran": False})
+
+
+def _refuse(status: int, error: Exception, retry_after: float | None = None) -> Response:
+    """The answer for a delivery that got no further than its message."""
+    reason = _one_line(error)
+    telemetry.logger().warning("refused", status=status, error=reason)
+    return _respond(status, {"status": "refused", "error": reason}, retry_after)
+
+
+def _respond(
+    status: int, document: Mapping[str, Any], retry_after: float | None = None
+) -> Response:
+    headers = dict(NON_RETRYABLE) if status == 489 else {}
+    if retry_after is not None:
+        headers["Retry-After"] = str(math.ceil(retry_after))
+    return respond(status, document, headers)
+
+
+def _one_line(error: BaseException) -> str:
+    described = telemetry.describe_error(error)
+    return f"{described['type']}: {described['message']}"
