@@ -106,6 +106,13 @@ class TemplateData(_Wire):
 
     subject: ClassVar[str]
 
+    @classmethod
+    def example(cls) -> dict[str, Any]:
+        """The example of the JSON schema: data that is valid for this template."""
+        extra = cls.model_config.get("json_schema_extra")
+        examples: Any = extra.get("examples") if isinstance(extra, dict) else None
+        return dict(examples[0])
+
 
 class Welcome(TemplateData):
     """The account exists: say hello, and show the first step."""
@@ -319,11 +326,7 @@ class Email(_Wire):
     model_config = ConfigDict(
         json_schema_extra={
             "examples": [
-                {
-                    "to": "ada@example.com",
-                    "template": name,
-                    "data": model.model_json_schema()["examples"][0],
-                }
+                {"to": "ada@example.com", "template": name, "data": model.example()}
                 for name, model in TEMPLATES.items()
             ]
         }

@@ -31,9 +31,10 @@ if TYPE_CHECKING:
 NAME = "stashjobs"  # of the role and of the database
 OLDEST_VERSION = 15
 STOP_SIGNALS = {"smart": signal.SIGTERM, "fast": signal.SIGINT, "immediate": signal.SIGQUIT}
+# A commit still survives a crash of Postgres itself (synchronous_commit stays on): only a crash of
+# the machine may lose it.
 NOT_DURABLE = {
     "fsync": "off",
-    "synchronous_commit": "off",
     "full_page_writes": "off",
     "wal_level": "minimal",
     "max_wal_senders": "0",

@@ -22,7 +22,7 @@ from infra.local.lambda_runtime import LambdaRuntime
 from infra.local.mailbox import Mailbox
 from infra.local.ports import ensure_port_is_free, free_port
 from infra.local.postgres import Postgres
-from infra.local.qstash import QStashServer
+from infra.local.qstash import QStashOptions, QStashServer
 from infra.local.schedules import Scheduler
 from infra.local.template import Template, read_template
 
@@ -87,6 +87,7 @@ class Stack:
         self._on_line = on_line or (lambda name, line: None)
         self._on_delivery = on_delivery
         self._exits = contextlib.AsyncExitStack()
+        self.mailbox: Mailbox
         self.postgres: Postgres
         self.runtime: LambdaRuntime
         self.template: Template
@@ -114,7 +115,6 @@ class Stack:
     # --- the parts, in the order in which they need each other
 
     async def _start(self) -> None:
-        self.home.mkdir(parents=True, exist_ok=True)
         self._exits.callback(os.close, lock(self.home))
         self._choose_ports()
         kept = load_secrets(self.home)
@@ -125,7 +125,7 @@ class Stack:
         await self._start_postgres()
         await self._start_mailbox(kept)
         await self._start_functions()
-        # Last, so that what waits for delivery finds the functions, also at the end: it stops first.
+        # Last, and the first to stop: what waits for delivery finds the functions.
         self.urls["qstash"] = self.environment["QSTASH_URL"]
         if not own:
             await self._start_qstash()
@@ -163,26 +163,19 @@ class Stack:
         self.urls["postgres"] = self.environment["POSTGRES_URL"] = self.postgres.url
 
     async def _start_qstash(self) -> None:
-        server = QStashServer(
-            "127.0.0.1",
-            self.ports.qstash,
-            token=self.environment["QSTASH_TOKEN"],
-            current_signing_key=self.environment["QSTASH_CURRENT_SIGNING_KEY"],
-            next_signing_key=self.environment["QSTASH_NEXT_SIGNING_KEY"],
-            state=self.home / "qstash.sqlite",
-        )
+        server = qstash_server(self.home, self.ports.qstash, self.environment)
         self._exits.push_async_callback(server.stop)
         await server.start()
 
     async def _start_mailbox(self, kept: dict[str, str]) -> None:
-        mailbox = Mailbox("127.0.0.1", self.ports.mailbox, state=self.home / "mail")
-        self._exits.push_async_callback(mailbox.stop)
-        await mailbox.start()
-        self.urls["mailbox"] = mailbox.url
+        self.mailbox = Mailbox(port=self.ports.mailbox, state=self.home / "mail")
+        self._exits.push_async_callback(self.mailbox.stop)
+        await self.mailbox.start()
+        self.urls["mailbox"] = self.mailbox.url
         # A real key alone does not send real email from a developer's machine; the URL does.
         self.environment.update(
             RESEND_API_KEY=self.settings.get("RESEND_API_KEY", kept["RESEND_API_KEY"]),
-            RESEND_API_URL=self.settings.get("RESEND_API_URL", mailbox.url),
+            RESEND_API_URL=self.settings.get("RESEND_API_URL", self.mailbox.url),
             RESEND_FROM_EMAIL=self.settings.get(
                 "RESEND_FROM_EMAIL", "stashjobs <jobs@example.com>"
             ),
@@ -241,6 +234,8 @@ class Stack:
 
 def lock(home: Path) -> int:
     """Take `home` for this process; closing the returned handle, or dying, gives it back."""
+    # Emails and logs are nobody else's business; Postgres, as another user, only passes through.
+    home.mkdir(mode=0o711, parents=True, exist_ok=True)
     handle = os.open(home / "lock", os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -266,6 +261,19 @@ def load_secrets(home: Path) -> dict[str, str]:
     }
     write_private(path, json.dumps(made, indent=2) + "\n")
     return made
+
+
+def qstash_server(home: Path, port: int, settings: dict[str, str]) -> QStashServer:
+    """The stand-in, with its messages in `home`."""
+    return QStashServer(
+        QStashOptions(
+            port=port,
+            token=settings["QSTASH_TOKEN"],
+            current_signing_key=settings["QSTASH_CURRENT_SIGNING_KEY"],
+            next_signing_key=settings["QSTASH_NEXT_SIGNING_KEY"],
+            state=home / "qstash.sqlite",
+        )
+    )
 
 
 def own_qstash(settings: dict[str, str]) -> dict[str, str]:

@@ -65,6 +65,7 @@ class Function:
     timeout: float = 3
     memory: int = 128
     concurrency: int | None = None
+    log_format: str = "Text"
     environment: dict[str, str] = field(default_factory=dict)
     routes: tuple[Route, ...] = ()
     schedules: tuple[ScheduleEvent, ...] = ()
@@ -242,6 +243,7 @@ def _function(
         for key, event in (own.get("Events") or {}).items()
         if resolver.is_wanted(event)
     ]
+    logging = setting("LoggingConfig", {})
     reserved = setting("ReservedConcurrentExecutions", None)
     return Function(
         name=name,
@@ -250,6 +252,7 @@ def _function(
         timeout=float(setting("Timeout", 3)),
         memory=int(setting("MemorySize", 128)),
         concurrency=None if reserved is None else int(reserved),
+        log_format=str(logging.get("LogFormat", "Text")),
         environment=_environment(own, defaults, resolver),
         routes=tuple(
             _route(properties, resolver) for _, kind, properties in events if kind == "HttpApi"

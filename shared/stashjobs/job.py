@@ -219,6 +219,17 @@ class Job(Generic[Payload, Result]):
             return document
         return self._to_json(self.read_payload(document))
 
+    def example(self) -> Any:
+        """The first example in the payload model's JSON schema, as plain JSON.
+
+        Raises:
+            InvalidPayload: The model gives none.
+        """
+        schema = {} if self._adapter is None else self._adapter.json_schema(by_alias=True)
+        if not schema.get("examples"):
+            raise InvalidPayload(self.type, ["its model gives no example"])
+        return schema["examples"][0]
+
     def _to_json(self, payload: Any) -> Any:
         try:
             return to_json(payload)

@@ -107,7 +107,20 @@ def test_what_is_no_token_is_malformed(token: str) -> None:
     assert refused(token) == "malformed"
 
 
-@pytest.mark.parametrize("header", [[], "HS256", 1, {"alg": "HS256", "crit": ["exp"]}])
+def test_a_fourth_part_is_malformed() -> None:
+    assert refused(sign(claims_for()) + ".AAAA") == "malformed"
+
+
+def test_complete_padding_is_accepted_and_incomplete_is_malformed() -> None:
+    token = sign(claims_for())  # a MAC of 32 bytes: 43 letters and one =
+    check(token + "=")
+    assert refused(token + "==") == "malformed"
+
+
+@pytest.mark.parametrize(
+    "header",
+    [[], "HS256", 1, {"alg": "HS256", "crit": ["exp"]}, {"alg": "HS256", "b64": False}],
+)
 def test_a_header_that_is_no_object_or_asks_for_extensions_is_malformed(header: object) -> None:
     assert refused(sign(claims_for(), header=header)) == "malformed"
 

@@ -7,6 +7,7 @@ the account's parallelism. Nothing here looks at more than the head of a line.
 from __future__ import annotations
 
 import asyncio
+import base64
 from collections import deque
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
@@ -98,12 +99,15 @@ class Deliveries:
         loaded = [from_document(Message, document) for document in self._store.load(KIND)]
         for message in sorted(loaded, key=lambda message: message.sequence):
             self._sequence = max(self._sequence, message.sequence)
+            lane = self._lane(message)
+            if lane is not None and message.retried:
+                lane.holding.add(message.id)  # it had its turn: the ones behind it still wait
             self._enter(message)
 
     def _enter(self, message: Message) -> None:
         self._pending[message.id] = message
         if message.delivery.flow_control is not None:
-            self._flow_control.configure(message.delivery.flow_control)
+            self.pump_key(self._flow_control.configure(message.delivery.flow_control))
         if message.source_message_id is not None:
             source = message.source_message_id
             self._callbacks[source] = self._callbacks.get(source, 0) + 1
@@ -189,8 +193,8 @@ class Deliveries:
     def pump_key(self, key: Key) -> None:
         """Let the head of a wait list go on while the key's limits allow."""
         while key.waiting:
-            if self._drop_if_canceled(key.waiting[0]):
-                key.waiting.popleft()
+            if key.waiting[0].id in self._canceled:
+                self._drop_if_canceled(key.waiting.popleft())
                 continue
             now = self._clock.now_ms()
             wait = key.wait_ms(now)
@@ -238,7 +242,9 @@ class Deliveries:
 
     def _release_lane(self, message: Message) -> None:
         lane = self._lane(message)
-        if lane is not None and not self._callbacks.get(message.id):
+        if lane is None or message.id not in lane.holding:
+            return
+        if not self._callbacks.get(message.id):
             lane.holding.discard(message.id)
             self.pump_lane(lane)
 
@@ -306,7 +312,7 @@ class Deliveries:
             responseStatus=answer.status or None,
             responseHeader=answer.headers,  # what the SDKs read
             responseHeaders=answer.headers,  # what the OpenAPI document says
-            responseBody=answer.body.decode(errors="replace"),
+            responseBody=base64.b64encode(answer.body).decode(),
         )
         if message.id in self._canceled:
             self._end(message, "CANCELED", delivered=False)

@@ -40,7 +40,9 @@ async def publish(request: web.Request) -> web.Response:
 async def enqueue(request: web.Request) -> web.Response:
     """`POST /v2/enqueue/{queueName}/{destination}`."""
     queue = request.match_info["queue"]
-    destination, headers = destination_of(request, f"/v2/enqueue/{queue}/")
+    # From the raw path, since the name may be one that is only refused later.
+    prefix = "/".join(request.raw_path.split("/", 4)[:4]) + "/"
+    destination, headers = destination_of(request, prefix)
     publisher = request.app[ACCOUNT].publisher
     publication = publisher.prepare(
         destination, headers, await request.read(), caller_ip=_caller(request), queue=queue

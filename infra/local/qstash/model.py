@@ -146,7 +146,6 @@ class Schedule:
     next_time: int | None = None
     last_states: dict[str, str] = field(default_factory=dict)
     error: str | None = None
-    generation: int = 0  # a timer of an older generation belongs to settings since replaced
 
 
 @dataclass

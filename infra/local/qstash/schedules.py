@@ -65,7 +65,6 @@ class Schedules:
             caller_ip=caller_ip,
             queue_name=queue,
             last_time=earlier.last_time if earlier else None,
-            generation=earlier.generation + 1 if earlier else 0,
         )
         self._schedules[schedule_id] = schedule
         self._plan(schedule)
@@ -128,12 +127,10 @@ class Schedules:
         schedule.next_time = Cron(schedule.cron).after_ms(self._clock.now_ms())
         self._save(schedule)
         if schedule.next_time is not None:
-            generation = schedule.generation
-            self._timers.at(schedule.next_time, lambda: self._fire(schedule, generation))
+            self._timers.at(schedule.next_time, lambda: self._fire(schedule))
 
-    def _fire(self, schedule: Schedule, generation: int) -> None:
-        current = self._schedules.get(schedule.id)
-        if current is not schedule or schedule.generation != generation:
+    def _fire(self, schedule: Schedule) -> None:
+        if self._schedules.get(schedule.id) is not schedule:
             return  # deleted or replaced since the timer was set
         if not schedule.paused:
             self._publish(schedule)

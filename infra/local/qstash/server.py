@@ -121,12 +121,9 @@ class QStashServer:
         application[ACCOUNT] = self._running
         application.add_routes(message_routes.routes)
         application.add_routes(resource_routes.routes)
-        self._runner = web.AppRunner(application, access_log=None)
+        self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=1.0)
         await self._runner.setup()
-        site = web.TCPSite(
-            self._runner, self._options.host, self._options.port, shutdown_timeout=1.0
-        )
-        await site.start()
+        await web.TCPSite(self._runner, self._options.host, self._options.port).start()
         host, port = self._runner.addresses[0][:2]
         self._url = f"http://{host}:{port}"
 

@@ -12,6 +12,7 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from .model import Headers
+from .options import canonical
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ class Transport:
 
     async def open(self) -> None:
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0),
+            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=2),
             cookie_jar=aiohttp.DummyCookieJar(),
             skip_auto_headers=("Accept", "Accept-Encoding", "Content-Type", "User-Agent"),
         )
@@ -83,6 +84,7 @@ class Transport:
         return await self._faults.deliver(self._send, request)
 
     async def _send(self, request: DeliveryRequest) -> DeliveryResponse:
+        """Redirects are followed as Go's client does it; what QStash does is undocumented."""
         if self._session is None:
             raise DeliveryError("the server is stopping")
         headers = CIMultiDict(
@@ -92,7 +94,7 @@ class Transport:
             async with self._session.request(
                 request.method,
                 URL(request.url, encoded=True),
-                data=request.body,
+                data=request.body or None,
                 headers=headers,
                 timeout=aiohttp.ClientTimeout(total=request.timeout),
             ) as response:
@@ -113,5 +115,5 @@ class Transport:
             await asyncio.sleep(0)
         headers: Headers = {}
         for name, value in response.headers.items():
-            headers.setdefault(name, []).append(value)
+            headers.setdefault(canonical(name), []).append(value)
         return DeliveryResponse(response.status, headers, bytes(body[: self._max_body]))

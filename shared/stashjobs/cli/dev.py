@@ -64,7 +64,7 @@ def dev(
 
     A port of 0 chooses a free one. Ctrl-C stops everything; the data stays.
     """
-    root = _checkout()
+    root = checkout()
     home = home or root / ".stashjobs"
     if only == "qstash":
         chosen = qstash_port if port is None else port
@@ -80,7 +80,7 @@ def dev(
     _until_stopped(_run_stack(root, home, ports, as_json=as_json), ports)
 
 
-def _checkout() -> Path:
+def checkout() -> Path:
     """The repository: here or above, else where this file comes from."""
     here = Path.cwd()
     candidates = [here, *here.parents, Path(__file__).parents[3]]
@@ -179,22 +179,13 @@ async def _run_stack(root: Path, home: Path, ports: dict[str, int], *, as_json: 
 
 async def _run_qstash(port: int, home: Path, *, as_json: bool) -> None:
     from infra.local.ports import ensure_port_is_free
-    from infra.local.qstash import QStashServer
-    from infra.local.stack import QSTASH, load_secrets, lock
+    from infra.local.stack import QSTASH, load_secrets, lock, qstash_server
 
-    home.mkdir(parents=True, exist_ok=True)
     handle = lock(home)
     try:
         ensure_port_is_free(port)
         kept = {name: value for name, value in load_secrets(home).items() if name in QSTASH}
-        server = QStashServer(
-            "127.0.0.1",
-            port,
-            token=kept["QSTASH_TOKEN"],
-            current_signing_key=kept["QSTASH_CURRENT_SIGNING_KEY"],
-            next_signing_key=kept["QSTASH_NEXT_SIGNING_KEY"],
-            state=home / "qstash.sqlite",
-        )
+        server = qstash_server(home, port, kept)
         try:
             await server.start()
             values = {"QSTASH_URL": server.url, **kept}

@@ -1,0 +1,41 @@
+"""The command line: `stashjobs COMMAND`. Exit code 0 done, 1 the thing asked for failed, 2 wrong
+use.
+
+Each command is a module that is imported when it is called, so that `stashjobs status` does not
+wait for what only `stashjobs dev` needs.
+"""
+
+from __future__ import annotations
+
+import importlib
+
+import click
+
+COMMANDS = {
+    "demo": "stashjobs.cli.demo:demo",
+    "dev": "stashjobs.cli.dev:dev",
+    "enqueue": "stashjobs.cli.enqueue:enqueue",
+    "list": "stashjobs.cli.jobs:list_jobs",
+    "migrate": "stashjobs.cli.migrate:migrate",
+    "status": "stashjobs.cli.jobs:status",
+}
+
+
+class Commands(click.Group):
+    """A group whose commands are imported when they are needed."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        return sorted(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, name = COMMANDS[cmd_name].partition(":")
+        command: click.Command = getattr(importlib.import_module(module), name)
+        return command
+
+
+@click.command(cls=Commands)
+@click.version_option(package_name="stashjobs")
+def main() -> None:
+    """Background jobs for AWS Lambda: delivered by QStash, recorded in Postgres."""

@@ -1,0 +1,63 @@
+"""`stashjobs enqueue`: enqueue one job by hand."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+import click
+
+from stashjobs import job
+from stashjobs.cli.common import WrongUse, command, json_option, load_jobs
+
+
+@click.command()
+@click.argument("job_type", metavar="TYPE")
+@click.argument("payload", required=False)
+@click.option("--example", is_flag=True, help="Take the example of the type's payload model.")
+@click.option("--user-id", help="For whom.")
+@click.option("--organization-id", help="For which organization.")
+@click.option("--delay", type=float, help="Deliver after so many seconds.")
+@click.option("--idempotency-key", help="Enqueue nothing if a job of this type has this key.")
+@click.option("--retries", type=int, help="In place of the type's own.")
+@json_option
+@command
+def enqueue(
+    *, job_type: str, payload: str | None, example: bool, as_json: bool, **options: Any
+) -> None:
+    """Enqueue one job of TYPE.
+
+    PAYLOAD is JSON, or - to read it from standard input.
+    """
+    load_jobs()
+    chosen = job.find(job_type)
+    if example == (payload is not None):
+        raise WrongUse("give a payload as JSON (or - for standard input), or --example")
+    document = chosen.example() if example else _parse(payload or "")
+    try:
+        enqueued = chosen.enqueue(document, **options)
+    except ValueError as error:
+        raise WrongUse(str(error)) from error
+    if as_json:
+        answer = {
+            "jobId": enqueued.job_id,
+            "created": enqueued.created,
+            "published": enqueued.published,
+        }
+        click.echo(json.dumps(answer))
+        return
+    if not enqueued.created:
+        click.echo(f"{enqueued.job_id} has this idempotency key already; nothing was enqueued.")
+    elif enqueued.published:
+        click.echo(f"{enqueued.job_id} enqueued. See it with: stashjobs status {enqueued.job_id}")
+    else:
+        click.echo(f"{enqueued.job_id} recorded; QStash could not be told yet.")
+
+
+def _parse(payload: str) -> Any:
+    text = sys.stdin.read() if payload == "-" else payload
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise WrongUse(f"the payload is not JSON: {error}") from error

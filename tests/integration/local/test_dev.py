@@ -1,0 +1,332 @@
+"""`stashjobs dev`, as a developer runs it: one process to start, one to stop."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import textwrap
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from infra.local.stack import own_qstash, read_env_file
+from tests.integration.local.conftest import eventually
+
+ROOT = Path(__file__).parents[3]
+TEMPLATE = """
+Globals: {Function: {Environment: {Variables: {SLOW_URL: !GetAtt SlowUrl.FunctionUrl}}}}
+Resources:
+  Job:
+    Type: AWS::Serverless::Function
+    Properties:
+      Handler: functions.job.handler.handler
+      Events: {Deliver: {Type: HttpApi, Properties: {Path: /job, Method: POST}}}
+  Slow:
+    Type: AWS::Serverless::Function
+    Properties:
+      Handler: functions.job.handler.handler
+      FunctionUrlConfig: {AuthType: NONE}
+"""
+HANDLER = """
+    import os, pathlib, time
+
+    def handler(event, context):
+        body = event.get("body", "")
+        pathlib.Path(os.environ["LAMBDA_TASK_ROOT"], "seen").write_text(body)
+        time.sleep(30 if body == "sleep" else 0)
+        print("handled", body)
+        return {"statusCode": 200, "body": os.environ["POSTGRES_URL"]}
+"""
+
+
+class Dev:
+    """A running `stashjobs dev`."""
+
+    def __init__(self, root: Path, *options: str) -> None:
+        environment = {
+            "PATH": os.environ["PATH"],
+            "PYTHONPATH": str(ROOT / "shared"),
+            "PYTHONWARNINGS": "error",
+        }
+        chosen = {each.partition("=")[0] for each in options}
+        kinds = ("", "qstash-", "mailbox-", "postgres-", "function-url-")
+        free = [f"--{kind}port=0" for kind in kinds if f"--{kind}port" not in chosen]
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", "from stashjobs.cli import main; main()", "dev"]
+            + [*free, *options],
+            cwd=root,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+
+    def ready(self) -> dict[str, str]:
+        assert self.process.stdout
+        line = self.process.stdout.readline()
+        assert line, self.process.communicate()[1]
+        urls: dict[str, str] = json.loads(line)
+        return urls
+
+    def end(self, how: signal.Signals = signal.SIGTERM) -> tuple[int, str]:
+        self.process.send_signal(how)
+        return self.wait()
+
+    def wait(self) -> tuple[int, str]:
+        errors = self.process.communicate(timeout=20)[1]
+        return self.process.returncode, errors
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    (tmp_path / "template.yaml").write_text(TEMPLATE)
+    (tmp_path / "infra").symlink_to(ROOT / "infra")
+    handler = tmp_path / "functions/job/handler.py"
+    handler.parent.mkdir(parents=True)
+    handler.write_text(textwrap.dedent(HANDLER))
+    return tmp_path
+
+
+@pytest.fixture
+def dev(root: Path) -> Iterator[Callable[..., Dev]]:
+    started: list[Dev] = []
+
+    def start(*options: str) -> Dev:
+        started.append(Dev(root, *options))
+        return started[-1]
+
+    yield start
+    for each in started:
+        if each.process.poll() is None:
+            each.process.kill()
+        each.process.communicate()
+
+
+def post(url: str, body: str = "", headers: dict[str, str] | None = None) -> str:
+    request = urllib.request.Request(  # noqa: S310  (a URL of ours)
+        url, body.encode(), {"Content-Type": "text/plain", **(headers or {})}, method="POST"
+    )
+    with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310
+        text: str = answer.read().decode()
+        return text
+
+
+def left_behind(root: Path) -> list[str]:
+    """Command lines of living processes that belong to the project in `root`."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            command = (process / "cmdline").read_bytes()
+            mine = str(root).encode() in command + (process / "environ").read_bytes()
+        except OSError:
+            continue
+        if mine and int(process.name) != os.getpid():
+            found.append(command.replace(b"\0", b" ").decode())
+    return found
+
+
+def test_a_message_goes_through_qstash_and_the_gateway_to_the_function(
+    dev: Callable[..., Dev], root: Path
+) -> None:
+    running = dev("--json")
+    urls = running.ready()
+    settings = read_env_file(Path(urls["environment"]))
+
+    post(
+        f"{urls['qstash']}/v2/publish/{settings['BASE_URL']}/job",
+        "a message",
+        {"Authorization": f"Bearer {settings['QSTASH_TOKEN']}"},
+    )
+
+    assert eventually((root / "seen").exists)
+    assert eventually(lambda: (root / "seen").read_text() == "a message")
+    log = root / ".stashjobs/logs/Job.log"
+    assert eventually(lambda: log.exists() and "handled a message" in log.read_text())
+    assert running.end() == (0, "")
+
+
+def test_functions_and_other_shells_find_the_same_database_and_function_urls(
+    dev: Callable[..., Dev], root: Path
+) -> None:
+    urls = dev("--json").ready()
+    settings = read_env_file(Path(urls["environment"]))
+
+    assert post(f"{urls['app']}/job") == settings["POSTGRES_URL"] == urls["postgres"]
+    assert settings["SLOW_URL"] == urls["Slow"]
+    assert post(urls["Slow"]) == urls["postgres"]
+    with psycopg.connect(urls["postgres"]) as connection:
+        connection.execute("SELECT 1 FROM job_executions")
+    assert (root / ".stashjobs/dev.env").stat().st_mode & 0o777 == 0o600
+    assert (root / ".stashjobs/secrets.json").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_second_start_finds_data_and_secrets(dev: Callable[..., Dev], root: Path) -> None:
+    first = dev("--json")
+    before = read_env_file(Path(first.ready()["environment"]))
+    with psycopg.connect(before["POSTGRES_URL"]) as connection:
+        connection.execute("CREATE TABLE kept AS SELECT 42 AS answer")
+    first.end()
+
+    started = time.monotonic()
+    urls = dev("--json").ready()
+
+    assert time.monotonic() - started < 10  # 3 s on a machine with nothing else to do
+    after = read_env_file(Path(urls["environment"]))
+    with psycopg.connect(after["POSTGRES_URL"]) as connection:
+        assert connection.execute("SELECT answer FROM kept").fetchone() == (42,)
+    for name in ("QSTASH_TOKEN", "QSTASH_CURRENT_SIGNING_KEY", "QSTASH_NEXT_SIGNING_KEY"):
+        assert before[name] == after[name]
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_stops_everything(
+    dev: Callable[..., Dev], root: Path, how: signal.Signals
+) -> None:
+    running = dev("--json")
+    post(f"{running.ready()['app']}/job")
+
+    assert running.end(how) == (0, "")
+
+    assert not (root / ".stashjobs/dev.env").exists()
+    assert eventually(lambda: not left_behind(root), 2), left_behind(root)
+
+
+def test_a_second_ctrl_c_does_not_cut_the_clean_up_short(
+    dev: Callable[..., Dev], root: Path
+) -> None:
+    running = dev("--json")
+    url = running.ready()["app"]
+    with pytest.raises(TimeoutError):
+        urllib.request.urlopen(f"{url}/job", b"sleep", timeout=0.5)  # noqa: S310
+
+    for _ in range(20):
+        running.process.send_signal(signal.SIGINT)
+        time.sleep(0.02)
+
+    assert running.wait() == (0, "")
+    assert eventually(lambda: not left_behind(root), 2), left_behind(root)
+
+
+def test_ctrl_c_while_it_starts_leaves_nothing_behind(dev: Callable[..., Dev], root: Path) -> None:
+    running = dev("--json")
+    assert eventually((root / ".stashjobs/postgres").exists)
+
+    assert running.end(signal.SIGINT) == (0, "")
+
+    assert eventually(lambda: not left_behind(root), 2), left_behind(root)
+
+
+def test_sigkill_leaves_nothing_behind_and_the_next_start_recovers(
+    dev: Callable[..., Dev], root: Path
+) -> None:
+    running = dev("--json")
+    post(f"{running.ready()['app']}/job")
+
+    running.end(signal.SIGKILL)
+
+    assert eventually(lambda: not left_behind(root), 5), left_behind(root)
+    assert post(f"{dev('--json').ready()['app']}/job").startswith("postgresql://")
+
+
+@pytest.mark.parametrize(
+    "option",
+    ["--port", "--qstash-port", "--mailbox-port", "--postgres-port", "--function-url-port"],
+)
+def test_a_taken_port_is_named_with_the_option_that_changes_it(
+    dev: Callable[..., Dev], root: Path, option: str
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+
+        code, errors = dev("--json", f"{option}={port}").wait()
+
+    assert code == 2
+    assert errors == (
+        f"Error: port {port} is taken by another program; choose another one with {option}\n"
+    )
+    assert not left_behind(root)
+    assert not (root / ".stashjobs/dev.env").exists()
+
+
+def test_one_folder_is_for_one_stack_at_a_time(dev: Callable[..., Dev], root: Path) -> None:
+    urls = dev("--json").ready()
+
+    code, errors = dev("--json").wait()
+
+    assert code == 2
+    assert f"already runs with {root / '.stashjobs'}" in errors
+    assert Path(urls["environment"]).exists()
+
+
+def test_for_people_it_lists_the_urls_and_then_every_delivery(dev: Callable[..., Dev]) -> None:
+    running = dev()
+    assert running.process.stdout
+    lines = []
+    while not lines or "Ctrl-C" not in lines[-1]:
+        lines.append(running.process.stdout.readline())
+    app = next(line.split()[1] for line in lines if line.strip().startswith("app"))
+    post(f"{app}/job", "hello")
+    running.process.send_signal(signal.SIGTERM)
+
+    output, errors = running.process.communicate(timeout=20)
+
+    assert output.split()[:3] == ["POST", "/job", "200"]
+    assert errors.strip().endswith("Job | handled hello")
+
+
+def test_qstash_alone_prints_what_an_app_needs(dev: Callable[..., Dev]) -> None:
+    running = dev("--only=qstash")
+    assert running.process.stdout
+    settings = dict(running.process.stdout.readline().rstrip().split("=", 1) for _ in range(4))
+
+    with urllib.request.urlopen(  # noqa: S310
+        urllib.request.Request(  # noqa: S310
+            f"{settings['QSTASH_URL']}/v2/keys",
+            headers={"Authorization": f"Bearer {settings['QSTASH_TOKEN']}"},
+        )
+    ) as answer:
+        keys = json.load(answer)
+
+    assert keys["current"] == settings["QSTASH_CURRENT_SIGNING_KEY"]
+    assert keys["next"] == settings["QSTASH_NEXT_SIGNING_KEY"]
+    assert running.end(signal.SIGINT) == (0, "")
+
+
+def test_outside_a_checkout_it_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import stashjobs.cli.dev as module
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(module, "__file__", str(tmp_path / "a/b/c/d/dev.py"))
+
+    with pytest.raises(module._Refusal, match="not a checkout") as refused:
+        module._checkout()
+    assert refused.value.exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("url", "is_own"),
+    [
+        ("http://127.0.0.1:8080", True),
+        ("https://qstash.upstash.io", False),
+        ("https://qstash-us-east-1.upstash.io", False),
+        ("", False),
+    ],
+)
+def test_the_user_s_own_qstash_is_used_unless_it_is_the_one_in_the_cloud(
+    url: str, *, is_own: bool
+) -> None:
+    keys: dict[str, Any] = {
+        "QSTASH_TOKEN": "t",
+        "QSTASH_CURRENT_SIGNING_KEY": "c",
+        "QSTASH_NEXT_SIGNING_KEY": "n",
+    }
+
+    assert bool(own_qstash({**keys, "QSTASH_URL": url})) is is_own

@@ -1,0 +1,51 @@
+"""A mailbox in a thread of its own, and the settings that lead to it."""
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from infra.local.mailbox import Mailbox
+from stashjobs import Context
+
+
+@pytest.fixture(scope="session")
+def _shared_mailbox() -> Iterator[Mailbox]:
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    mailbox = Mailbox()
+    asyncio.run_coroutine_threadsafe(mailbox.start(), loop).result(10)
+    yield mailbox
+    asyncio.run_coroutine_threadsafe(mailbox.stop(), loop).result(10)
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join()
+    loop.close()
+
+
+@pytest.fixture
+def mailbox(_shared_mailbox: Mailbox, monkeypatch: pytest.MonkeyPatch) -> Mailbox:
+    _shared_mailbox.clear()
+    _shared_mailbox.api_key = _shared_mailbox.rate_limit = None
+    for name in ("APP_NAME", "APP_URL", "SUPPORT_EMAIL", "LOGO_URL"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("RESEND_API_URL", _shared_mailbox.url)
+    monkeypatch.setenv("RESEND_API_KEY", "re_secret_of_the_test")
+    monkeypatch.setenv("RESEND_FROM_EMAIL", "Acme <hello@acme.example>")
+    return _shared_mailbox
+
+
+@pytest.fixture
+def context() -> Callable[..., Context]:
+    def make(job_id: str = "job-1", attempt: int = 1, seconds: float = 30) -> Context:
+        return Context(
+            job_id=job_id,
+            job_type="send-email",
+            attempt=attempt,
+            max_attempts=4,
+            deadline=datetime.now(UTC) + timedelta(seconds=seconds),
+        )
+
+    return make
