@@ -17,7 +17,7 @@ import resend
 from resend.exceptions import NoContentError, ResendError
 
 from functions.send_email.models import bare_address, display_name
-from stashjobs import PermanentError, RetryLater
+from stashjobs import DeadlineNear, PermanentError, RetryLater
 
 DAY = 86_400.0
 
@@ -40,6 +40,7 @@ def send(
         RetryLater: Resend says when to come back.
         ResendUnavailableError: try again on the job's own schedule.
         PermanentError: no attempt will succeed until a person changes something.
+        DeadlineNear: the worker's, let through.
     """
     resend.api_key = api_key
     resend.api_url = api_url.rstrip("/")
@@ -52,6 +53,9 @@ def send(
             cast("resend.Emails.SendParams", given), {"idempotency_key": idempotency_key}
         )
     except ResendError as error:
+        # The SDK turns every exception into its own, also the worker's signal to stop.
+        if isinstance(error.__context__, DeadlineNear):
+            raise error.__context__ from None
         raise meaning(error) from error
     except NoContentError as error:
         raise ResendUnavailableError(error.message) from error

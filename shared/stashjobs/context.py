@@ -12,8 +12,6 @@ from stashjobs.dispatcher import Enqueued
 from stashjobs.errors import LeaseLost
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from aws_lambda_powertools import Logger
 
     from stashjobs.job import Job
@@ -119,13 +117,25 @@ class Context:
         Raises:
             LeaseLost: Another delivery has taken the job over. Stop.
         """
-        shown: Mapping[str, Any] = {"fraction": min(1.0, max(0.0, fraction)), "note": note}
-        held = execution_log.record_progress(
+        shown = {"fraction": min(1.0, max(0.0, fraction)), "note": note, **details}
+        self._extend_lease(shown)
+
+    def heartbeat(self) -> None:
+        """Extend the lease by `lease_seconds` from now, so that nobody takes the job over while
+        this attempt is at work. `progress` does it too.
+
+        Raises:
+            LeaseLost: Another delivery has taken the job over. Stop.
+        """
+        self._extend_lease(None)
+
+    def _extend_lease(self, progress: dict[str, Any] | None) -> None:
+        held = execution_log.extend_lease(
             database.connection(),
             job_id=self.job_id,
             attempt=self.attempt,
-            progress={**shown, **details},
             lease_seconds=self.lease_seconds,
+            progress=progress,
         )
         if not held:
             raise LeaseLost(f"attempt {self.attempt} of {self.job_id} no longer holds the job")

@@ -16,11 +16,11 @@ from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from stashjobs import database, envelope, execution_log, settings
+from stashjobs import database, envelope, execution_log, settings, telemetry
 from stashjobs.errors import InvalidPayload, PayloadTooLarge
-from stashjobs.execution_log import NewJob
+from stashjobs.execution_log import NewJob, Unpublished
 from stashjobs.ids import new_job_id
-from stashjobs.job import Job, to_json
+from stashjobs.job import Job, find, to_json
 
 if TYPE_CHECKING:
     from psycopg import AsyncConnection, Connection
@@ -34,6 +34,8 @@ BATCH_MESSAGES = 1_000
 QSTASH_TIMEOUT_SECONDS = 5.0
 # QStash waits for an answer a little longer than the job may take, so that it hears the answer.
 ANSWER_GRACE_SECONDS = 10
+# Where QStash says that it gave up (functions/delivery_failed).
+DELIVERY_FAILED_ENDPOINT = "/api/jobs/delivery-failed"
 
 # Powertools' logger of the same name, where there is one, formats these lines.
 log = logging.getLogger("stashjobs")
@@ -69,8 +71,7 @@ class Enqueued:
     job_id: str
     created: bool
     published: bool
-    _new: NewJob = field(repr=False)
-    _job: Job[Any, Any] = field(repr=False)
+    _unpublished: Unpublished = field(repr=False)
 
     def publish(self) -> bool:
         """Tell QStash now. For after the commit of the transaction that `connection=` joined;
@@ -98,11 +99,11 @@ def enqueue_many(
     if not jobs:
         return []
     if connection is not None:
-        return _enqueued(job, jobs, execution_log.record_new_jobs(connection, jobs))
+        return _enqueued(jobs, execution_log.record_new_jobs(connection, jobs))
     # A missing setting is found before anything is written.
     url_of(job)
     qstash()
-    enqueued = _enqueued(job, jobs, execution_log.record_new_jobs(database.connection(), jobs))
+    enqueued = _enqueued(jobs, execution_log.record_new_jobs(database.connection(), jobs))
     _publish([one for one in enqueued if one.created])
     return enqueued
 
@@ -112,7 +113,7 @@ async def enqueue_async(
 ) -> Enqueued:
     """Record one job within the transaction of an async connection."""
     jobs = [prepare(job, payload, options)]
-    return _enqueued(job, jobs, await execution_log.record_new_jobs_async(connection, jobs))[0]
+    return _enqueued(jobs, await execution_log.record_new_jobs_async(connection, jobs))[0]
 
 
 def prepare(job: Job[Any, Any], payload: Any, options: Options) -> NewJob:
@@ -178,12 +179,12 @@ def _client(token: str, url: str | None) -> QStash:
 def _publish(enqueued: Sequence[Enqueued]) -> None:
     """Tell QStash of these jobs and note on their rows that it knows. Never raises: the rows are
     committed, so whatever goes wrong here is for the relay to mend."""
-    told = publish([(one._job, one._new) for one in enqueued])
+    told = publish([one._unpublished for one in enqueued])
     for one in enqueued:
         one.published = one.job_id in told
 
 
-def publish(jobs: Sequence[tuple[Job[Any, Any], NewJob]]) -> dict[str, str | None]:
+def publish(jobs: Sequence[Unpublished]) -> dict[str, str | None]:
     """Publish recorded jobs and confirm it on their rows.
 
     Returns:
@@ -193,37 +194,39 @@ def publish(jobs: Sequence[tuple[Job[Any, Any], NewJob]]) -> dict[str, str | Non
     for start in range(0, len(jobs), BATCH_MESSAGES):
         batch = jobs[start : start + BATCH_MESSAGES]
         try:
-            told |= _send([message_for(job, new) for job, new in batch])
+            told |= send(batch)
         except Exception as error:  # noqa: BLE001 - see _publish
             log.warning(
                 "QStash could not be told of %d jobs; they are recorded and will be published "
-                "by the relay: %s: %s",
+                "by the relay: %s",
                 len(jobs) - start,
-                type(error).__name__,
-                error,
+                telemetry.one_line(error),
             )
             break
     if told:
         try:
             execution_log.confirm_published(database.connection(), told)
         except Exception as error:  # noqa: BLE001
-            log.warning("%d published jobs could not be confirmed: %s", len(told), error)
+            log.warning(
+                "%d published jobs could not be confirmed: %s", len(told), telemetry.one_line(error)
+            )
     return told
 
 
-def message_for(job: Job[Any, Any], new: NewJob) -> BatchJsonRequest:
+def message_for(job: Job[Any, Any], unpublished: Unpublished) -> BatchJsonRequest:
     """The QStash message of a recorded job: thin, with all that its type and its enqueue ask."""
-    delivery = new.delivery
+    delivery = unpublished.delivery
     message: BatchJsonRequest = {
         "url": url_of(job),
-        "body": envelope.thin(new.job_id, new.job_type),
-        "deduplication_id": new.job_id,
-        "retries": new.max_attempts - 1,
+        "body": envelope.thin(unpublished.job_id, unpublished.job_type),
+        "deduplication_id": deduplication_id(unpublished),
+        "retries": max(0, unpublished.max_attempts - unpublished.attempt - 1),
         "timeout": math.ceil(job.timeout) + ANSWER_GRACE_SECONDS,
+        "failure_callback": settings.base_url() + DELIVERY_FAILED_ENDPOINT,
         "label": job.type,
     }
-    if new.available_at is not None:
-        message["not_before"] = math.ceil(new.available_at.timestamp())
+    if unpublished.available_at is not None and unpublished.available_at > datetime.now(UTC):
+        message["not_before"] = math.ceil(unpublished.available_at.timestamp())
     if job.retry_delay is not None:
         message["retry_delay"] = job.retry_delay
     if job.rate is not None or job.parallelism is not None:
@@ -241,17 +244,43 @@ def message_for(job: Job[Any, Any], new: NewJob) -> BatchJsonRequest:
     return message
 
 
-def _send(messages: list[BatchJsonRequest]) -> dict[str, str | None]:
+def deduplication_id(unpublished: Unpublished) -> str:
+    """The job's id for its first message. QStash remembers an id for ten minutes (Upstash docs,
+    "Deduplication") and would swallow a later message of the same job, so that one's has the run
+    and the attempt that it follows."""
+    if (unpublished.run, unpublished.attempt) == (1, 0):
+        return unpublished.job_id
+    return f"{unpublished.job_id}-{unpublished.run}-{unpublished.attempt}"
+
+
+def send(batch: Sequence[Unpublished]) -> dict[str, str | None]:
+    """Hand messages to QStash in one call: it takes all of them, or none.
+
+    Returns:
+        QStash's message id by job id.
+
+    Raises:
+        qstash.errors.QStashError | httpx.HTTPError: QStash refused, or cannot be reached.
+        UnknownJobType: A job's type is not declared in this process.
+    """
+    messages = [message_for(find(each.job_type), each) for each in batch]
     answers = qstash().message.batch_json(messages)
     return {
-        message["body"]["jobId"]: None if isinstance(answer, list) else answer.message_id
-        for message, answer in zip(messages, answers, strict=True)
+        each.job_id: None if isinstance(answer, list) else answer.message_id
+        for each, answer in zip(batch, answers, strict=True)
     }
 
 
-def _enqueued(job: Job[Any, Any], jobs: Sequence[NewJob], ids: Sequence[str]) -> list[Enqueued]:
+def _enqueued(jobs: Sequence[NewJob], ids: Sequence[str]) -> list[Enqueued]:
     return [
-        Enqueued(job_id, created=job_id == new.job_id, published=False, _new=new, _job=job)
+        Enqueued(
+            job_id,
+            created=job_id == new.job_id,
+            published=False,
+            _unpublished=Unpublished(
+                new.job_id, new.job_type, 1, 0, new.max_attempts, new.available_at, new.delivery
+            ),
+        )
         for new, job_id in zip(jobs, ids, strict=True)
     ]
 

@@ -103,7 +103,7 @@ def from_document(document: object) -> Envelope:
 
 def _text(metadata: dict[str, Any], name: str) -> str | None:
     value = metadata.get(name)
-    return None if value is None else str(value)
+    return None if value is None or value == "" else str(value)
 
 
 def _refuse_constant(name: str) -> None:

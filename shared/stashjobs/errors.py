@@ -6,6 +6,7 @@ Any other exception means "this attempt failed, try again while attempts are lef
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -31,6 +32,8 @@ class RetryLater(StashjobsError):
 
     def __init__(self, seconds: float, message: str = "the job asked to be retried later") -> None:
         super().__init__(message)
+        if not math.isfinite(seconds):
+            raise ValueError(f"RetryLater in {seconds} seconds: give a finite number")
         self.seconds = max(0.0, seconds)
 
 

@@ -38,6 +38,29 @@ class NewJob:
 
 
 @dataclass(frozen=True, slots=True)
+class Unpublished:
+    """A recorded job of which QStash is to be told."""
+
+    job_id: str
+    job_type: str
+    run: int
+    attempt: int
+    max_attempts: int
+    available_at: datetime | None
+    delivery: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class GivenUp:
+    """A message that QStash will not deliver any more."""
+
+    job_id: str
+    message_id: str
+    dlq_id: str | None
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Lease:
     """For how long a delivery takes a job, and what QStash says of the message it came with."""
 
@@ -97,9 +120,24 @@ ON CONFLICT (job_type, idempotency_key) WHERE idempotency_key IS NOT NULL
 RETURNING job_id, job_type, idempotency_key
 """
 
+# Rows that another relay has in hand are passed over, not waited for. `position` lets a relay that
+# could not publish some go on behind them.
+TAKE_UNPUBLISHED = """
+SELECT job_id, job_type, run, attempt, max_attempts, available_at, delivery
+  FROM job_executions
+ WHERE published_at IS NULL AND status IN ('pending', 'retrying')
+   AND job_type = ANY(%(job_types)s)
+   AND created_at <= now() - make_interval(secs => %(quiet_seconds)s)
+   AND available_at <= now() + make_interval(secs => %(horizon_seconds)s)
+   AND (available_at, job_id) > (%(after_time)s, %(after_id)s)
+ ORDER BY available_at, job_id
+ LIMIT %(limit)s
+   FOR UPDATE SKIP LOCKED
+"""
+
 CONFIRM_PUBLISHED = """
 UPDATE job_executions AS job
-   SET published_at = now(), message_id = coalesce(job.message_id, told.message_id)
+   SET published_at = now(), message_id = coalesce(told.message_id, job.message_id)
   FROM unnest(%s::text[], %s::text[]) AS told (job_id, message_id)
  WHERE job.job_id = told.job_id AND job.published_at IS NULL
 """
@@ -112,12 +150,12 @@ _TAKE = """
        attempt = CASE WHEN job.attempt >= job.max_attempts THEN job.attempt
                       ELSE job.attempt + 1 END,
        error = CASE WHEN job.attempt >= job.max_attempts
-                    THEN 'the last attempt ended without a word: its lease ran out'
+                    THEN 'LeaseExpired: the attempt ended without a word'
                     ELSE job.error END,
        errors = CASE WHEN job.status <> 'processing' THEN job.errors
                      ELSE job.errors || jsonb_build_object(
                             'attempt', job.attempt, 'type', 'LeaseExpired',
-                            'message', 'the attempt ended without a word: its lease ran out',
+                            'message', 'the attempt ended without a word',
                             'startedAt', job.started_at, 'endedAt', job.lease_expires_at) END,
        started_at = CASE WHEN job.attempt >= job.max_attempts THEN job.started_at
                          ELSE now() END,
@@ -194,6 +232,9 @@ RECORD_NOT_COMPLETED = (
 UPDATE job_executions
    SET status = %(status)s, error = %(error)s, lease_expires_at = NULL, updated_at = now(),
        completed_at = CASE WHEN %(status)s <> 'retrying' THEN now() END,
+       -- QStash gave up on the message while the attempt ran: the relay sends another.
+       published_at = CASE WHEN %(status)s = 'retrying' AND dlq_id IS NOT NULL THEN NULL
+                           ELSE published_at END,
        errors = errors || jsonb_build_array(%(details)s::jsonb || jsonb_build_object(
                   'attempt', attempt, 'startedAt', started_at, 'endedAt', now()))"""
     + _STILL_HELD
@@ -201,12 +242,61 @@ UPDATE job_executions
     + _OR_SAY_WHAT_IS
 )
 
-RECORD_PROGRESS = """
+EXTEND_LEASE = """
 UPDATE job_executions
-   SET progress = %(progress)s, updated_at = now(),
+   SET progress = coalesce(%(progress)s, progress), updated_at = now(),
        lease_expires_at = now() + make_interval(secs => %(lease_seconds)s)
  WHERE job_id = %(job_id)s AND attempt = %(attempt)s AND status = 'processing'
 RETURNING true
+"""
+
+
+FREE_EXPIRED_LEASES = """
+UPDATE job_executions AS job
+   SET status = CASE WHEN attempt >= max_attempts THEN 'failed' ELSE 'retrying' END,
+       error = 'LeaseExpired: the attempt ended without a word',
+       errors = errors || jsonb_build_object(
+                  'attempt', attempt, 'type', 'LeaseExpired',
+                  'message', 'the attempt ended without a word',
+                  'startedAt', started_at, 'endedAt', lease_expires_at),
+       lease_expires_at = NULL, published_at = NULL, updated_at = now(),
+       completed_at = CASE WHEN attempt >= max_attempts THEN now() END
+ WHERE job_id IN (SELECT job_id FROM job_executions
+                   WHERE status = 'processing' AND lease_expires_at <= now()
+                   ORDER BY lease_expires_at LIMIT %s
+                     FOR UPDATE SKIP LOCKED)
+   AND status = 'processing'
+RETURNING job_id, job_type, status
+"""
+
+# Only the last message seen for a job speaks for it: an older one that ends in the dead-letter
+# queue says nothing about the one that followed. An attempt that still runs goes on; that its
+# message is gone is kept, for `RECORD_NOT_COMPLETED`.
+RECORD_GIVEN_UP = """
+UPDATE job_executions AS job
+   SET dlq_id = told.dlq_id,
+       status = CASE WHEN status IN ('pending', 'retrying') THEN 'failed' ELSE status END,
+       error = CASE WHEN status IN ('pending', 'retrying') THEN told.reason ELSE error END,
+       completed_at = CASE WHEN status IN ('pending', 'retrying') THEN now()
+                           ELSE completed_at END,
+       updated_at = now()
+  FROM unnest(%s::text[], %s::text[], %s::text[], %s::text[])
+    AS told (job_id, message_id, dlq_id, reason)
+ WHERE job.job_id = told.job_id
+   AND coalesce(job.message_id, told.message_id) = told.message_id
+   AND job.dlq_id IS DISTINCT FROM told.dlq_id
+   AND job.status IN ('pending', 'retrying', 'processing', 'failed')
+RETURNING job.job_id, job.status
+"""
+
+RECORD_NEVER_DELIVERED = """
+INSERT INTO job_executions
+       (job_id, job_type, status, payload, max_attempts, user_id, organization_id, metadata,
+        message_id, dlq_id, error, published_at, completed_at)
+VALUES (%(job_id)s, %(job_type)s, 'failed', %(payload)s, %(max_attempts)s, %(user_id)s,
+        %(organization_id)s, %(metadata)s, %(message_id)s, %(dlq_id)s, %(error)s, now(), now())
+ON CONFLICT DO NOTHING
+RETURNING job_id
 """
 
 
@@ -315,22 +405,90 @@ def record_not_completed(
     return Recorded(*row) if row else None
 
 
-def record_progress(
+def extend_lease(
     connection: Connection[Any],
     *,
     job_id: str,
     attempt: int,
-    progress: dict[str, Any],
     lease_seconds: float,
+    progress: dict[str, Any] | None = None,
 ) -> bool:
-    """Note how far the attempt is and extend its lease. False: it no longer holds the job."""
+    """Extend the attempt's lease and note how far it is. False: it no longer holds the job."""
     parameters = {
         "job_id": job_id,
         "attempt": attempt,
-        "progress": Jsonb(progress),
+        "progress": None if progress is None else Jsonb(progress),
         "lease_seconds": lease_seconds,
     }
-    return connection.execute(RECORD_PROGRESS, parameters).fetchone() is not None
+    return connection.execute(EXTEND_LEASE, parameters).fetchone() is not None
+
+
+def take_unpublished(
+    connection: Connection[Any],
+    *,
+    job_types: Sequence[str],
+    limit: int,
+    quiet_seconds: float,
+    horizon_seconds: float,
+    after: Unpublished | None,
+) -> list[Unpublished]:
+    """Lock the oldest jobs of which QStash is to be told, for this transaction.
+
+    Args:
+        connection: In a transaction.
+        job_types: Those whose delivery is known here.
+        limit: At most so many.
+        quiet_seconds: Leave out what is younger than so many seconds: whoever enqueued it is
+            telling QStash just now.
+        horizon_seconds: Leave out what is to be delivered later than this; QStash holds a
+            message only for so long.
+        after: Only what comes behind this one.
+    """
+    parameters = {
+        "job_types": list(job_types),
+        "limit": limit,
+        "quiet_seconds": quiet_seconds,
+        "horizon_seconds": horizon_seconds,
+        "after_time": "-infinity" if after is None else after.available_at,
+        "after_id": "" if after is None else after.job_id,
+    }
+    return [Unpublished(*row) for row in connection.execute(TAKE_UNPUBLISHED, parameters)]
+
+
+def free_expired_leases(connection: Connection[Any], limit: int) -> list[tuple[str, str, Status]]:
+    """End attempts that never came back, at most `limit`. Returns id, type and new status."""
+    return list(connection.execute(FREE_EXPIRED_LEASES, [limit]))
+
+
+def record_given_up(
+    connection: Connection[Any], messages: Sequence[GivenUp]
+) -> list[tuple[str, Status]]:
+    """Note that QStash gave up on these messages. Returns id and status of the rows it changed."""
+    columns = [
+        [message.job_id for message in messages],
+        [message.message_id for message in messages],
+        [message.dlq_id for message in messages],
+        [message.reason for message in messages],
+    ]
+    return list(connection.execute(RECORD_GIVEN_UP, columns))
+
+
+def record_never_delivered(connection: Connection[Any], new: NewJob, given_up: GivenUp) -> bool:
+    """Record as `failed` a job whose message carried its payload and never reached its function,
+    so that it is seen. False: it has a row after all."""
+    parameters = {
+        "job_id": new.job_id,
+        "job_type": new.job_type,
+        "payload": Jsonb(new.payload),
+        "max_attempts": new.max_attempts,
+        "user_id": new.user_id,
+        "organization_id": new.organization_id,
+        "metadata": Jsonb(new.metadata),
+        "message_id": given_up.message_id,
+        "dlq_id": given_up.dlq_id,
+        "error": given_up.reason,
+    }
+    return connection.execute(RECORD_NEVER_DELIVERED, parameters).fetchone() is not None
 
 
 def _columns(jobs: Sequence[NewJob]) -> list[list[Any]]:

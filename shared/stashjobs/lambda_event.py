@@ -12,6 +12,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from stashjobs import settings
+from stashjobs.signature import verify
+
 Event = Mapping[str, Any]
 Response = dict[str, Any]
 
@@ -49,6 +52,24 @@ def read_request(event: Event) -> Request:
         urls=_urls(event, headers),
         by_function_url=".lambda-url." in event["requestContext"].get("domainName", ""),
     )
+
+
+def verified_request(event: Event) -> Request:
+    """Read the request out of the event, and verify that QStash has signed it. Nothing is to be
+    read from the body of one that has not passed here.
+
+    Raises:
+        InvalidSignature: It has no good signature.
+        SettingError: A signing key is missing.
+    """
+    request = read_request(event)
+    verify(
+        request.headers.get("upstash-signature"),
+        request.body,
+        keys=settings.signing_keys(),
+        urls=request.urls,
+    )
+    return request
 
 
 def respond(

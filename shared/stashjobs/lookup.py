@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from stashjobs.job import to_json
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from stashjobs.database import Connection
 
 STATUSES = ("pending", "processing", "retrying", "completed", "failed", "cancelled")
@@ -44,6 +43,7 @@ class JobExecution:
     metadata: dict[str, Any]
     idempotency_key: str | None
     message_id: str | None
+    dlq_id: str | None
     schedule_id: str | None
     created_at: datetime
     available_at: datetime
@@ -67,8 +67,6 @@ class JobExecution:
 
     def story(self) -> list[Event]:
         """What happened to the job, in order."""
-        from datetime import datetime
-
         events = [Event(self.created_at, "pending", "recorded")]
         if self.published_at is not None:
             events.append(Event(self.published_at, "pending", "QStash has the message"))

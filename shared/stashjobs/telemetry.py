@@ -55,11 +55,25 @@ def describe_error(error: BaseException) -> dict[str, Any]:
         trace = "…" + trace[-MAX_TRACEBACK_CHARACTERS:]
     return {
         "type": type(error).__name__,
-        "message": storable(redact(str(error)))[:MAX_MESSAGE_CHARACTERS] or type(error).__name__,
+        "message": storable(redact(_message(error)))[:MAX_MESSAGE_CHARACTERS]
+        or type(error).__name__,
         "traceback": storable(trace),
     }
+
+
+def one_line(error: BaseException) -> str:
+    """`Type: message`, secrets taken out: an error for a log line or an answer."""
+    described = describe_error(error)
+    return f"{described['type']}: {described['message']}"
 
 
 def storable(text: str) -> str:
     """`text` as Postgres can keep it: without U+0000 and halves of surrogate pairs."""
     return text.replace("\0", "�").encode("utf-8", "replace").decode()
+
+
+def _message(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:  # noqa: BLE001 - an error that cannot speak must be recorded all the same
+        return ""

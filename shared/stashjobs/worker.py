@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import psycopg
 
-from stashjobs import database, envelope, execution_log, lambda_event, settings, telemetry
+from stashjobs import database, envelope, execution_log, lambda_event, telemetry
 from stashjobs.context import Context
 from stashjobs.envelope import Envelope
 from stashjobs.errors import (
@@ -36,7 +36,7 @@ from stashjobs.execution_log import Claim, Lease, NewJob, Recorded
 from stashjobs.ids import job_id_from
 from stashjobs.job import Job, to_json
 from stashjobs.lambda_event import Event, Request, Response, respond
-from stashjobs.signature import InvalidSignature, verify
+from stashjobs.signature import InvalidSignature
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -54,6 +54,12 @@ GATEWAY_SECONDS = 29.0
 LEASE_GRACE_SECONDS = 10.0
 
 
+# What a row cannot hold, which no repetition changes (an idempotency key too long for its index).
+UNSTORABLE = (
+    psycopg.DataError,
+    psycopg.errors.ProgramLimitExceeded,
+    psycopg.errors.StatementTooComplex,
+)
 # How long to wait between tries to record, in seconds.
 RECORD_PAUSES = (0.1, 0.4, 1.0)
 LOG_KEYS = ("job_id", "message_id", "retried", "attempt", "user_id", "organization_id")
@@ -120,6 +126,8 @@ def deliver(job: Job[Any, Any], event: Event, lambda_context: Any) -> Response:
         claim = _claim(job, message, source, lease_seconds)
     except psycopg.errors.UniqueViolation:
         return _answer_duplicate_key(message)
+    except UNSTORABLE as error:
+        return _refuse(489, error)
     except (psycopg.Error, SettingError) as error:
         return _refuse(503, error, retry_after=DATABASE_RETRY_SECONDS)
     if claim is None or not claim.held or claim.job_type != job.type:
@@ -155,13 +163,7 @@ def _receive(job: Job[Any, Any], event: Event, lambda_context: Any) -> tuple[Mes
     """The message, from whoever may send one. Nothing is read from a body before its signature
     has been verified."""
     if lambda_event.is_http(event):
-        request = lambda_event.read_request(event)
-        verify(
-            request.headers.get("upstash-signature"),
-            request.body,
-            keys=settings.signing_keys(),
-            urls=request.urls,
-        )
+        request = lambda_event.verified_request(event)
         read, source = envelope.read(request.body), _source(request)
     else:
         read, source = envelope.from_document(dict(event)), Source()
@@ -305,7 +307,7 @@ def _record(context: Context, outcome: Outcome) -> tuple[Outcome, Recorded | Non
         try:
             return outcome, _write(context, outcome)
         except psycopg.Error as error:
-            telemetry.logger().warning("not recorded yet", error=_one_line(error))
+            telemetry.logger().warning("not recorded yet", error=telemetry.one_line(error))
             if context.has_connection:
                 context.rollback()
                 outcome = _not_completed(context, error)
@@ -356,7 +358,7 @@ def _answer(
         log.info(outcome.status, duration_ms=duration_ms)
         context.publish_enqueued()
         return _respond(200, document)
-    document["error"] = _one_line(outcome.error)
+    document["error"] = telemetry.one_line(outcome.error)
     say = log.error if outcome.status == "failed" else log.warning
     say(outcome.status, error=document["error"], duration_ms=duration_ms)
     if outcome.status == "cancelled":
@@ -405,7 +407,7 @@ def _answer_duplicate_key(message: Message) -> Response:
 
 def _refuse(status: int, error: Exception, retry_after: float | None = None) -> Response:
     """The answer for a delivery that got no further than its message."""
-    reason = _one_line(error)
+    reason = telemetry.one_line(error)
     telemetry.logger().warning("refused", status=status, error=reason)
     return _respond(status, {"status": "refused", "error": reason}, retry_after)
 
@@ -417,8 +419,3 @@ def _respond(
     if retry_after is not None:
         headers["Retry-After"] = str(math.ceil(retry_after))
     return respond(status, document, headers)
-
-
-def _one_line(error: BaseException) -> str:
-    described = telemetry.describe_error(error)
-    return f"{described['type']}: {described['message']}"

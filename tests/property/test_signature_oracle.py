@@ -237,7 +237,9 @@ def damaged(draw: st.DrawFn, token: str) -> str:
     at = up_to(draw, len(token) - 1)
     match pick(draw, ["change", "drop", "insert", "cut", "swap", "more", "less", "case"]):
         case "change":
-            return token[:at] + pick(draw, ALPHABET + ".=+/ é\ud800\x00") + token[at + 1 :]
+            return (
+                token[:at] + pick(draw, ALPHABET + ".=+/ \x00" + "é\ud800" * 16) + token[at + 1 :]
+            )
         case "drop":
             return token[:at] + token[at + 1 :]
         case "insert":

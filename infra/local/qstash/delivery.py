@@ -202,7 +202,7 @@ class Deliveries:
                 key.take()
                 self._enter_account(key.waiting.popleft())
                 continue
-            if wait is not None and key.wakes_at <= now:
+            if wait is not None and not now < key.wakes_at <= now + wait:
                 key.wakes_at = now + wait
                 self._timers.at(key.wakes_at, lambda: self.pump_key(key))
             return

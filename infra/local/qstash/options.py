@@ -172,11 +172,12 @@ class Options:
         options = {
             f"upstash-{name.removeprefix(prefix)}": list(values)
             for name, values in self._headers.items()
+            # A callback has no callbacks of its own.
             if name.startswith(prefix)
+            and not name.startswith((f"{prefix}callback", f"{prefix}failure-callback"))
         }
         if options:
-            nested = Options(options, self._limits)
-            nested._retries(), nested._retry_delay(), nested._timeout(), nested._method()
+            Options(options, self._limits).delivery(b"", "", 0)  # refuse now rather than later
         return options
 
     def _labels(self) -> list[str]:

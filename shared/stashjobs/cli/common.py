@@ -5,9 +5,8 @@ from __future__ import annotations
 import functools
 import os
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 from dotenv import dotenv_values
@@ -20,7 +19,9 @@ from stashjobs.errors import (
     UnknownJobType,
 )
 
-P = ParamSpec("P")
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 R = TypeVar("R")
 
 WRONG_USE = 2
@@ -35,7 +36,7 @@ class WrongUse(click.ClickException):
     exit_code = WRONG_USE
 
 
-def command(function: Callable[P, R]) -> Callable[..., R]:
+def command(function: Callable[..., R]) -> Callable[..., R]:
     """Give a command its `--stage`, its settings, and clear words for what goes wrong."""
 
     @click.option(
@@ -45,10 +46,10 @@ def command(function: Callable[P, R]) -> Callable[..., R]:
         help="Whose settings to use.  [default: STAGE, else local]",
     )
     @functools.wraps(function)
-    def run(*args: P.args, stage: str | None, **kwargs: P.kwargs) -> R:
+    def run(*, stage: str | None, **options: Any) -> R:
         load_settings(stage)
         try:
-            return function(*args, **kwargs)
+            return function(**options)
         except (SettingError, InvalidPayload, PayloadTooLarge, UnknownJobType) as error:
             raise WrongUse(str(error)) from error
         except StashjobsError as error:
@@ -80,11 +81,11 @@ def load_settings(stage: str | None) -> None:
 
 def load_jobs() -> None:
     """Declare every job type of the checkout this runs in."""
-    from stashjobs import job
+    from stashjobs.job import load
 
     sys.path.insert(0, str(Path.cwd()))
     try:
-        job.load()
+        load()
     except ModuleNotFoundError as error:
         if error.name != "functions":
             raise

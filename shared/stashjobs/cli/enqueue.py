@@ -8,8 +8,8 @@ from typing import Any
 
 import click
 
-from stashjobs import job
 from stashjobs.cli.common import WrongUse, command, json_option, load_jobs
+from stashjobs.job import find
 
 
 @click.command()
@@ -31,7 +31,7 @@ def enqueue(
     PAYLOAD is JSON, or - to read it from standard input.
     """
     load_jobs()
-    chosen = job.find(job_type)
+    chosen = find(job_type)
     if example == (payload is not None):
         raise WrongUse("give a payload as JSON (or - for standard input), or --example")
     document = chosen.example() if example else _parse(payload or "")

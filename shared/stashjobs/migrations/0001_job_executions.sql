@@ -14,6 +14,7 @@ CREATE TABLE job_executions (
     errors            jsonb NOT NULL DEFAULT '[]',  -- one object per attempt that did not complete
     attempt           integer NOT NULL DEFAULT 0,   -- the fencing token: grows with every claim
     max_attempts      integer NOT NULL CHECK (max_attempts >= 1),
+    attempts_before_run  integer NOT NULL DEFAULT 0,  -- what earlier runs had used up
     retry_count       integer NOT NULL GENERATED ALWAYS AS (greatest(attempt - 1, 0)) STORED,
     run               integer NOT NULL DEFAULT 1,   -- grows with every manual retry of a finished job
     progress          jsonb,
@@ -23,6 +24,7 @@ CREATE TABLE job_executions (
     idempotency_key   text,
     delivery          jsonb NOT NULL DEFAULT '{}',  -- what this job asked of QStash beyond its type's defaults
     message_id        text,              -- QStash's id of the last message seen for this job
+    dlq_id            text,              -- where QStash put that message when it gave up on it
     schedule_id       text,
     created_at        timestamptz NOT NULL DEFAULT now(),
     available_at      timestamptz NOT NULL DEFAULT now(),  -- not to be delivered before
@@ -51,7 +53,7 @@ CREATE UNIQUE INDEX idx_job_executions_idempotency_key ON job_executions (job_ty
     WHERE idempotency_key IS NOT NULL;
 
 -- What the relay looks for: rows of which QStash was never told, and leases that ran out.
-CREATE INDEX idx_job_executions_unpublished ON job_executions (created_at)
+CREATE INDEX idx_job_executions_unpublished ON job_executions (available_at)
     WHERE published_at IS NULL AND status IN ('pending', 'retrying');
 CREATE INDEX idx_job_executions_lease ON job_executions (lease_expires_at)
     WHERE status = 'processing';

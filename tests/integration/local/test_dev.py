@@ -20,8 +20,12 @@ from infra.local.stack import own_qstash, read_env_file
 from tests.integration.local.conftest import eventually
 
 ROOT = Path(__file__).parents[3]
+RUN = "from stashjobs.cli import main; main()"
 TEMPLATE = """
-Globals: {Function: {Environment: {Variables: {SLOW_URL: !GetAtt SlowUrl.FunctionUrl}}}}
+Globals:
+  Function:
+    Timeout: 20
+    Environment: {Variables: {SLOW_URL: !GetAtt SlowUrl.FunctionUrl}}
 Resources:
   Job:
     Type: AWS::Serverless::Function
@@ -59,8 +63,7 @@ class Dev:
         kinds = ("", "qstash-", "mailbox-", "postgres-", "function-url-")
         free = [f"--{kind}port=0" for kind in kinds if f"--{kind}port" not in chosen]
         self.process = subprocess.Popen(
-            [sys.executable, "-c", "from stashjobs.cli import main; main()", "dev"]
-            + [*free, *options],
+            [sys.executable, "-c", RUN, "dev", *free, *options],
             cwd=root,
             env=environment,
             stdout=subprocess.PIPE,
@@ -110,11 +113,13 @@ def dev(root: Path) -> Iterator[Callable[..., Dev]]:
         each.process.communicate()
 
 
-def post(url: str, body: str = "", headers: dict[str, str] | None = None) -> str:
+def post(
+    url: str, body: str = "", headers: dict[str, str] | None = None, patience: float = 10
+) -> str:
     request = urllib.request.Request(  # noqa: S310  (a URL of ours)
         url, body.encode(), {"Content-Type": "text/plain", **(headers or {})}, method="POST"
     )
-    with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310
+    with urllib.request.urlopen(request, timeout=patience) as answer:  # noqa: S310
         text: str = answer.read().decode()
         return text
 
@@ -205,7 +210,7 @@ def test_a_second_ctrl_c_does_not_cut_the_clean_up_short(
     running = dev("--json")
     url = running.ready()["app"]
     with pytest.raises(TimeoutError):
-        urllib.request.urlopen(f"{url}/job", b"sleep", timeout=0.5)  # noqa: S310
+        post(f"{url}/job", "sleep", patience=1)
 
     for _ in range(20):
         running.process.send_signal(signal.SIGINT)
@@ -269,7 +274,7 @@ def test_one_folder_is_for_one_stack_at_a_time(dev: Callable[..., Dev], root: Pa
 def test_for_people_it_lists_the_urls_and_then_every_delivery(dev: Callable[..., Dev]) -> None:
     running = dev()
     assert running.process.stdout
-    lines = []
+    lines: list[str] = []
     while not lines or "Ctrl-C" not in lines[-1]:
         lines.append(running.process.stdout.readline())
     app = next(line.split()[1] for line in lines if line.strip().startswith("app"))
@@ -307,7 +312,7 @@ def test_outside_a_checkout_it_says_so(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(module, "__file__", str(tmp_path / "a/b/c/d/dev.py"))
 
     with pytest.raises(module._Refusal, match="not a checkout") as refused:
-        module._checkout()
+        module.checkout()
     assert refused.value.exit_code == 2
 
 

@@ -70,12 +70,17 @@ def test_a_stale_pid_file_with_the_number_of_a_living_stranger_is_no_obstacle(
 ) -> None:
     postgres.kill()
     pid_file = postgres.cluster / "postmaster.pid"
-    lines = pid_file.read_text().splitlines()
-    pid_file.write_text("\n".join([str(os.getpid()), *lines[1:]]) + "\n")
+    # Of the same user as the server: Postgres itself would take this for another server.
+    user = pid_file.stat().st_uid if os.geteuid() == 0 else None
+    with subprocess.Popen(["sleep", "60"], user=user) as stranger:
+        lines = pid_file.read_text().splitlines()
+        pid_file.write_text("\n".join([str(stranger.pid), *lines[1:]]) + "\n")
 
-    postgres.start()
+        postgres.start()
 
-    assert ask(postgres, "SELECT 1") == 1
+        assert ask(postgres, "SELECT 1") == 1
+        assert stranger.poll() is None
+        stranger.kill()
 
 
 def test_an_initdb_that_was_cut_short_is_begun_again(tmp_path: Path) -> None:

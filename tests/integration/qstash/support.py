@@ -13,6 +13,9 @@ from multidict import CIMultiDict
 from qstash import AsyncQStash
 from qstash.message import PublishResponse
 
+if TYPE_CHECKING:
+    from infra.local.qstash import QStashServer
+
 Respond = Callable[["Received"], Awaitable[web.Response]]
 
 
@@ -58,7 +61,7 @@ class Receiver:
             await self.arrived.wait_for(lambda: len(self.requests) >= count)
         return self.requests[:count]
 
-    async def quiet(self, seconds: float = 0.15) -> int:
+    async def quiet(self, seconds: float = 0.1) -> int:
         """How many requests there are after a while without waiting for more."""
         await asyncio.sleep(seconds)
         return len(self.requests)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import hashlib
 from typing import TYPE_CHECKING, Any
 
@@ -48,9 +49,8 @@ async def test_the_claims_are_the_documented_ones(
     assert claims["exp"] - claims["iat"] == 300
     assert claims["nbf"] == claims["iat"]
     assert claims["jti"].startswith("jwt_")
-    assert claims["body"].endswith("=")
-    assert len(claims["body"]) == 44
-    assert hashlib.sha256(b"x").digest()
+    digest = hashlib.sha256(b"x").digest()
+    assert claims["body"] == base64.urlsafe_b64encode(digest).decode()
 
 
 async def test_after_a_rotation_the_new_current_key_signs(

@@ -121,3 +121,14 @@ async def test_a_canceled_message_frees_nothing_it_did_not_hold(
 
     await eventually(idle)
     assert await receiver.quiet(0.05) == 1
+
+
+async def test_pinning_a_shorter_period_takes_effect_at_once(
+    client: AsyncQStash, receiver: Receiver, server: QStashServer
+) -> None:
+    await _publish(client, receiver, 3, {"key": "k", "rate": 1, "period": "1d"})
+    await receiver.wait(1)
+    await client.flow_control.pin("k", {"rate": 1, "period": 10})
+    await receiver.wait(2)
+    server.advance(10)
+    await receiver.wait(3)

@@ -16,10 +16,12 @@ if TYPE_CHECKING:
     from infra.local.qstash import QStashServer
 
 
-async def _enqueue(client: AsyncQStash, receiver: Receiver, count: int, **options: str) -> None:
+async def _enqueue(
+    client: AsyncQStash, receiver: Receiver, count: int, callback: str | None = None
+) -> None:
     for number in range(count):
         await client.message.enqueue(
-            queue="q", url=receiver.url, body=str(number), retry_delay="60000", **options
+            queue="q", url=receiver.url, body=str(number), retry_delay="60000", callback=callback
         )
 
 

@@ -57,6 +57,8 @@ async def test_the_token_may_be_a_query_parameter(server: QStashServer, receiver
         ({"delay": "soon"}, 400, "invalid Upstash-Delay header: soon"),
         ({"retry_delay": "__import__('os')"}, 400, "invalid Upstash-Retry-Delay header"),
         ({"callback": "nowhere"}, 400, "invalid callback url: endpoint has invalid scheme"),
+        ({"callback_headers": {"Retries": "9"}}, 400, "quota maxRetries exceeded"),
+        ({"callback_headers": {"Callback-" * 400: "x", "Retries": "x"}}, 400, "Upstash-Retries"),
         ({"method": "TRACE"}, 400, "invalid Upstash-Method header: TRACE"),
         ({"flow_control": {"key": "k"}}, 400, "Upstash-Flow-Control-Value must be given"),
     ],
@@ -110,7 +112,7 @@ async def test_too_many_queues_are_refused() -> None:
     async with QStashServer(options) as server, sdk(server) as client:
         await client.queue.upsert("one")
         await client.queue.upsert("one", parallelism=2)
-        with pytest.raises(QStashError, match="412, body: .*quota maxQueues exceeded"):
+        with pytest.raises(QStashError, match=r"412, body: .*quota maxQueues exceeded"):
             await client.queue.upsert("two")
 
 

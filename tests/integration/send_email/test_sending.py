@@ -1,5 +1,6 @@
 """The job, through Resend's real SDK, over real HTTP."""
 
+import signal
 import socket
 import threading
 import time
@@ -12,7 +13,7 @@ from functions.send_email.handler import send_email
 from functions.send_email.models import TEMPLATES, Email
 from functions.send_email.resend_api import ResendUnavailableError
 from infra.local.mailbox import Mailbox
-from stashjobs import Context, PermanentError, RetryLater, SettingError
+from stashjobs import Context, DeadlineNear, PermanentError, RetryLater, SettingError
 
 Contexts = Callable[..., Context]
 
@@ -163,6 +164,24 @@ def test_a_server_that_does_not_answer_is_left_before_the_job_runs_out_of_time(
         with pytest.raises(ResendUnavailableError):
             send_email(email(), context(seconds=4.5))
         assert time.monotonic() - began < 3
+
+
+def test_the_workers_signal_to_stop_passes_through_the_sdk(
+    mailbox: Mailbox, context: Contexts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_: object) -> None:
+        raise DeadlineNear
+
+    before = signal.signal(signal.SIGALRM, stop)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        monkeypatch.setenv("RESEND_API_URL", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        signal.setitimer(signal.ITIMER_REAL, 0.3)
+        try:
+            with pytest.raises(DeadlineNear):
+                send_email(email(), context())
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, before)
 
 
 def test_an_answer_that_is_no_json_is_tried_again(

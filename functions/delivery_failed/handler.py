@@ -1,0 +1,88 @@
+"""Lambda entry: `functions.delivery_failed.handler.handler`, QStash's failure callback.
+
+QStash calls it once for a message that it will not deliver any more (Upstash docs, "Callbacks",
+"What is a Failure-Callback?"), so that the job's row learns of it.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+
+from stashjobs import database, envelope, execution_log, lambda_event, telemetry
+from stashjobs.errors import InvalidEnvelope, SettingError
+from stashjobs.execution_log import GivenUp, NewJob
+from stashjobs.relay import given_up, record_given_up
+from stashjobs.signature import InvalidSignature
+
+if TYPE_CHECKING:
+    from stashjobs.envelope import Envelope
+    from stashjobs.lambda_event import Event, Response
+
+
+def handler(event: Event, _lambda_context: Any) -> Response:
+    """Record that QStash gave up. Answers 200 only when that is written."""
+    try:
+        request = lambda_event.verified_request(event)
+    except InvalidSignature as error:
+        return _refuse(401, error)
+    except SettingError as error:
+        return _refuse(500, error)
+    try:
+        message, dead = read_callback(request.body)
+    except (InvalidEnvelope, ValueError, KeyError, TypeError) as error:
+        return _refuse(489, InvalidEnvelope(f"not a failure callback: {type(error).__name__}"))
+    try:
+        changed = record_given_up([dead]) or _record_unseen(message, dead)
+    except (psycopg.Error, SettingError) as error:
+        return _refuse(503, error)
+    return lambda_event.respond(200, {"jobId": dead.job_id, "changed": bool(changed)})
+
+
+def read_callback(body: bytes) -> tuple[Envelope, GivenUp]:
+    """The message that QStash gave up on, out of the callback's body.
+
+    Raises:
+        InvalidEnvelope | ValueError | KeyError | TypeError: It is not what QStash sends, or the
+            message was no job's.
+    """
+    callback = json.loads(body)
+    message = envelope.read(base64.b64decode(callback["sourceBody"]))
+    dead = given_up(
+        message.job_id,
+        callback["sourceMessageId"],
+        callback.get("dlqId"),
+        status=callback.get("status"),
+        retries=callback.get("maxRetries"),
+    )
+    return message, dead
+
+
+def _record_unseen(message: Envelope, dead: GivenUp) -> bool:
+    """A message that carried its payload and never reached its function left no row; now it does,
+    so that an operator sees the job and can retry it."""
+    if not message.has_payload:
+        return False
+    new = NewJob(
+        job_id=dead.job_id,
+        job_type=message.job_type,
+        payload=message.payload,
+        max_attempts=1,
+        user_id=message.user_id,
+        organization_id=message.organization_id,
+        metadata=message.metadata,
+    )
+    return execution_log.record_never_delivered(database.connection(), new, dead)
+
+
+def _refuse(status: int, error: Exception) -> Response:
+    reason = telemetry.one_line(error)
+    telemetry.logger().warning("refused", status=status, error=reason)
+    return lambda_event.respond(
+        status,
+        {"status": "refused", "error": reason},
+        {"Upstash-NonRetryable-Error": "true"} if status == 489 else None,
+    )

@@ -1,0 +1,240 @@
+"""What an operator can do to jobs: retry and cancel, one or many, each recorded with who and when.
+
+Both are idempotent: what is pending already is not retried again, what has ended is not cancelled.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from psycopg.types.json import Jsonb
+
+from stashjobs import database, dispatcher, telemetry
+from stashjobs.errors import StashjobsError
+from stashjobs.execution_log import Unpublished
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from stashjobs.database import Connection
+
+log = logging.getLogger("stashjobs")
+
+RETRYABLE = ("failed", "cancelled", "completed")
+CANCELLABLE = ("pending", "retrying")
+BATCH = 500
+
+
+class NotPossible(StashjobsError):
+    """The job is not in a state in which this can be done to it. The message says which."""
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which jobs: those that fit every condition that is given. An empty filter fits none of the
+    operations here; say at least one thing.
+
+    Attributes:
+        status: One status.
+        created_before: Only older ones.
+        created_after: Only younger ones.
+        error_contains: A part of the last error's text, upper and lower case alike.
+    """
+
+    job_type: str | None = None
+    status: str | None = None
+    user_id: str | None = None
+    organization_id: str | None = None
+    created_before: datetime | None = None
+    created_after: datetime | None = None
+    error_contains: str | None = None
+
+    def parameters(self) -> dict[str, Any]:
+        pattern = self.error_contains
+        if pattern is not None:
+            pattern = (
+                "%" + pattern.replace("\\", "\\\\").replace("%", r"\%").replace("_", r"\_") + "%"
+            )
+        return {
+            "job_type": self.job_type,
+            "status": self.status,
+            "user_id": self.user_id,
+            "organization_id": self.organization_id,
+            "created_before": self.created_before,
+            "created_after": self.created_after,
+            "error_pattern": pattern,
+        }
+
+
+_FITS = """
+      job_type = coalesce(%(job_type)s, job_type)
+  AND status = coalesce(%(status)s, status)
+  AND (%(user_id)s::text IS NULL OR user_id = %(user_id)s)
+  AND (%(organization_id)s::text IS NULL OR organization_id = %(organization_id)s)
+  AND (%(created_before)s::timestamptz IS NULL OR created_at < %(created_before)s)
+  AND (%(created_after)s::timestamptz IS NULL OR created_at >= %(created_after)s)
+  AND (%(error_pattern)s::text IS NULL OR error ILIKE %(error_pattern)s)
+  AND status = ANY(%(statuses)s)
+"""
+
+COUNT = "SELECT count(*) FROM job_executions WHERE" + _FITS
+
+FIND_IDS = "SELECT job_id FROM job_executions WHERE" + _FITS + " ORDER BY created_at, job_id"
+
+# What a job was before is kept with the action, since the retry clears it from the row.
+_KEEP_ACTIONS = """
+, action AS (
+    INSERT INTO job_actions (actor, action, job_id, before)
+    SELECT %(actor)s, %(action)s, job_id, before FROM changed
+)
+"""
+_BEFORE = """
+WITH found AS (
+    SELECT job_id, message_id, attempt, max_attempts, attempts_before_run,
+           jsonb_build_object('status', status, 'error', error, 'result', result,
+                              'completedAt', completed_at, 'dlqId', dlq_id) AS before
+      FROM job_executions
+     WHERE job_id = ANY(%(job_ids)s) AND status = ANY(%(statuses)s)
+     ORDER BY job_id
+       FOR UPDATE
+), changed AS (
+"""
+
+RETRY = (
+    _BEFORE
+    + """
+    UPDATE job_executions AS job
+       SET status = 'pending', run = job.run + 1, error = NULL, result = NULL, progress = NULL,
+           payload = coalesce(%(payload)s, job.payload), dlq_id = NULL, completed_at = NULL,
+           published_at = NULL, available_at = now(), updated_at = now(),
+           attempts_before_run = found.attempt,
+           max_attempts = found.attempt + found.max_attempts - found.attempts_before_run
+      FROM found
+     WHERE job.job_id = found.job_id
+    RETURNING job.job_id, job.job_type, job.run, job.attempt, job.max_attempts, job.available_at,
+              job.delivery, found.before
+)"""
+    + _KEEP_ACTIONS
+    + """
+SELECT job_id, job_type, run, attempt, max_attempts, available_at, delivery FROM changed
+"""
+)
+
+CANCEL = (
+    _BEFORE
+    + """
+    UPDATE job_executions AS job
+       SET status = 'cancelled', error = 'cancelled by ' || %(actor)s, completed_at = now(),
+           updated_at = now()
+      FROM found
+     WHERE job.job_id = found.job_id
+    RETURNING job.job_id, found.message_id, found.before
+)"""
+    + _KEEP_ACTIONS
+    + """
+SELECT job_id, message_id FROM changed
+"""
+)
+
+READ_STATUS = "SELECT status FROM job_executions WHERE job_id = %s"
+
+
+def count(action_statuses: Sequence[str], which: Filter) -> int:
+    """How many jobs an operation on this filter would change; `RETRYABLE` or `CANCELLABLE`."""
+    parameters = which.parameters() | {"statuses": list(action_statuses)}
+    row = database.connection().execute(COUNT, parameters).fetchone()
+    return int(row[0]) if row else 0
+
+
+def retry(job_id: str, *, actor: str, payload: Any = None) -> None:
+    """Have a job that has ended run again, from its first attempt, with its history kept.
+
+    Args:
+        job_id: Which.
+        actor: Who asks for it.
+        payload: Plain JSON in place of the job's own; None leaves it.
+
+    Raises:
+        NotPossible: There is no such job, or it has not ended.
+    """
+    if not _retry([job_id], actor, payload):
+        _explain(job_id, "retried", "it has not ended yet")
+
+
+def retry_all(which: Filter, *, actor: str) -> int:
+    """Retry every job that fits, in batches. Returns how many."""
+    return sum(len(_retry(ids, actor, None)) for ids in _batches(RETRYABLE, which))
+
+
+def cancel(job_id: str, *, actor: str) -> None:
+    """Cancel a job that waits, and QStash's message with it.
+
+    Raises:
+        NotPossible: There is no such job, it runs just now, or it has ended.
+    """
+    if not _cancel([job_id], actor):
+        _explain(job_id, "cancelled", "only one that waits can be")
+
+
+def cancel_all(which: Filter, *, actor: str) -> int:
+    """Cancel every waiting job that fits, in batches. Returns how many."""
+    return sum(len(_cancel(ids, actor)) for ids in _batches(CANCELLABLE, which))
+
+
+def _retry(job_ids: list[str], actor: str, payload: Any) -> list[Unpublished]:
+    parameters = {
+        "job_ids": job_ids,
+        "statuses": list(RETRYABLE),
+        "actor": actor,
+        "action": "retry",
+        "payload": None if payload is None else Jsonb(payload),
+    }
+    retried = [Unpublished(*row) for row in database.connection().execute(RETRY, parameters)]
+    for each in retried:
+        log.info("retried by hand", extra={"job_id": each.job_id, "actor": actor})
+    if retried:
+        dispatcher.publish(retried)
+    return retried
+
+
+def _cancel(job_ids: list[str], actor: str) -> list[str]:
+    parameters = {
+        "job_ids": job_ids,
+        "statuses": list(CANCELLABLE),
+        "actor": actor,
+        "action": "cancel",
+    }
+    cancelled = database.connection().execute(CANCEL, parameters).fetchall()
+    for job_id, message_id in cancelled:
+        log.info("cancelled by hand", extra={"job_id": job_id, "actor": actor})
+        if message_id is not None:
+            _cancel_message(message_id)
+    return [job_id for job_id, _ in cancelled]
+
+
+def _cancel_message(message_id: str) -> None:
+    """Take the message back from QStash. Where that fails, or it is under way, nothing is lost: its
+    delivery finds the job cancelled and runs nothing."""
+    try:
+        dispatcher.qstash().message.cancel(message_id)
+    except Exception as error:  # noqa: BLE001
+        log.info("QStash's message could not be cancelled: %s", telemetry.one_line(error))
+
+
+def _batches(statuses: Sequence[str], which: Filter) -> list[list[str]]:
+    if which == Filter():
+        raise NotPossible("an empty filter would change every job; say at least one thing")
+    connection: Connection = database.connection()
+    parameters = which.parameters() | {"statuses": list(statuses)}
+    ids = [job_id for (job_id,) in connection.execute(FIND_IDS, parameters)]
+    return [ids[start : start + BATCH] for start in range(0, len(ids), BATCH)]
+
+
+def _explain(job_id: str, done: str, why: str) -> None:
+    row = database.connection().execute(READ_STATUS, [job_id]).fetchone()
+    if row is None:
+        raise NotPossible(f"there is no job {job_id}")
+    raise NotPossible(f"job {job_id} is {row[0]} and cannot be {done}: {why}")

@@ -1,0 +1,217 @@
+"""The relay: what makes "not lost" true when something went wrong.
+
+Once a minute it tells QStash of every job that QStash was not told of, frees the leases of attempts
+that never came back, and learns from QStash's dead-letter queue which messages it gave up on. Any
+number of relays may run at once.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from stashjobs import database, dispatcher, envelope, execution_log, settings, telemetry
+from stashjobs.errors import InvalidEnvelope
+from stashjobs.execution_log import GivenUp, Unpublished
+from stashjobs.ids import job_id_from
+from stashjobs.job import declared
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from qstash.dlq import DlqMessage
+
+log = logging.getLogger("stashjobs")
+
+BATCH = 100
+DEFAULT_MESSAGES_PER_SECOND = 100
+# An enqueue tells QStash itself, right after its commit; the relay is for those that could not.
+QUIET_SECONDS = 15.0
+# QStash holds a message for at most a week on its free plan (Upstash pricing, "Max Delay").
+DEFAULT_HORIZON_SECONDS = 7 * 86_400
+# The first look at the dead-letter queue goes back this far, the later ones only a little.
+FIRST_LOOK_BACK = timedelta(days=3)
+LATER_LOOK_BACK = timedelta(minutes=10)
+
+_looked_before = False
+
+
+@dataclass(slots=True)
+class Report:
+    """What one run of the relay did, in jobs."""
+
+    published: int = 0
+    refused: int = 0
+    leases_freed: int = 0
+    given_up: int = 0
+
+
+def run(deadline: float, *, quiet_seconds: float = QUIET_SECONDS) -> Report:
+    """Do all that is to be done, until the deadline (Unix seconds); the next run does the rest.
+
+    Raises:
+        SettingError: A setting is missing.
+        psycopg.Error: Postgres cannot be reached.
+    """
+    report = Report()
+    free_leases(report, deadline)
+    publish_unpublished(report, deadline, quiet_seconds)
+    try:
+        reconcile_dead_letters(report, deadline)
+    except Exception as error:  # noqa: BLE001 - QStash may be away; the next run looks again
+        log.warning("QStash's dead-letter queue could not be read: %s", telemetry.one_line(error))
+    return report
+
+
+def free_leases(report: Report, deadline: float) -> None:
+    """Give jobs whose attempt never came back to the next attempt, or end them."""
+    while time.time() < deadline:
+        freed = execution_log.free_expired_leases(database.connection(), BATCH)
+        for job_id, job_type, status in freed:
+            log.warning("lease expired", extra={"job_id": job_id, "job_type": job_type})
+            log.info(status, extra={"job_id": job_id, "job_type": job_type})
+        report.leases_freed += len(freed)
+        if len(freed) < BATCH:
+            return
+
+
+def publish_unpublished(report: Report, deadline: float, quiet_seconds: float) -> None:
+    """Tell QStash of every job it was not told of, the oldest first, at the configured rate.
+
+    The rows stay locked while QStash is told, so that no other relay tells it too. If this process
+    dies in between, the lock goes with it, the next relay tells QStash again, and the
+    deduplication id makes that one message.
+    """
+    rate = settings.whole_number("RELAY_MESSAGES_PER_SECOND", DEFAULT_MESSAGES_PER_SECOND)
+    last: Unpublished | None = None
+    while time.time() < deadline:
+        began = time.time()
+        with database.connection().transaction():
+            batch = execution_log.take_unpublished(
+                database.connection(),
+                job_types=[job.type for job in declared()],
+                limit=BATCH,
+                quiet_seconds=quiet_seconds,
+                horizon_seconds=settings.whole_number(
+                    "QSTASH_MAX_DELAY_SECONDS", DEFAULT_HORIZON_SECONDS
+                ),
+                after=last,
+            )
+            told = _tell(batch)
+            if told:
+                execution_log.confirm_published(database.connection(), told)
+        report.published += len(told)
+        report.refused += len(batch) - len(told)
+        if len(batch) < BATCH:
+            return
+        if not told:
+            log.warning("QStash took none of %d messages; the next run tries again", len(batch))
+            return
+        last = batch[-1]
+        if rate:
+            time.sleep(max(0.0, len(batch) / rate - (time.time() - began)))
+
+
+def _tell(batch: Sequence[Unpublished]) -> dict[str, str | None]:
+    """Publish a batch; where QStash refuses it, each message alone, so that one which QStash will
+    never take does not hold up the others."""
+    if not batch:
+        return {}
+    try:
+        return dispatcher.send(batch)
+    except Exception as error:  # noqa: BLE001 - whatever it was, the rows stay unpublished
+        log.warning("QStash took no batch of %d: %s", len(batch), telemetry.one_line(error))
+        if not _is_about_the_messages(error):
+            return {}
+    told: dict[str, str | None] = {}
+    for unpublished in batch:
+        try:
+            told |= dispatcher.send([unpublished])
+        except Exception as error:  # noqa: BLE001
+            log.error(
+                "QStash refuses this job's message: %s",
+                telemetry.one_line(error),
+                extra={"job_id": unpublished.job_id, "job_type": unpublished.job_type},
+            )
+    return told
+
+
+def _is_about_the_messages(error: Exception) -> bool:
+    """Whether QStash read the batch and found fault with it, so that its parts may fare better. A
+    wrong token, a limit or an outage is the same for each of them."""
+    return "status: 400" in str(error) or "status: 413" in str(error)
+
+
+def reconcile_dead_letters(report: Report, deadline: float) -> None:
+    """End the jobs whose message is in QStash's dead-letter queue: its failure callback says so at
+    once, and this makes sure of it when the callback was lost."""
+    global _looked_before  # noqa: PLW0603 - a warm process need not read the whole queue again
+    since = datetime.now(UTC) - (LATER_LOOK_BACK if _looked_before else FIRST_LOOK_BACK)
+    cursor: str | None = None
+    while time.time() < deadline:
+        page = dispatcher.qstash().dlq.list(
+            cursor=cursor,
+            count=BATCH,
+            filter={"from_time": int(since.timestamp() * 1000)},
+        )
+        given_up = [found for message in page.messages if (found := _given_up(message))]
+        if given_up:
+            report.given_up += record_given_up(given_up)
+        cursor = page.cursor
+        if not cursor:
+            _looked_before = True
+            return
+
+
+def record_given_up(messages: Sequence[GivenUp]) -> int:
+    """Write down that QStash gave up on these messages. Returns how many rows that changed."""
+    changed = execution_log.record_given_up(database.connection(), messages)
+    for job_id, status in changed:
+        log.error("QStash gave up", extra={"job_id": job_id, "row_status": status})
+    return len(changed)
+
+
+def _given_up(message: DlqMessage) -> GivenUp | None:
+    """The job of a dead letter. None where it is no job's: the queue is the whole account's."""
+    try:
+        read = envelope.read((message.body or "").encode())
+    except InvalidEnvelope:
+        return None
+    if read.job_id is None and message.schedule_id is None:
+        return None
+    return given_up(
+        read.job_id,
+        message.message_id,
+        message.dlq_id,
+        message.response_status,
+        message.max_retries,
+    )
+
+
+def given_up(
+    job_id: str | None,
+    message_id: str,
+    dlq_id: str | None,
+    *,
+    status: int | None,
+    retries: int | None,
+) -> GivenUp:
+    """What a dead letter or a failure callback says, in the words that the row keeps.
+
+    Args:
+        job_id: As the message says; a schedule's message says none, and its own id makes it.
+        message_id: QStash's.
+        dlq_id: Where it is in the dead-letter queue.
+        status: Of the last answer. None or 0: there was none.
+        retries: How often QStash tried again at most.
+    """
+    answer = f"its last answer was {status}" if status else "it got no answer"
+    return GivenUp(
+        job_id=job_id or job_id_from(message_id),
+        message_id=message_id,
+        dlq_id=dlq_id,
+        reason=f"DeliveryFailed: QStash gave up after {(retries or 0) + 1} deliveries; {answer}",
+    )

@@ -1,0 +1,208 @@
+"""Deliveries as QStash makes them, and the table as an operator sees it."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import json
+import os
+import time
+import uuid
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+from psycopg.rows import DictRow, dict_row
+
+from stashjobs import execution_log, worker
+from stashjobs.execution_log import NewJob
+from stashjobs.ids import new_job_id
+from stashjobs.job import Job
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+URL = "https://jobs.example.test/api/jobs/probe"
+
+
+@dataclass
+class LambdaContext:
+    """Lambda's context object, as far as a handler uses it."""
+
+    ends_at: float
+    aws_request_id: str
+
+    def get_remaining_time_in_millis(self) -> int:
+        return max(0, int((self.ends_at - time.time()) * 1000))
+
+
+def lambda_context(seconds: float = 60, request_id: str | None = None) -> LambdaContext:
+    """A Lambda that is killed after `seconds`."""
+    return LambdaContext(time.time() + seconds, request_id or str(uuid.uuid4()))
+
+
+def probe(
+    function: Callable[..., Any] = lambda payload, _context: payload,
+    *,
+    type: str = "probe",  # noqa: A002
+    retries: int = 2,
+    timeout: float = 20,
+    retry_delay: str | None = None,
+    rate: int | None = None,
+    parallelism: int | None = None,
+) -> Job[Any, Any]:
+    """A job type that no registry knows. By default its result is its payload."""
+    return Job(
+        function,
+        type=type,
+        endpoint=f"/api/jobs/{type}",
+        retries=retries,
+        timeout=timeout,
+        retry_delay=retry_delay,
+        rate=rate,
+        parallelism=parallelism,
+    )
+
+
+def _base64url(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).decode().rstrip("=")
+
+
+def sign(body: bytes, url: str = URL, *, key: str | None = None, age: float = 0) -> str:
+    """`Upstash-Signature`, made `age` seconds ago."""
+    made = int(time.time() - age)
+    claims = {
+        "iss": "Upstash",
+        "sub": url,
+        "exp": made + 300,
+        "nbf": made,
+        "iat": made,
+        "jti": f"jwt_{uuid.uuid4().hex}",
+        "body": base64.urlsafe_b64encode(hashlib.sha256(body).digest()).decode(),
+    }
+    parts = [{"alg": "HS256", "typ": "JWT"}, claims]
+    signed = ".".join(_base64url(json.dumps(part).encode()) for part in parts)
+    secret = (key or os.environ["QSTASH_CURRENT_SIGNING_KEY"]).encode()
+    return f"{signed}.{_base64url(hmac.digest(secret, signed.encode(), 'sha256'))}"
+
+
+def http_event(
+    body: bytes,
+    headers: Mapping[str, str],
+    *,
+    path: str = "/api/jobs/probe",
+    domain: str = "jobs.example.test",
+) -> dict[str, Any]:
+    """An event of API Gateway's payload format 2.0."""
+    return {
+        "version": "2.0",
+        "routeKey": f"POST {path}",
+        "rawPath": path,
+        "rawQueryString": "",
+        "headers": {"content-type": "application/json", "x-forwarded-proto": "https", **headers},
+        "requestContext": {"domainName": domain, "http": {"method": "POST", "path": path}},
+        "body": body.decode(),
+        "isBase64Encoded": False,
+    }
+
+
+def delivery(
+    message: object, *, message_id: str | None = "msg_1", **headers: str
+) -> dict[str, Any]:
+    """A signed delivery. `message` is the JSON document, or the body's bytes."""
+    body = message if isinstance(message, bytes) else json.dumps(message).encode()
+    known = {} if message_id is None else {"upstash-message-id": message_id}
+    return http_event(body, {"upstash-signature": sign(body), **known, **headers})
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What QStash gets to see."""
+
+    status: int
+    headers: dict[str, str]
+    document: dict[str, Any]
+
+    @property
+    def retry_after(self) -> int | None:
+        value = self.headers.get("Retry-After")
+        return None if value is None else int(value)
+
+    @property
+    def stops_qstash(self) -> bool:
+        """489 stops QStash only together with its header."""
+        return self.status == 489 and self.headers.get("Upstash-NonRetryable-Error") == "true"
+
+
+def handle(job: Job[Any, Any], event: Mapping[str, Any], context: Any = None) -> Answer:
+    """Hand an event to a job's Lambda."""
+    said = worker.deliver(job, event, context or lambda_context())
+    assert said["isBase64Encoded"] is False
+    assert said["headers"]["content-type"] == "application/json"
+    headers = {name: value for name, value in said["headers"].items() if name != "content-type"}
+    return Answer(said["statusCode"], headers, json.loads(said["body"]))
+
+
+def deliver(job: Job[Any, Any], job_id: str, *, seconds: float = 60) -> Answer:
+    """Deliver the thin message of a recorded job."""
+    message = {"jobId": job_id, "type": job.type}
+    return handle(job, delivery(message), lambda_context(seconds))
+
+
+class Table:
+    """`job_executions`, over a connection of its own."""
+
+    def __init__(self, url: str) -> None:
+        self.connection: psycopg.Connection[DictRow] = psycopg.connect(
+            url, autocommit=True, row_factory=dict_row
+        )
+
+    def add(self, job: Job[Any, Any], payload: Any = None, **fields: Any) -> str:
+        """Record a pending job and tell its id."""
+        new = NewJob(
+            **(
+                {
+                    "job_id": new_job_id(),
+                    "job_type": job.type,
+                    "payload": {} if payload is None else payload,
+                    "max_attempts": job.retries + 1,
+                }
+                | fields
+            )
+        )
+        with psycopg.connect(self.connection.info.dsn, password=self._password()) as connection:
+            return execution_log.record_new_jobs(connection, [new])[0]
+
+    def _password(self) -> str:
+        return self.connection.info.password
+
+    def row(self, job_id: str) -> dict[str, Any]:
+        [row] = self.run("SELECT * FROM job_executions WHERE job_id = %s", job_id)
+        return row
+
+    def status(self, job_id: str) -> str:
+        status: str = self.row(job_id)["status"]
+        return status
+
+    def rows(self) -> list[dict[str, Any]]:
+        return self.run("SELECT * FROM job_executions ORDER BY job_id")
+
+    def run(self, statement: str, *parameters: Any) -> list[dict[str, Any]]:
+        cursor = self.connection.execute(statement.encode(), parameters)
+        return cursor.fetchall() if cursor.description else []
+
+    def expire_lease(self, job_id: str) -> None:
+        """As if the lease had run out a moment ago."""
+        self.run(
+            "UPDATE job_executions SET lease_expires_at = now() - interval '3 s' WHERE job_id = %s",
+            job_id,
+        )
+
+    def end_sessions(self) -> int:
+        """The server drops every connection of stashjobs to this database."""
+        ended = self.run(
+            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE "
+            "datname = current_database() AND application_name = 'stashjobs'"
+        )
+        return len(ended)

@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+import io
+import json
+import logging
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from stashjobs import database, dispatcher, telemetry
+from tests.deliveries import Table
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from infra.local.postgres import Postgres
+
+
+@pytest.fixture(scope="session")
+def shared_database_url(postgres: Postgres, migrated_template: str) -> str:
+    """One migrated database for all tests in here: making one takes longer than most of them."""
+    with psycopg.connect(postgres.url, autocommit=True) as connection:
+        connection.execute(
+            sql.SQL("CREATE DATABASE integration TEMPLATE {}").format(
+                sql.Identifier(migrated_template)
+            )
+        )
+    return postgres.url_of("integration")
+
+
+@pytest.fixture
+def database_url(shared_database_url: str) -> Iterator[str]:
+    """The URL of a migrated database without a row and without another's session."""
+    yield shared_database_url
+    database.close()
+    with psycopg.connect(shared_database_url, autocommit=True) as connection:
+        connection.execute(
+            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
+            "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+        connection.execute("DELETE FROM job_executions")
+
+
+@pytest.fixture
+def table(settings: pytest.MonkeyPatch, database_url: str) -> Iterator[Table]:
+    """The table of this test's database; the settings point to it."""
+    opened = Table(database_url)
+    with opened.connection:
+        yield opened
+
+
+class Log:
+    """What the Powertools logger has written."""
+
+    def __init__(self, stream: io.StringIO) -> None:
+        self._stream = stream
+
+    @property
+    def text(self) -> str:
+        return self._stream.getvalue()
+
+    @property
+    def lines(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.text.splitlines()]
+
+
+@pytest.fixture
+def log() -> Iterator[Log]:
+    """The log of this test alone."""
+    telemetry.logger()
+    stream = io.StringIO()
+    handlers = [
+        handler
+        for handler in logging.getLogger("stashjobs").handlers
+        if isinstance(handler, logging.StreamHandler)
+    ]
+    assert handlers
+    before = [handler.setStream(stream) for handler in handlers]
+    yield Log(stream)
+    for handler, original in zip(handlers, before, strict=True):
+        handler.setStream(original)
+
+
+@pytest.fixture(autouse=True)
+def _no_connection_to_qstash_is_left() -> Iterator[None]:
+    """The SDK's client is kept for the life of the process; a test's QStash is not."""
+    yield
+    if dispatcher._client.cache_info().currsize:
+        dispatcher.qstash().http._client.close()
+        dispatcher._client.cache_clear()
