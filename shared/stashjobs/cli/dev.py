@@ -200,7 +200,7 @@ async def _run_qstash(port: int, home: Path, *, as_json: bool) -> None:
 
 def _show_urls(urls: dict[str, str], home: Path) -> None:
     click.secho("\nstashjobs is running", bold=True)
-    for name, url in urls.items():
+    for name, url in sorted(urls.items(), key=lambda each: each[0] != "app"):
         click.echo(f"  {name:<9} {url}")
     click.echo(f"  {'data':<9} {home}\n")
     click.echo("Ctrl-C stops it.\n")
@@ -213,4 +213,11 @@ def _show_delivery(delivery: Delivery) -> None:
 
 
 def _show_line(name: str, line: str) -> None:
+    """What a function wrote; of a JSON log line only what matters here: logs/ has all of it."""
+    with contextlib.suppress(ValueError):
+        record = json.loads(line)
+        if isinstance(record, dict) and "message" in record:
+            facts = [record.get("level"), record["message"], record.get("job_id")]
+            line = " ".join(str(fact) for fact in facts if fact)
+            line += f": {record['error']}" if record.get("error") else ""
     click.echo(f"{click.style(name, dim=True)} | {line}", err=True)

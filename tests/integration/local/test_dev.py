@@ -191,7 +191,7 @@ def test_a_second_start_finds_data_and_secrets(dev: Callable[..., Dev], root: Pa
         assert before[name] == after[name]
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGHUP])
 def test_a_signal_stops_everything(
     dev: Callable[..., Dev], root: Path, how: signal.Signals
 ) -> None:

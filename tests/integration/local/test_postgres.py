@@ -19,9 +19,9 @@ from tests.integration.local.conftest import eventually, is_alive
 ROOT = Path(__file__).parents[3]
 
 
-@pytest.fixture
-def postgres(tmp_path: Path) -> Iterator[Postgres]:
-    with Postgres(tmp_path / "postgres", durable=False) as server:
+@pytest.fixture(scope="module")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
+    with Postgres(tmp_path_factory.mktemp("shared") / "postgres", durable=False) as server:
         yield server
 
 
@@ -33,6 +33,7 @@ def ask(postgres: Postgres, query: str) -> object:
 
 def remember(postgres: Postgres) -> None:
     with psycopg.connect(postgres.url) as connection:
+        connection.execute("DROP TABLE IF EXISTS kept")
         connection.execute("CREATE TABLE kept AS SELECT 42 AS answer")
 
 
@@ -138,7 +139,7 @@ START = """
 """
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
 def test_it_does_not_outlive_a_parent_that_ends_without_stopping_it(
     tmp_path: Path, how: signal.Signals
 ) -> None:
