@@ -7,6 +7,7 @@ delivery, kept while the server keeps it, and opened anew when the server droppe
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import threading
@@ -21,6 +22,7 @@ from stashjobs import settings
 Connection = psycopg.Connection[Any]
 
 CONNECT_TIMEOUT_SECONDS = 2
+CANCEL_TIMEOUT_SECONDS = 1.0
 STATEMENT_TIMEOUT_SECONDS = 30.0
 LOCK_TIMEOUT_SECONDS = 5.0
 
@@ -90,7 +92,13 @@ def close() -> None:
     global _current  # noqa: PLW0603
     with _lock:
         if _current is not None:
-            _current[0].close()
+            existing = _current[0]
+            if existing.pgconn.transaction_status == TransactionStatus.ACTIVE:
+                # Closing alone does not end the statement, and its locks would be in the way of
+                # the next attempt.
+                with contextlib.suppress(psycopg.Error):
+                    existing.cancel_safe(timeout=CANCEL_TIMEOUT_SECONDS)
+            existing.close()
             _current = None
 
 

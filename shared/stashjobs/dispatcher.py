@@ -7,9 +7,11 @@ deduplication id is the job id, so telling twice is harmless.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -248,9 +250,13 @@ def deduplication_id(unpublished: Unpublished) -> str:
     """The job's id for its first message. QStash remembers an id for ten minutes (Upstash docs,
     "Deduplication") and would swallow a later message of the same job, so that one's has the run
     and the attempt that it follows."""
+    job_id = unpublished.job_id
+    if not re.fullmatch(r"[\w-]+", job_id, re.ASCII):
+        # A producer of another make chose it, and QStash takes no colon here, for one.
+        job_id = hashlib.sha256(job_id.encode()).hexdigest()
     if (unpublished.run, unpublished.attempt) == (1, 0):
-        return unpublished.job_id
-    return f"{unpublished.job_id}-{unpublished.run}-{unpublished.attempt}"
+        return job_id
+    return f"{job_id}-{unpublished.run}-{unpublished.attempt}"
 
 
 def send(batch: Sequence[Unpublished]) -> dict[str, str | None]:

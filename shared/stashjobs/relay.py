@@ -186,8 +186,8 @@ def _given_up(message: DlqMessage) -> GivenUp | None:
         read.job_id,
         message.message_id,
         message.dlq_id,
-        message.response_status,
-        message.max_retries,
+        status=message.response_status,
+        retries=message.max_retries,
     )
 
 

@@ -310,7 +310,8 @@ def _record(context: Context, outcome: Outcome) -> tuple[Outcome, Recorded | Non
             telemetry.logger().warning("not recorded yet", error=telemetry.one_line(error))
             if context.has_connection:
                 context.rollback()
-                outcome = _not_completed(context, error)
+                if outcome.error is None:
+                    outcome = _not_completed(context, error)
             time.sleep(pause)
     return outcome, _write(context, outcome)
 
@@ -383,7 +384,9 @@ def _answer_unclaimed(job: Job[Any, Any], message: Message, claim: Claim | None)
         return _refuse(489, InvalidEnvelope("there is no job with this id"))
     status = "processing" if claim is None else claim.status
     telemetry.logger().info("not claimed", row_status=status)
-    wait = BUSY_RETRY_SECONDS if claim is None or claim.wait is None else claim.wait
+    wait = claim.wait if claim is not None else None
+    if wait is None or wait <= 0:
+        wait = BUSY_RETRY_SECONDS  # the lease of whoever got there first is not known
     return _answer_standing(document, status, claim.error if claim else None, wait)
 
 

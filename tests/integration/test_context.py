@@ -121,6 +121,19 @@ def test_effects_are_undone_when_the_deadline_interrupts_a_statement(
     assert deliver(probe(), job_id).status == 200
 
 
+def test_a_statement_that_the_deadline_interrupted_holds_no_lock_any_more(
+    table: Table, effects: Callable[[], list[str]]
+) -> None:
+    def work(_payload: Any, context: Context) -> None:
+        context.connection.execute("LOCK TABLE effects")
+        context.connection.execute("SELECT pg_sleep(8)")
+
+    job = probe(work, timeout=0.3)
+    deliver(job, table.add(job))
+    table.run("SET lock_timeout = '1s'")
+    assert effects() == []
+
+
 def test_an_sql_error_that_the_job_swallowed_is_not_a_completion(
     table: Table, effects: Callable[[], list[str]]
 ) -> None:

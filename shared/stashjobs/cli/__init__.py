@@ -12,11 +12,13 @@ import importlib
 import click
 
 COMMANDS = {
+    "cancel": "stashjobs.cli.operate:cancel",
     "demo": "stashjobs.cli.demo:demo",
     "dev": "stashjobs.cli.dev:dev",
     "enqueue": "stashjobs.cli.enqueue:enqueue",
     "list": "stashjobs.cli.jobs:list_jobs",
     "migrate": "stashjobs.cli.migrate:migrate",
+    "retry": "stashjobs.cli.operate:retry",
     "status": "stashjobs.cli.jobs:status",
 }
 

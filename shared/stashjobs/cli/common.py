@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import os
 import sys
 from pathlib import Path
@@ -90,3 +91,11 @@ def load_jobs() -> None:
         if error.name != "functions":
             raise
         raise WrongUse("there is no functions/ here; run this in a checkout") from error
+
+
+def parse_json(text: str) -> Any:
+    """JSON from an argument, or from standard input where the argument is `-`."""
+    try:
+        return json.loads(sys.stdin.read() if text == "-" else text)
+    except ValueError as error:
+        raise WrongUse(f"the payload is not JSON: {error}") from error

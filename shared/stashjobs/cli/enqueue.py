@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import sys
 from typing import Any
 
 import click
 
-from stashjobs.cli.common import WrongUse, command, json_option, load_jobs
+from stashjobs.cli.common import WrongUse, command, json_option, load_jobs, parse_json
 from stashjobs.job import find
 
 
@@ -34,7 +33,7 @@ def enqueue(
     chosen = find(job_type)
     if example == (payload is not None):
         raise WrongUse("give a payload as JSON (or - for standard input), or --example")
-    document = chosen.example() if example else _parse(payload or "")
+    document = chosen.example() if example else parse_json(payload or "")
     try:
         enqueued = chosen.enqueue(document, **options)
     except ValueError as error:
@@ -53,11 +52,3 @@ def enqueue(
         click.echo(f"{enqueued.job_id} enqueued. See it with: stashjobs status {enqueued.job_id}")
     else:
         click.echo(f"{enqueued.job_id} recorded; QStash could not be told yet.")
-
-
-def _parse(payload: str) -> Any:
-    text = sys.stdin.read() if payload == "-" else payload
-    try:
-        return json.loads(text)
-    except ValueError as error:
-        raise WrongUse(f"the payload is not JSON: {error}") from error

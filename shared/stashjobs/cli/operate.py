@@ -1,0 +1,124 @@
+"""`stashjobs retry` and `stashjobs cancel`: one job by its id, or all that fit a filter."""
+
+from __future__ import annotations
+
+import getpass
+import json
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from stashjobs import operations
+from stashjobs.cli.common import WrongUse, command, json_option, load_jobs, parse_json
+from stashjobs.operations import CANCELLABLE, RETRYABLE, Filter
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+_AGE_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+
+
+def _filters(function: Callable[..., None]) -> Callable[..., None]:
+    """The options that say which jobs, and how to go about it."""
+    options = [
+        click.argument("job_id", required=False),
+        click.option("--type", "job_type", help="All jobs of this type."),
+        click.option("--user-id", help="All jobs of this user."),
+        click.option("--organization-id", help="All jobs of this organization."),
+        click.option("--older-than", type=_age, help="All jobs older than this: 90s, 10m, 2h, 7d."),
+        click.option("--newer-than", type=_age, help="All jobs younger than this."),
+        click.option("--error", "error_contains", help="All jobs whose error has this text."),
+        click.option("--by", "actor", help="Who does it, for the record.  [default: your login]"),
+        click.option("--dry-run", is_flag=True, help="Only count."),
+        click.option("--yes", is_flag=True, help="Do not ask."),
+        json_option,
+    ]
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
+def _age(text: str) -> timedelta:
+    number, unit = text[:-1], text[-1:]
+    if unit not in _AGE_UNITS or not number.isascii() or not number.isdigit():
+        raise click.BadParameter(f"{text!r} is no age; write 90s, 10m, 2h or 7d")
+    return timedelta(**{_AGE_UNITS[unit]: int(number)})
+
+
+@click.command()
+@_filters
+@click.option("--status", type=click.Choice(RETRYABLE), help="All jobs with this status.")
+@click.option("--payload", help="JSON in place of the job's own payload. One job only.")
+@command
+def retry(*, status: str | None, payload: str | None, **options: Any) -> None:
+    """Run again jobs that have failed, were cancelled or have completed."""
+    load_jobs()
+    if options["job_id"] and payload is not None:
+        document = parse_json(payload)
+        actor = options["actor"] or getpass.getuser()
+        operations.retry(options["job_id"], actor=actor, payload=document)
+        _say("retried", 1, as_json=options["as_json"])
+        return
+    if payload is not None:
+        raise WrongUse("--payload is for one job; give its id")
+    # Without a status, "retry --type X" means those that failed; nobody repeats what went well.
+    asked = status or (None if options["job_id"] else "failed")
+    _operate("retried", asked, RETRYABLE, operations.retry, operations.retry_all, **options)
+
+
+@click.command()
+@_filters
+@click.option("--status", type=click.Choice(CANCELLABLE), help="All jobs with this status.")
+@command
+def cancel(*, status: str | None, **options: Any) -> None:
+    """Cancel jobs that wait, and their messages at QStash."""
+    _operate("cancelled", status, CANCELLABLE, operations.cancel, operations.cancel_all, **options)
+
+
+def _operate(
+    done: str,
+    status: str | None,
+    statuses: Sequence[str],
+    one: Callable[..., None],
+    many: Callable[..., int],
+    *,
+    job_id: str | None,
+    actor: str | None,
+    dry_run: bool,
+    yes: bool,
+    as_json: bool,
+    older_than: timedelta | None,
+    newer_than: timedelta | None,
+    **conditions: str | None,
+) -> None:
+    now = datetime.now(UTC)
+    which = Filter(
+        **conditions,
+        status=status,
+        created_before=None if older_than is None else now - older_than,
+        created_after=None if newer_than is None else now - newer_than,
+    )
+    by_filter = any(conditions.values()) or older_than is not None or newer_than is not None
+    if bool(job_id) == by_filter:
+        raise WrongUse("give the id of one job, or at least one of the filters")
+    actor = actor or getpass.getuser()
+    if job_id:
+        if not dry_run:
+            one(job_id, actor=actor)
+        _say(f"would be {done}" if dry_run else done, 1, as_json=as_json)
+        return
+    found = operations.count(statuses, which)
+    if dry_run:
+        _say(f"would be {done}", found, as_json=as_json)
+        return
+    if found and not yes and not as_json:
+        click.confirm(f"{found} jobs will be {done}. Go on?", abort=True)
+    _say(done, many(which, actor=actor), as_json=as_json)
+
+
+def _say(done: str, count: int, *, as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps({done.replace(" ", "_"): count}))
+    else:
+        click.echo(f"{count} {'job' if count == 1 else 'jobs'} {done}.")
