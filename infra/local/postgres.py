@@ -26,9 +26,9 @@ from infra.local.postgres_binaries import PostgresError, account_for, find_binar
 if TYPE_CHECKING:
     from types import TracebackType
 
-NAME = "stashjobs"  # of the role and of the database
 __all__ = ["Postgres", "PostgresError"]
 
+NAME = "stashjobs"  # of the role and of the database
 STOP_SIGNALS = {"smart": signal.SIGTERM, "fast": signal.SIGINT, "immediate": signal.SIGQUIT}
 # A commit still survives a crash of Postgres itself (synchronous_commit stays on): only a crash of
 # the machine may lose it.
@@ -158,7 +158,7 @@ class Postgres:
     def _take_lock(self) -> None:
         """One owner at a time: who holds the lock may end a server that it finds there."""
         lock = os.open(self.data_dir / "lock", os.O_RDWR | os.O_CREAT, 0o600)
-        give_up = time.monotonic() + 2
+        give_up = time.monotonic() + 0.5
         while True:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

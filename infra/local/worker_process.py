@@ -97,7 +97,7 @@ class WorkerProcess:
                 web.post(f"{VERSION}/init/error", self._init_error),
             ]
         )
-        self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.1)
+        self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.01)
         try:
             await self._runner.setup()
             await web.TCPSite(self._runner, "127.0.0.1", 0).start()

@@ -12,10 +12,10 @@ import json
 import logging
 import math
 import re
+import threading
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from stashjobs import database, envelope, execution_log, settings, telemetry
@@ -41,6 +41,9 @@ DELIVERY_FAILED_ENDPOINT = "/api/jobs/delivery-failed"
 
 # Powertools' logger of the same name, where there is one, formats these lines.
 log = logging.getLogger("stashjobs")
+
+_client_lock = threading.RLock()
+_client: tuple[tuple[str, str | None], QStash] | None = None  # what it was made for, and it
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,22 +163,34 @@ def url_of(job: Job[Any, Any]) -> str:
 
 
 def qstash() -> QStash:
-    """The official client.
+    """The official client, made at its first use and anew when the token is rotated.
 
     Raises:
         SettingError: `QSTASH_TOKEN` is missing.
     """
-    return _client(settings.require("QSTASH_TOKEN"), settings.optional("QSTASH_URL"))
+    global _client  # noqa: PLW0603 - this module is the client's one owner
+    wanted = settings.require("QSTASH_TOKEN"), settings.optional("QSTASH_URL")
+    with _client_lock:
+        if _client is not None and _client[0] == wanted:
+            return _client[1]
+        close()
+        from qstash import QStash
+
+        token, url = wanted
+        made = QStash(token, base_url=url, retry={"retries": 1, "backoff": lambda _: 200})
+        # The SDK waits ten minutes for an answer and offers no option for it.
+        made.http._client.timeout = QSTASH_TIMEOUT_SECONDS
+        _client = (wanted, made)
+        return made
 
 
-@lru_cache(maxsize=1)
-def _client(token: str, url: str | None) -> QStash:
-    from qstash import QStash
-
-    client = QStash(token, base_url=url, retry={"retries": 1, "backoff": lambda _: 200})
-    # The SDK waits ten minutes for an answer and offers no option for it.
-    client.http._client.timeout = QSTASH_TIMEOUT_SECONDS
-    return client
+def close() -> None:
+    """Close the client's connections. The next use makes a new one."""
+    global _client  # noqa: PLW0603
+    with _client_lock:
+        if _client is not None:
+            _client[1].http._client.close()
+            _client = None
 
 
 def _publish(enqueued: Sequence[Enqueued]) -> None:

@@ -13,7 +13,7 @@ from stashjobs import database, dispatcher, telemetry
 from tests.deliveries import Table
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from infra.local.postgres import Postgres
 
@@ -83,10 +83,14 @@ def log() -> Iterator[Log]:
         handler.setStream(original)
 
 
-@pytest.fixture(autouse=True)
-def _no_connection_to_qstash_is_left() -> Iterator[None]:
-    """The SDK's client is kept for the life of the process; a test's QStash is not."""
-    yield
-    if dispatcher._client.cache_info().currsize:
-        dispatcher.qstash().http._client.close()
-        dispatcher._client.cache_clear()
+@pytest.fixture
+def use_qstash(settings: pytest.MonkeyPatch) -> Iterator[Callable[[str, str], None]]:
+    """Point the settings at a QStash: its URL, the token."""
+
+    def use(url: str, token: str = "token") -> None:
+        settings.setenv("QSTASH_URL", url)
+        settings.setenv("QSTASH_TOKEN", token)
+
+    yield use
+    # The client is kept for the life of the process; a test's QStash is not.
+    dispatcher.close()

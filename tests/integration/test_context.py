@@ -248,9 +248,8 @@ def children(table: Table) -> list[dict[str, Any]]:
 
 
 @pytest.fixture
-def unreachable_qstash(table: Table, settings: pytest.MonkeyPatch) -> None:
-    settings.setenv("QSTASH_TOKEN", "token")
-    settings.setenv("QSTASH_URL", "http://127.0.0.1:9")
+def unreachable_qstash(use_qstash: Callable[[str], None]) -> None:
+    use_qstash("http://127.0.0.1:9")
 
 
 @pytest.mark.usefixtures("unreachable_qstash")

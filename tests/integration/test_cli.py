@@ -1,0 +1,224 @@
+"""The command line, as a person and a script use it."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from stashjobs import Context, PermanentError, job
+from stashjobs.cli import COMMANDS, main
+from tests.deliveries import deliver
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.deliveries import Table
+
+
+@job("told", endpoint="/api/jobs/told", retries=1)
+def told(payload: dict[str, Any], _context: Context) -> dict[str, Any]:
+    """Does what its payload says."""
+    if payload.get("fail"):
+        raise PermanentError("no luck")
+    if payload.get("stumble"):
+        raise RuntimeError("stumbled")
+    return {"well": "done"}
+
+
+WELCOME = {
+    "to": "ada@example.com",
+    "template": "welcome",
+    "data": {"name": "Ada", "getStartedUrl": "https://app.example.com"},
+}
+
+
+def run(*arguments: str, stdin: str | None = None) -> Result:
+    """Run `stashjobs`, keeping the environment as it was."""
+    before = dict(os.environ)
+    try:
+        return CliRunner().invoke(main, list(arguments), input=stdin)
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+@pytest.fixture(autouse=True)
+def _without_a_running_stack(
+    table: Table, settings: pytest.MonkeyPatch, tmp_path: Path, repository: Path
+) -> None:
+    """The commands run beside the functions, and find no `stashjobs dev` of the developer's."""
+    (tmp_path / "functions").symlink_to(repository / "functions")
+    settings.chdir(tmp_path)
+    settings.setenv("QSTASH_TOKEN", "token-of-a-test")
+    settings.setenv("QSTASH_URL", "http://127.0.0.1:9")
+
+
+@pytest.mark.parametrize("name", sorted(COMMANDS))
+def test_every_command_explains_itself(name: str) -> None:
+    result = run(name, "--help")
+    assert result.exit_code == 0
+    assert result.output.startswith(f"Usage: main {name}")
+
+
+def test_a_job_is_enqueued_from_the_command_line(table: Table) -> None:
+    result = run("enqueue", "send-email", json.dumps(WELCOME), "--user-id", "u_1", "--json")
+
+    assert result.exit_code == 0, result.output
+    answer = json.loads(result.stdout)
+    assert answer["created"] is True
+    row = table.row(answer["jobId"])
+    assert (row["job_type"], row["status"], row["user_id"]) == ("send-email", "pending", "u_1")
+
+
+def test_a_payload_can_come_from_standard_input(table: Table) -> None:
+    assert run("enqueue", "send-email", "-", stdin=json.dumps(WELCOME)).exit_code == 0
+    assert len(table.rows()) == 1
+
+
+def test_the_example_of_a_type_can_be_enqueued(table: Table) -> None:
+    assert run("enqueue", "send-email", "--example").exit_code == 0
+    assert table.rows()[0]["payload"]["template"] == "welcome"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["enqueue", "no-such-type", "{}"], "unknown job type 'no-such-type'; declared here:"),
+        (["enqueue", "send-email", "{"], "the payload is not JSON"),
+        (["enqueue", "send-email", "{}"], "template: Field required"),
+        (["enqueue", "send-email"], "--example"),
+        (["enqueue", "send-email", "--example", "--delay", "-1"], "delay is -1.0"),
+        (["retry"], "give the id of one job"),
+        (["retry", "id", "--type", "told"], "give the id of one job"),
+        (["retry", "--type", "told", "--payload", "{}"], "--payload is for one job"),
+        (["retry", "--older-than", "soon"], "write 90s, 10m, 2h or 7d"),
+        (["list", "--status", "lost"], "is not one of"),
+        (["no-such-command"], "No such command"),
+    ],
+)
+def test_wrong_use_exits_with_2_says_why_and_changes_nothing(
+    table: Table, arguments: list[str], words: str
+) -> None:
+    result = run(*arguments)
+    assert result.exit_code == 2, result.output
+    assert words in result.output
+    assert table.rows() == []
+
+
+def test_a_missing_setting_names_itself_and_where_to_put_it(settings: pytest.MonkeyPatch) -> None:
+    settings.delenv("POSTGRES_URL")
+    result = run("list")
+    assert result.exit_code == 2
+    assert "POSTGRES_URL is not set. Put it in .env or in the secret stashjobs/local" in (
+        result.output
+    )
+
+
+def test_postgres_out_of_reach_exits_with_1(settings: pytest.MonkeyPatch) -> None:
+    settings.setenv("POSTGRES_URL", "postgresql://nobody:secret-word@127.0.0.1:9/none")
+    result = run("list")
+    assert result.exit_code == 1
+    assert "Postgres cannot be reached" in result.output
+    assert "secret-word" not in result.output
+
+
+def test_settings_come_from_dot_env_and_the_environment_wins(
+    tmp_path: Path, table: Table, database_url: str, settings: pytest.MonkeyPatch
+) -> None:
+    settings.delenv("POSTGRES_URL")
+    (tmp_path / ".env").write_text(f"POSTGRES_URL={database_url}\nSTAGE=production\n")
+    assert run("list").exit_code == 0
+
+
+def test_another_stage_has_a_file_of_its_own(
+    tmp_path: Path, database_url: str, settings: pytest.MonkeyPatch
+) -> None:
+    settings.delenv("POSTGRES_URL")
+    (tmp_path / ".env.staging").write_text(f"POSTGRES_URL={database_url}\n")
+    assert run("list", "--stage", "staging").exit_code == 0
+    assert run("list", "--stage", "production").exit_code == 2
+
+
+def test_status_tells_the_story_of_a_job_in_order(table: Table) -> None:
+    job_id = table.add(told, {"stumble": True})
+    deliver(told, job_id)
+    table.run("""UPDATE job_executions SET payload = '{}' WHERE job_id = %s""", job_id)
+    deliver(told, job_id)
+
+    lines = run("status", job_id).output.splitlines()
+    states = [line.split()[3] for line in lines[1:]]
+    assert states == ["pending", "pending", "processing", "retrying", "processing", "completed"]
+    assert "RuntimeError: stumbled" in lines[4]
+    assert "attempt 2 of 2" in lines[6]
+
+
+def test_status_is_json_for_a_machine(table: Table) -> None:
+    job_id = table.add(told, {"fail": True})
+    deliver(told, job_id)
+    document = json.loads(run("status", job_id, "--json").stdout)
+    assert (document["status"], document["error"]) == ("failed", "PermanentError: no luck")
+    assert "payload" not in document
+
+
+def test_status_of_no_job_exits_with_1() -> None:
+    result = run("status", "nowhere")
+    assert (result.exit_code, "there is no job nowhere" in result.output) == (1, True)
+
+
+def test_list_shows_the_newest_first_and_filters(table: Table) -> None:
+    first, second = table.add(told, {}), table.add(told, {}, user_id="u_1")
+    deliver(told, first)
+
+    def listed(*options: str) -> list[str]:
+        return [one["job_id"] for one in json.loads(run("list", "--json", *options).stdout)]
+
+    assert listed() == [second, first]
+    assert listed("--status", "completed") == [first]
+    assert listed("--user-id", "u_1") == [second]
+    assert listed("--type", "other") == []
+    assert listed("--limit", "1") == [second]
+    assert second in run("list").output
+    assert run("list", "--type", "other").output == "No jobs.\n"
+
+
+def test_retry_by_filter_counts_asks_and_does_it(table: Table) -> None:
+    job_id = table.add(told, {"fail": True})
+    deliver(told, job_id)
+
+    assert run("retry", "--type", "told", "--dry-run").output == "1 job would be retried.\n"
+    assert run("retry", "--type", "told", stdin="n\n").exit_code == 1
+    assert table.status(job_id) == "failed"
+    result = run("retry", "--type", "told", "--yes", "--by", "ada")
+    assert (result.exit_code, result.output) == (0, "1 job retried.\n")
+    assert table.status(job_id) == "pending"
+    assert table.run("SELECT actor FROM job_actions")[0]["actor"] == "ada"
+
+
+def test_retry_by_type_leaves_what_completed_alone(table: Table) -> None:
+    job_id = table.add(told, {})
+    deliver(told, job_id)
+    assert json.loads(run("retry", "--type", "told", "--json").stdout) == {"retried": 0}
+    assert table.status(job_id) == "completed"
+
+
+def test_one_job_is_retried_with_an_edited_payload(table: Table) -> None:
+    job_id = table.add(told, {"fail": True})
+    deliver(told, job_id)
+    assert run("retry", job_id, "--payload", '{"fail": false}').exit_code == 0
+    assert deliver(told, job_id).status == 200
+
+
+def test_one_job_is_cancelled(table: Table) -> None:
+    job_id = table.add(told, {})
+    assert run("cancel", job_id).exit_code == 0
+    assert table.status(job_id) == "cancelled"
+    assert run("cancel", job_id).exit_code == 1
+
+
+def test_migrate_says_what_it_did(settings: pytest.MonkeyPatch) -> None:
+    result = run("migrate")
+    assert (result.exit_code, result.output) == (0, "The database is up to date.\n")

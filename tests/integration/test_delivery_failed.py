@@ -1,0 +1,139 @@
+"""QStash's failure callback: a job on which QStash gave up is failed here too."""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from functions.delivery_failed.handler import handler
+from tests.deliveries import deliver, http_event, lambda_context, probe, sign
+
+if TYPE_CHECKING:
+    from tests.deliveries import Table
+
+PATH = "/api/jobs/delivery-failed"
+URL = f"https://jobs.example.test{PATH}"
+PROBE = probe()
+
+
+def callback(message: object, **fields: Any) -> dict[str, Any]:
+    """QStash's body (Upstash docs, "Callbacks"); it leaves out what is 0 or empty."""
+    return {
+        "status": 503,
+        "header": {},
+        "body": "",
+        "retried": 3,
+        "maxRetries": 3,
+        "dlqId": "1725323658779-0",
+        "sourceMessageId": "msg_1",
+        "url": "https://jobs.example.test/api/jobs/probe",
+        "method": "POST",
+        "sourceBody": base64.b64encode(json.dumps(message).encode()).decode(),
+        **fields,
+    }
+
+
+def call(body: dict[str, Any] | bytes, *, key: str | None = None) -> tuple[int, dict[str, Any]]:
+    raw = body if isinstance(body, bytes) else json.dumps(body).encode()
+    event = http_event(raw, {"upstash-signature": sign(raw, URL, key=key)}, path=PATH)
+    answer = handler(event, lambda_context())
+    return answer["statusCode"], json.loads(answer["body"])
+
+
+def thin(job_id: str) -> dict[str, str]:
+    return {"jobId": job_id, "type": "probe"}
+
+
+def test_a_waiting_job_becomes_failed_and_keeps_the_dlq_id(table: Table) -> None:
+    job_id = table.add(PROBE)
+    assert call(callback(thin(job_id))) == (200, {"jobId": job_id, "changed": True})
+    row = table.row(job_id)
+    assert (row["status"], row["dlq_id"]) == ("failed", "1725323658779-0")
+    assert row["error"] == (
+        "DeliveryFailed: QStash gave up after 4 deliveries; its last answer was 503"
+    )
+    assert row["completed_at"] is not None
+
+
+def test_a_second_callback_changes_nothing(table: Table) -> None:
+    job_id = table.add(PROBE)
+    call(callback(thin(job_id)))
+    before = table.row(job_id)
+    assert call(callback(thin(job_id))) == (200, {"jobId": job_id, "changed": False})
+    assert table.row(job_id) == before
+
+
+def test_a_completed_job_stays_completed(table: Table) -> None:
+    job_id = table.add(PROBE)
+    deliver(PROBE, job_id)
+    call(callback(thin(job_id)))
+    assert table.status(job_id) == "completed"
+
+
+def test_a_failed_job_learns_its_dlq_id_and_keeps_its_reason(table: Table) -> None:
+    def fail(_payload: Any, _context: Any) -> None:
+        raise ValueError("its own reason")
+
+    job = probe(fail, retries=0)
+    job_id = table.add(job)
+    deliver(job, job_id)
+    call(callback(thin(job_id)))
+    row = table.row(job_id)
+    assert (row["dlq_id"], row["error"]) == ("1725323658779-0", "ValueError: its own reason")
+
+
+def test_an_older_message_of_a_job_says_nothing_about_a_newer_one(table: Table) -> None:
+    job_id = table.add(PROBE)
+    table.run("UPDATE job_executions SET message_id = 'msg_2' WHERE job_id = %s", job_id)
+    call(callback(thin(job_id), sourceMessageId="msg_1"))
+    assert table.status(job_id) == "pending"
+
+
+def test_a_running_attempt_goes_on_and_its_retry_gets_a_new_message(table: Table) -> None:
+    def is_given_up_meanwhile(_payload: Any, _context: Any) -> None:
+        call(callback(thin(job_id)))
+        raise ValueError("and then it fails")
+
+    job = probe(is_given_up_meanwhile)
+    job_id = table.add(job)
+    deliver(job, job_id)
+    row = table.row(job_id)
+    assert (row["status"], row["published_at"]) == ("retrying", None)
+
+
+def test_a_job_that_never_reached_its_function_is_recorded_as_failed(table: Table) -> None:
+    message = {
+        "jobId": "from-node",
+        "type": "send-email",
+        "payload": {"to": "x"},
+        "metadata": {"userId": "u_1"},
+    }
+    assert call(callback(message))[1]["changed"] is True
+    row = table.row("from-node")
+    assert (row["status"], row["payload"], row["user_id"]) == ("failed", {"to": "x"}, "u_1")
+
+
+def test_a_callback_that_qstash_did_not_sign_is_refused_and_read_no_further(table: Table) -> None:
+    job_id = table.add(PROBE)
+    assert call(callback(thin(job_id)), key="sig_of_somebody_else")[0] == 401
+    assert table.status(job_id) == "pending"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"{", b"[]", b"{}", json.dumps(callback("no job")).encode(), b'{"sourceBody": "%"}'],
+)
+def test_what_is_no_callback_of_a_job_is_dead_lettered(table: Table, body: bytes) -> None:
+    assert call(body)[0] == 489
+    assert table.rows() == []
+
+
+def test_the_callback_is_to_come_again_while_postgres_is_away(
+    table: Table, settings: pytest.MonkeyPatch
+) -> None:
+    job_id = table.add(PROBE)
+    settings.setenv("POSTGRES_URL", "postgresql://nobody@127.0.0.1:9/none")
+    assert call(callback(thin(job_id)))[0] == 503
