@@ -1,6 +1,6 @@
 # `make demo` and `make test` do everything on a machine with Python 3.11 and make.
 
-PYTHON ?= python3.11
+PYTHON ?= $(shell command -v python3.11 || echo python3)
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
@@ -50,12 +50,12 @@ clean: ## Remove the environment and everything that was made, also the local da
 	rm -rf $(VENV) .stashjobs .mypy_cache .pytest_cache .ruff_cache .hypothesis dist
 
 # Every package is pinned with its hash. uv installs them in seconds; pip, which has the same
-# guarantees, is the way where uv cannot reach the registry.
+# guarantees, is the way where uv cannot reach the registry (it does not read pip.conf).
 $(READY): $(REQUIREMENTS) pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes \
 		--requirement requirements/bootstrap.txt
-	$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes $(REQUIREMENTS) \
+	$(BIN)/uv pip sync --quiet --system-certs --python $(BIN)/python --require-hashes $(REQUIREMENTS) \
 		|| $(BIN)/python -m pip install --quiet --require-hashes --requirement requirements/dev.txt
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --offline --editable .
 	@touch $@

@@ -17,6 +17,8 @@ from types import TracebackType
 from typing import Self, TypeVar
 from urllib.parse import urlsplit
 
+from dotenv import dotenv_values
+
 from infra.local.gateway import Delivery, Gateway
 from infra.local.lambda_runtime import LambdaRuntime
 from infra.local.mailbox import Mailbox
@@ -293,24 +295,9 @@ def read_settings(root: Path, environment: dict[str, str], template: Template) -
     """The user's own settings: those in .env, and variables of the shell that the system knows."""
     known = {name for each in template.functions.values() for name in each.environment}
     known |= {*QSTASH, "RESEND_API_KEY", "RESEND_API_URL", "RESEND_FROM_EMAIL"}
-    settings = read_env_file(root / ".env")
+    settings = {name: value for name, value in dotenv_values(root / ".env").items() if value}
     settings.update({name: environment[name] for name in known if environment.get(name)})
     return settings
-
-
-def read_env_file(path: Path) -> dict[str, str]:
-    """NAME=value lines; comments, blank values and `export` are let go, quotes taken off."""
-    if not path.exists():
-        return {}
-    values = {}
-    for line in path.read_text().splitlines():
-        name, separator, value = line.strip().removeprefix("export ").partition("=")
-        value = value.strip()
-        if len(value) > 1 and value[0] in "'\"" and value[-1] == value[0]:
-            value = value[1:-1]
-        if separator and not name.startswith("#") and value:
-            values[name.strip()] = value
-    return values
 
 
 def write_private(path: Path, text: str) -> None:

@@ -27,13 +27,17 @@ from stashjobs.job import Job, find, to_json
 if TYPE_CHECKING:
     from psycopg import AsyncConnection, Connection
     from qstash import QStash
-    from qstash.message import BatchJsonRequest
+    from qstash.http import RetryConfig
+    from qstash.message import BatchRequest
 
 DEFAULT_MAX_PAYLOAD_BYTES = 1_000_000
 # QStash bounds a batch call by its size only (100 MB); this keeps one call to a second or so.
 BATCH_MESSAGES = 1_000
-# Enqueue waits for QStash no longer than this; the row is safe, and is published later.
+# Enqueue waits for QStash no longer than this, over all tries and the pauses after them; the row
+# is safe, and is published later.
 QSTASH_TIMEOUT_SECONDS = 5.0
+QSTASH_TRIES = 2
+QSTASH_PAUSE_SECONDS = 0.2
 # QStash waits for an answer a little longer than the job may take, so that it hears the answer.
 ANSWER_GRACE_SECONDS = 10
 # Where QStash says that it gave up (functions/delivery_failed).
@@ -139,6 +143,10 @@ def prepare(job: Job[Any, Any], payload: Any, options: Options) -> NewJob:
         raise ValueError(f"retries is {retries}, it must be 0 or more")
     if options.idempotency_key == "":
         raise ValueError("idempotency_key is empty; leave it out or give it a value")
+    metadata, delivery = to_json(dict(options.metadata)), _delivery(options)
+    texts = [options.user_id, options.organization_id, options.idempotency_key]
+    if (misfit := envelope.unstorable([texts, metadata, delivery])) is not None:
+        raise ValueError(f"an option contains {misfit}")
     return NewJob(
         job_id=new_job_id(),
         job_type=job.type,
@@ -148,8 +156,8 @@ def prepare(job: Job[Any, Any], payload: Any, options: Options) -> NewJob:
         user_id=options.user_id,
         organization_id=options.organization_id,
         idempotency_key=options.idempotency_key,
-        metadata=to_json(dict(options.metadata)),
-        delivery=_delivery(options),
+        metadata=metadata,
+        delivery=delivery,
     )
 
 
@@ -177,9 +185,11 @@ def qstash() -> QStash:
         from qstash import QStash
 
         token, url = wanted
-        made = QStash(token, base_url=url, retry={"retries": 1, "backoff": lambda _: 200})
+        pause_ms = QSTASH_PAUSE_SECONDS * 1000
+        retry: RetryConfig = {"retries": QSTASH_TRIES - 1, "backoff": lambda _: pause_ms}
+        made = QStash(token, base_url=url, retry=retry)
         # The SDK waits ten minutes for an answer and offers no option for it.
-        made.http._client.timeout = QSTASH_TIMEOUT_SECONDS
+        made.http._client.timeout = QSTASH_TIMEOUT_SECONDS / QSTASH_TRIES - QSTASH_PAUSE_SECONDS
         _client = (wanted, made)
         return made
 
@@ -230,12 +240,13 @@ def publish(jobs: Sequence[Unpublished]) -> dict[str, str | None]:
     return told
 
 
-def message_for(job: Job[Any, Any], unpublished: Unpublished) -> BatchJsonRequest:
+def message_for(job: Job[Any, Any], unpublished: Unpublished) -> BatchRequest:
     """The QStash message of a recorded job: thin, with all that its type and its enqueue ask."""
     delivery = unpublished.delivery
-    message: BatchJsonRequest = {
+    message: BatchRequest = {
         "url": url_of(job),
-        "body": envelope.thin(unpublished.job_id, unpublished.job_type),
+        "body": json.dumps(envelope.thin(unpublished.job_id, unpublished.job_type)),
+        "content_type": "application/json",
         "deduplication_id": deduplication_id(unpublished),
         "retries": max(0, unpublished.max_attempts - unpublished.attempt - 1),
         "timeout": math.ceil(job.timeout) + ANSWER_GRACE_SECONDS,
@@ -264,14 +275,15 @@ def message_for(job: Job[Any, Any], unpublished: Unpublished) -> BatchJsonReques
 def deduplication_id(unpublished: Unpublished) -> str:
     """The job's id for its first message. QStash remembers an id for ten minutes (Upstash docs,
     "Deduplication") and would swallow a later message of the same job, so that one's has the run
-    and the attempt that it follows."""
+    and the attempt that it follows, and the message on which QStash gave up."""
     job_id = unpublished.job_id
     if not re.fullmatch(r"[\w-]+", job_id, re.ASCII):
         # A producer of another make chose it, and QStash takes no colon here, for one.
         job_id = hashlib.sha256(job_id.encode()).hexdigest()
-    if (unpublished.run, unpublished.attempt) == (1, 0):
+    if (unpublished.run, unpublished.attempt, unpublished.dlq_id) == (1, 0, None):
         return job_id
-    return f"{job_id}-{unpublished.run}-{unpublished.attempt}"
+    given_up = "" if unpublished.dlq_id is None else f"-{unpublished.dlq_id}"
+    return f"{job_id}-{unpublished.run}-{unpublished.attempt}{given_up}"
 
 
 def send(batch: Sequence[Unpublished]) -> dict[str, str | None]:
@@ -285,7 +297,8 @@ def send(batch: Sequence[Unpublished]) -> dict[str, str | None]:
         UnknownJobType: A job's type is not declared in this process.
     """
     messages = [message_for(find(each.job_type), each) for each in batch]
-    answers = qstash().message.batch_json(messages)
+    # Not `batch_json`: it loses `retry_delay` on the way (qstash 3.4.0).
+    answers = qstash().message.batch(messages)
     return {
         each.job_id: None if isinstance(answer, list) else answer.message_id
         for each, answer in zip(batch, answers, strict=True)
@@ -317,7 +330,10 @@ def _available_at(options: Options) -> datetime | None:
         return None
     if not (math.isfinite(options.delay) and options.delay >= 0):
         raise ValueError(f"delay is {options.delay}, it must be 0 or more seconds")
-    return datetime.now(UTC) + timedelta(seconds=options.delay)
+    try:
+        return datetime.now(UTC) + timedelta(seconds=options.delay)
+    except OverflowError:
+        raise ValueError(f"delay is {options.delay} seconds, which no calendar reaches") from None
 
 
 def _delivery(options: Options) -> dict[str, Any]:

@@ -48,16 +48,19 @@ class Unpublished:
     max_attempts: int
     available_at: datetime | None
     delivery: dict[str, Any]
+    dlq_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class GivenUp:
-    """A message that QStash will not deliver any more."""
+    """A message that QStash will not deliver any more. `answer` is the status of its last answer;
+    None: there was none."""
 
     job_id: str
     message_id: str
     dlq_id: str | None
     reason: str
+    answer: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +126,7 @@ RETURNING job_id, job_type, idempotency_key
 # Rows that another relay has in hand are passed over, not waited for. `position` lets a relay that
 # could not publish some go on behind them.
 TAKE_UNPUBLISHED = """
-SELECT job_id, job_type, run, attempt, max_attempts, available_at, delivery
+SELECT job_id, job_type, run, attempt, max_attempts, available_at, delivery, dlq_id
   FROM job_executions
  WHERE published_at IS NULL AND status IN ('pending', 'retrying')
    AND job_type = ANY(%(job_types)s)
@@ -135,11 +138,13 @@ SELECT job_id, job_type, run, attempt, max_attempts, available_at, delivery
    FOR UPDATE SKIP LOCKED
 """
 
+# `dlq_id` is about the message before this one.
 CONFIRM_PUBLISHED = """
 UPDATE job_executions AS job
-   SET published_at = now(), message_id = coalesce(told.message_id, job.message_id)
+   SET published_at = now(), message_id = coalesce(told.message_id, job.message_id), dlq_id = NULL
   FROM unnest(%s::text[], %s::text[]) AS told (job_id, message_id)
  WHERE job.job_id = told.job_id AND job.published_at IS NULL
+   AND job.status IN ('pending', 'retrying', 'processing')
 """
 
 # A lease that ran out is taken over; one that ran out on the last attempt ends the job instead.
@@ -165,6 +170,7 @@ _TAKE = """
        published_at = CASE WHEN %(message_id)s::text IS NULL THEN job.published_at
                            ELSE coalesce(job.published_at, now()) END,
        message_id = coalesce(%(message_id)s, job.message_id),
+       dlq_id = CASE WHEN %(message_id)s::text <> job.message_id THEN NULL ELSE job.dlq_id END,
        schedule_id = coalesce(%(schedule_id)s, job.schedule_id),
        updated_at = now()
  WHERE (job.status IN ('pending', 'retrying')
@@ -269,24 +275,53 @@ UPDATE job_executions AS job
 RETURNING job_id, job_type, status
 """
 
+# QStash counts every answer, we count attempts: busy and unreachable Postgres use up its retries and
+# none of ours. So a job that has attempts left, and whose last answer was a worker's own "not now",
+# is given another message, by the relay. For a day; a job that still did not get through has failed.
+_ANOTHER_MESSAGE = """(
+    job.attempt < job.max_attempts AND job.available_at > now() - interval '1 day'
+    AND (told.answer IN (409, 503) OR (told.answer = 500 AND job.status = 'retrying')))"""
+_ENDS = f"(job.status IN ('pending', 'retrying') AND {_ANOTHER_MESSAGE} IS NOT TRUE)"
+
 # Only the last message seen for a job speaks for it: an older one that ends in the dead-letter
-# queue says nothing about the one that followed. An attempt that still runs goes on; that its
-# message is gone is kept, for `RECORD_NOT_COMPLETED`.
-RECORD_GIVEN_UP = """
+# queue says nothing about the one that followed. After a manual retry a job without a message
+# waits for its first, and all that QStash gave up on are older. An attempt that still runs goes on;
+# that its message is gone is kept, for `RECORD_NOT_COMPLETED`.
+RECORD_GIVEN_UP = f"""
 UPDATE job_executions AS job
    SET dlq_id = told.dlq_id,
-       status = CASE WHEN status IN ('pending', 'retrying') THEN 'failed' ELSE status END,
-       error = CASE WHEN status IN ('pending', 'retrying') THEN told.reason ELSE error END,
-       completed_at = CASE WHEN status IN ('pending', 'retrying') THEN now()
-                           ELSE completed_at END,
+       status = CASE WHEN {_ENDS} THEN 'failed' ELSE status END,
+       error = CASE WHEN {_ENDS} THEN told.reason ELSE error END,
+       completed_at = CASE WHEN {_ENDS} THEN now() ELSE completed_at END,
+       published_at = CASE WHEN job.status IN ('pending', 'retrying') AND {_ANOTHER_MESSAGE}
+                           THEN NULL ELSE published_at END,
        updated_at = now()
-  FROM unnest(%s::text[], %s::text[], %s::text[], %s::text[])
-    AS told (job_id, message_id, dlq_id, reason)
+  FROM unnest(%s::text[], %s::text[], %s::text[], %s::text[], %s::int[])
+    AS told (job_id, message_id, dlq_id, reason, answer)
  WHERE job.job_id = told.job_id
-   AND coalesce(job.message_id, told.message_id) = told.message_id
+   AND (job.message_id = told.message_id OR (job.message_id IS NULL AND job.run = 1))
    AND job.dlq_id IS DISTINCT FROM told.dlq_id
    AND job.status IN ('pending', 'retrying', 'processing', 'failed')
 RETURNING job.job_id, job.status
+"""
+
+# Of these nothing was heard for long. Mostly they wait for QStash's own next try.
+FIND_SILENT = """
+SELECT job_id, message_id
+  FROM job_executions
+ WHERE status IN ('pending', 'retrying') AND message_id IS NOT NULL
+   AND greatest(published_at, updated_at, available_at) < now() - make_interval(secs => %(seconds)s)
+ ORDER BY published_at, job_id
+ LIMIT %(limit)s
+"""
+
+# `published_at` is when QStash last confirmed the message; NULL has the relay send another.
+RECORD_HEARD_OF = """
+UPDATE job_executions AS job
+   SET published_at = CASE WHEN told.message_exists THEN now() END, updated_at = now()
+  FROM unnest(%s::text[], %s::text[], %s::bool[]) AS told (job_id, message_id, message_exists)
+ WHERE job.job_id = told.job_id AND job.message_id = told.message_id
+   AND job.published_at IS NOT NULL AND job.status IN ('pending', 'retrying')
 """
 
 RECORD_NEVER_DELIVERED = """
@@ -469,8 +504,22 @@ def record_given_up(
         [message.message_id for message in messages],
         [message.dlq_id for message in messages],
         [message.reason for message in messages],
+        [message.answer for message in messages],
     ]
     return list(connection.execute(RECORD_GIVEN_UP, columns))
+
+
+def find_silent(
+    connection: Connection[Any], *, seconds: float, limit: int
+) -> list[tuple[str, str]]:
+    """Waiting jobs that QStash was told of and of which nothing was heard for so long: job id and
+    message id."""
+    return list(connection.execute(FIND_SILENT, {"seconds": seconds, "limit": limit}))
+
+
+def record_heard_of(connection: Connection[Any], messages: Sequence[tuple[str, str, bool]]) -> None:
+    """Note whether QStash still has these messages: job id, message id, and whether it has."""
+    connection.execute(RECORD_HEARD_OF, [list(column) for column in zip(*messages, strict=True)])
 
 
 def record_never_delivered(connection: Connection[Any], new: NewJob, given_up: GivenUp) -> bool:

@@ -194,7 +194,8 @@ class Job(Generic[Payload, Result]):
         return typing.get_type_hints(alone, names, include_extras=True)["payload"]
 
     def read_payload(self, document: Any) -> Payload:
-        """The payload as the job's function takes it, from plain JSON.
+        """The payload as the job's function takes it, from plain JSON; read as JSON, so that a
+        strict model gets its dates and tuples.
 
         Raises:
             InvalidPayload: It does not fit. The reasons name fields, never values.
@@ -204,7 +205,7 @@ class Job(Generic[Payload, Result]):
         from pydantic import ValidationError
 
         try:
-            return typing.cast("Payload", self._adapter.validate_python(document))
+            return typing.cast("Payload", self._adapter.validate_json(json.dumps(document)))
         except ValidationError as error:
             raise InvalidPayload(self.type, _reasons(error)) from None
 

@@ -109,7 +109,7 @@ RETRY = (
     UPDATE job_executions AS job
        SET status = 'pending', run = job.run + 1, error = NULL, result = NULL, progress = NULL,
            payload = coalesce(%(payload)s, job.payload), dlq_id = NULL, completed_at = NULL,
-           published_at = NULL, available_at = now(), updated_at = now(),
+           published_at = NULL, message_id = NULL, available_at = now(), updated_at = now(),
            attempts_before_run = found.attempt,
            max_attempts = found.attempt + found.max_attempts - found.attempts_before_run
       FROM found

@@ -18,9 +18,15 @@ import pytest
 from pydantic import BaseModel, ConfigDict, Field
 
 import stashjobs
-from stashjobs import Context, InvalidPayload, PayloadTooLarge, SettingError, database
-from stashjobs.ids import new_job_id
-from tests.deliveries import Table, deliver
+from stashjobs import (
+    Context,
+    InvalidPayload,
+    PayloadTooLarge,
+    SettingError,
+    database,
+    execution_log,
+)
+from tests.deliveries import Table, deliver, handle
 from tests.qstash_servers import Server, qstash_running, serving
 
 if TYPE_CHECKING:
@@ -93,12 +99,6 @@ def qstash(table: Table, use_qstash: Callable[[str], None]) -> Iterator[Server]:
         yield server
 
 
-@pytest.fixture
-def statements(table: Table) -> Iterator[list[bytes]]:
-    """What stashjobs' connection sends to the server: see `count_round_trips`."""
-    yield []
-
-
 # ------------------------------------------------------------------ the row
 
 
@@ -146,8 +146,6 @@ def test_a_dataclass_comes_back_as_it_went(table: Table, qstash: Server) -> None
 
 
 def _run(job: stashjobs.Job[Any, Any], job_id: str) -> None:
-    from tests.deliveries import handle
-
     assert handle(job, {"jobId": job_id, "type": job.type}).status == 200
 
 
@@ -210,7 +208,7 @@ def test_a_payload_without_end_is_refused(table: Table, qstash: Server) -> None:
 
 @pytest.mark.parametrize(
     "payload",
-    [None, 0, 2**63, 10**300, -1.5e300, "", "é😀\u2028", [], {"": {"": None}}, "\x01\x7f"],
+    [None, 0, 2**63, 10**300, 1.5, -2.5e-7, "", "é😀\u2028", [], {"": {"": None}}, "\x01\x7f"],
     ids=repr,
 )
 def test_what_a_row_can_hold_comes_back_the_same(
@@ -258,7 +256,7 @@ def test_an_option_that_makes_no_sense_is_refused_before_anything_is_written(
 ) -> None:
     with psycopg.connect(database_url) as connection:
         connection.execute("SELECT 1")
-        with pytest.raises(ValueError, match=""):
+        with pytest.raises(ValueError):
             any_job.enqueue({}, connection=connection, **options)
         assert connection.info.transaction_status.name == "INTRANS"  # the caller's is unharmed
     assert (table.rows(), qstash.received) == ([], [])
@@ -362,8 +360,6 @@ def test_the_real_sdk_and_qstash_deliver_what_was_enqueued(
         "body": request.body.decode(),
     }
     event["headers"]["x-forwarded-port"] = app.url.rpartition(":")[2]
-    from tests.deliveries import handle
-
     assert handle(any_job, event).status == 200
     assert table.row(enqueued.job_id)["result"] == {"n": 1}
 
@@ -584,15 +580,11 @@ def test_many_that_qstash_refuses_are_recorded(table: Table, qstash: Server) -> 
     assert len(table.rows()) == 2
 
 
-def test_a_job_that_was_delivered_before_its_publication_is_confirmed_keeps_its_message(
+def test_a_delivery_that_is_faster_than_the_confirmation_keeps_its_message(
     table: Table, qstash: Server
 ) -> None:
-    """QStash may be faster than our own UPDATE."""
-    job_id = new_job_id()
-    table.add(any_job, job_id=job_id)
-    assert deliver(any_job, job_id).status == 401  # another URL: nothing happened
-    from stashjobs import execution_log
-
-    table.run("UPDATE job_executions SET message_id = 'msg_seen', published_at = now()")
+    job_id = table.add(any_job)
+    assert deliver(any_job, job_id).status == 200
+    before = table.row(job_id)
     execution_log.confirm_published(table.other, {job_id: "msg_told"})
-    assert table.row(job_id)["message_id"] == "msg_seen"
+    assert table.row(job_id) == before

@@ -15,8 +15,9 @@ from typing import Any
 
 import psycopg
 import pytest
+from dotenv import dotenv_values
 
-from infra.local.stack import own_qstash, read_env_file
+from infra.local.stack import own_qstash
 from tests.integration.local.conftest import eventually
 
 ROOT = Path(__file__).parents[3]
@@ -143,7 +144,7 @@ def test_a_message_goes_through_qstash_and_the_gateway_to_the_function(
 ) -> None:
     running = dev("--json")
     urls = running.ready()
-    settings = read_env_file(Path(urls["environment"]))
+    settings = dotenv_values(Path(urls["environment"]))
 
     post(
         f"{urls['qstash']}/v2/publish/{settings['BASE_URL']}/job",
@@ -162,7 +163,7 @@ def test_functions_and_other_shells_find_the_same_database_and_function_urls(
     dev: Callable[..., Dev], root: Path
 ) -> None:
     urls = dev("--json").ready()
-    settings = read_env_file(Path(urls["environment"]))
+    settings = dotenv_values(Path(urls["environment"]))
 
     assert post(f"{urls['app']}/job") == settings["POSTGRES_URL"] == urls["postgres"]
     assert settings["SLOW_URL"] == urls["Slow"]
@@ -175,7 +176,7 @@ def test_functions_and_other_shells_find_the_same_database_and_function_urls(
 
 def test_a_second_start_finds_data_and_secrets(dev: Callable[..., Dev], root: Path) -> None:
     first = dev("--json")
-    before = read_env_file(Path(first.ready()["environment"]))
+    before = dotenv_values(Path(first.ready()["environment"]))
     with psycopg.connect(before["POSTGRES_URL"]) as connection:
         connection.execute("CREATE TABLE kept AS SELECT 42 AS answer")
     first.end()
@@ -184,7 +185,7 @@ def test_a_second_start_finds_data_and_secrets(dev: Callable[..., Dev], root: Pa
     urls = dev("--json").ready()
 
     assert time.monotonic() - started < 10  # 3 s on a machine with nothing else to do
-    after = read_env_file(Path(urls["environment"]))
+    after = dotenv_values(Path(urls["environment"]))
     with psycopg.connect(after["POSTGRES_URL"]) as connection:
         assert connection.execute("SELECT answer FROM kept").fetchone() == (42,)
     for name in ("QSTASH_TOKEN", "QSTASH_CURRENT_SIGNING_KEY", "QSTASH_NEXT_SIGNING_KEY"):

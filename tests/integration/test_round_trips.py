@@ -1,0 +1,96 @@
+"""A delivery costs two round trips to Postgres, counted on the wire."""
+
+from __future__ import annotations
+
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from stashjobs import database
+from tests.deliveries import Table, deliver, delivery, handle, probe
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from stashjobs import Context
+
+
+@contextmanager
+def counted_round_trips() -> Iterator[list[str]]:
+    """The ReadyForQuery messages on the worker's connection: each ends one wait for the server."""
+    connection = database.connection()
+    answers: list[str] = []
+    with tempfile.NamedTemporaryFile() as trace:
+        connection.pgconn.trace(trace.fileno())
+        yield answers
+        assert database.connection() is connection
+        connection.pgconn.untrace()
+        lines = Path(trace.name).read_text().splitlines()
+    answers.extend(line for line in lines if "\tReadyForQuery" in line)
+
+
+def fail(_payload: Any, _context: Context) -> None:
+    raise OSError("no")
+
+
+def test_the_counter_counts(table: Table) -> None:
+    with counted_round_trips() as trips:
+        for _ in range(3):
+            database.connection().execute("SELECT %s", [1])
+    assert len(trips) == 3
+
+
+def test_a_job_that_succeeds_costs_two(table: Table) -> None:
+    job = probe()
+    job_id = table.add(job, {"n": 1})
+    with counted_round_trips() as trips:
+        assert deliver(job, job_id).status == 200
+    assert len(trips) == 2
+    assert all(trip.endswith("I") for trip in trips)  # idle: no transaction was left open
+
+
+def test_a_job_that_fails_costs_two(table: Table) -> None:
+    job_id = table.add(probe())
+    with counted_round_trips() as trips:
+        assert deliver(probe(fail), job_id).status == 500
+    assert len(trips) == 2
+
+
+def test_a_message_with_its_payload_costs_two(table: Table) -> None:
+    with counted_round_trips() as trips:
+        message = {"jobId": "node-1", "type": "probe", "payload": {}}
+        assert handle(probe(), delivery(message)).status == 200
+    assert len(trips) == 2
+
+
+def test_a_duplicate_costs_one(table: Table) -> None:
+    job = probe()
+    job_id = table.add(job)
+    deliver(job, job_id)
+    with counted_round_trips() as trips:
+        assert deliver(job, job_id).status == 200
+    assert len(trips) == 1
+
+
+def test_a_delivery_without_a_good_signature_costs_none(table: Table) -> None:
+    event = delivery({"jobId": table.add(probe()), "type": "probe"})
+    event["body"] += " "
+    with counted_round_trips() as trips:
+        assert handle(probe(), event).status == 401
+    assert trips == []
+
+
+@pytest.mark.parametrize("statements", [1, 3])
+def test_a_transaction_costs_its_begin_and_commit(table: Table, statements: int) -> None:
+    def work(_payload: Any, context: Context) -> None:
+        for _ in range(statements):
+            context.connection.execute("SELECT 1")
+
+    job = probe(work)
+    job_id = table.add(job)
+    with counted_round_trips() as trips:
+        assert deliver(job, job_id).status == 200
+    assert len(trips) == 4 + statements

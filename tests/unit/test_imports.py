@@ -1,0 +1,55 @@
+"""What a cold start loads: a fresh interpreter each."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+HEAVY = ["boto3", "fastapi", "httpx", "pydantic", "pydantic_settings", "qstash", "sqlalchemy"]
+
+HANDLER = """
+from stashjobs import Context, job
+
+@job("cold-start", endpoint="/api/jobs/cold")
+def cold_start(payload: dict, context: Context) -> None: ...
+
+handler = cold_start.handler
+"""
+
+
+def loaded_by(program: str, repository: Path) -> set[str]:
+    ran = subprocess.run(
+        [sys.executable, "-c", f"{program}\nimport json, sys; print(json.dumps(list(sys.modules)))"],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={"PYTHONPATH": str(repository / "shared"), "PATH": os.environ["PATH"]},
+    )
+    return set(json.loads(ran.stdout))
+
+
+def test_importing_stashjobs_loads_none_of_the_heavy_ones(repository: Path) -> None:
+    assert loaded_by("import stashjobs", repository).isdisjoint(HEAVY)
+
+
+def test_a_handler_without_a_model_loads_none_of_the_heavy_ones(repository: Path) -> None:
+    assert loaded_by(HANDLER, repository).isdisjoint(HEAVY)
+
+
+def test_a_delivery_without_a_model_loads_none_of_the_heavy_ones(repository: Path) -> None:
+    program = HANDLER + (
+        "from stashjobs import worker\n"
+        "cold_start.read_payload({})\n"
+        "assert cold_start.dump_payload({'a': 1}) == {'a': 1}\n"
+    )
+    assert loaded_by(program, repository).isdisjoint(HEAVY)
+
+
+def test_the_test_would_see_a_heavy_one(repository: Path) -> None:
+    assert not loaded_by("import pydantic", repository).isdisjoint(HEAVY)

@@ -1,0 +1,157 @@
+"""`@job`: what is refused at the declaration, and what a payload is read as."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+import pytest
+from pydantic import BaseModel, Field
+
+import stashjobs
+from stashjobs import Context, InvalidPayload, UnknownJobType
+from stashjobs.job import declared, find, to_json
+
+
+class Cat(BaseModel):
+    kind: Literal["cat"]
+    lives: int = 9
+
+
+class Dog(BaseModel):
+    kind: Literal["dog"]
+
+
+@dataclass
+class Point:
+    x: int
+    y: int = 0
+
+
+Pet = Annotated[Cat | Dog, Field(discriminator="kind")]
+
+
+@stashjobs.job("unit-cat", endpoint="/cat")
+def cat_job(payload: Cat, _context: Context) -> int:
+    """Counts lives."""
+    return payload.lives
+
+
+@stashjobs.job("unit-pet", endpoint="/pet")
+def pet_job(payload: Pet, _context: Context) -> None:
+    """Takes one of two models."""
+
+
+@stashjobs.job("unit-point", endpoint="/point")
+def point_job(payload: Point, _context: Context) -> None:
+    """Takes a dataclass."""
+
+
+@stashjobs.job("unit-list", endpoint="/list")
+def list_job(payload: list[int], _context: Context) -> None:
+    """Takes a list."""
+
+
+@stashjobs.job("unit-bare", endpoint="/bare")
+def bare_job(payload, _context):  # type: ignore[no-untyped-def]
+    """Takes anything."""
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"type": "Send-Email"}, "lower case"),
+        ({"type": "send_email"}, "lower case"),
+        ({"type": "send--email"}, "lower case"),
+        ({"type": ""}, "lower case"),
+        ({"type": "send-email\n"}, "lower case"),
+        ({"endpoint": "api/jobs"}, "slash"),
+        ({"retries": -1}, "retries is -1"),
+        ({"timeout": 0}, "timeout is 0 s"),
+        ({"timeout": 891}, "timeout is 891 s"),
+        ({"timeout": float("nan")}, "timeout is nan s"),
+    ],
+)
+def test_a_declaration_that_makes_no_sense_is_refused(changed: dict[str, Any], said: str) -> None:
+    arguments: dict[str, Any] = {"type": "unit-x", "endpoint": "/x"} | changed
+    with pytest.raises(ValueError, match=said):
+        stashjobs.job(**arguments)(lambda payload, _context: payload)
+
+
+def test_a_type_has_one_function() -> None:
+    def other(payload: Any, _context: Context) -> None:
+        """Another one."""
+
+    with pytest.raises(ValueError, match="'unit-cat' is declared twice"):
+        stashjobs.job("unit-cat", endpoint="/x")(other)
+    assert find("unit-cat") is cat_job
+
+
+def test_a_module_that_is_reloaded_may_declare_its_job_again() -> None:
+    again = stashjobs.job("unit-point", endpoint="/point")(point_job.function)
+    assert find("unit-point") is again
+
+
+def test_an_unknown_type_is_told_with_those_that_there_are() -> None:
+    with pytest.raises(UnknownJobType, match=r"unknown job type 'nope'; declared here: .*unit-cat"):
+        find("nope")
+
+
+def test_declared_jobs_are_sorted_by_name() -> None:
+    names = [job.type for job in declared()]
+    assert names == sorted(names)
+    assert "unit-cat" in names
+
+
+def test_a_job_is_callable_as_its_function() -> None:
+    assert cat_job(Cat(kind="cat"), Context("j", "t", 1, 1)) == 9
+    assert cat_job.__doc__ == "Counts lives."
+    assert repr(cat_job) == "<Job unit-cat at /cat>"
+
+
+@pytest.mark.parametrize(
+    ("job", "given", "stored"),
+    [
+        (cat_job, Cat(kind="cat"), {"kind": "cat", "lives": 9}),
+        (cat_job, {"kind": "cat", "lives": "3"}, {"kind": "cat", "lives": 3}),
+        (pet_job, {"kind": "dog"}, {"kind": "dog"}),
+        (pet_job, Cat(kind="cat"), {"kind": "cat", "lives": 9}),
+        (point_job, Point(1), {"x": 1, "y": 0}),
+        (list_job, (1, 2), [1, 2]),
+        (bare_job, {"any": ["thing"]}, {"any": ["thing"]}),
+        (bare_job, None, None),
+    ],
+)
+def test_a_payload_becomes_plain_json_and_comes_back(job: Any, given: Any, stored: Any) -> None:
+    assert job.dump_payload(given) == stored
+    assert job.dump_payload(job.read_payload(stored)) == stored
+
+
+@pytest.mark.parametrize(
+    ("job", "given"),
+    [
+        (cat_job, {"kind": "dog"}),
+        (cat_job, Dog(kind="dog")),
+        (pet_job, {"kind": "fish"}),
+        (point_job, {}),
+        (list_job, {"a": 1}),
+        (list_job, None),
+    ],
+)
+def test_a_payload_that_does_not_fit_is_refused(job: Any, given: Any) -> None:
+    with pytest.raises(InvalidPayload, match=f"does not fit {job.type}"):
+        job.dump_payload(given)
+
+
+def test_the_reasons_name_fields_and_no_values() -> None:
+    with pytest.raises(InvalidPayload) as refusal:
+        cat_job.read_payload({"kind": "cat", "lives": "secret-value"})
+    [reason] = refusal.value.reasons
+    assert reason.startswith("lives: ")
+    assert "secret-value" not in str(refusal.value)
+
+
+def test_to_json_refuses_what_is_no_json() -> None:
+    for value in (float("nan"), [float("inf")]):
+        with pytest.raises(ValueError, match="not JSON compliant"):
+            to_json(value)
