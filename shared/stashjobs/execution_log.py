@@ -309,7 +309,7 @@ RETURNING job.job_id, job.status
 FIND_SILENT = """
 SELECT job_id, message_id
   FROM job_executions
- WHERE status IN ('pending', 'retrying') AND message_id IS NOT NULL
+ WHERE status IN ('pending', 'retrying') AND published_at IS NOT NULL AND message_id IS NOT NULL
    AND greatest(published_at, updated_at, available_at) < now() - make_interval(secs => %(seconds)s)
  ORDER BY published_at, job_id
  LIMIT %(limit)s

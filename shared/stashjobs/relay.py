@@ -1,8 +1,8 @@
 """The relay: what makes "not lost" true when something went wrong.
 
 Once a minute it tells QStash of every job that QStash was not told of, frees the leases of attempts
-that never came back, and learns from QStash's dead-letter queue which messages it gave up on. Any
-number of relays may run at once.
+that never came back, learns from QStash's dead-letter queue which messages it gave up on, and asks
+it for the messages of which nothing was heard for long. Any number of relays may run at once.
 """
 
 from __future__ import annotations
@@ -32,11 +32,15 @@ DEFAULT_MESSAGES_PER_SECOND = 100
 QUIET_SECONDS = 15.0
 # QStash holds a message for at most a week on its free plan (Upstash pricing, "Max Delay").
 DEFAULT_HORIZON_SECONDS = 7 * 86_400
-# The first look at the dead-letter queue goes back this far, the later ones only a little.
+# The first look at the dead-letter queue goes back this far, the later ones to a little before the
+# last one that succeeded.
 FIRST_LOOK_BACK = timedelta(days=3)
 LATER_LOOK_BACK = timedelta(minutes=10)
+# QStash is asked for a message after so long; its own waits between retries may be longer.
+SILENT_SECONDS = 3600.0
+SILENT_BATCH = 100
 
-_looked_before = False
+_looked_at: datetime | None = None
 
 
 @dataclass(slots=True)
@@ -47,6 +51,7 @@ class Report:
     refused: int = 0
     leases_freed: int = 0
     given_up: int = 0
+    vanished: int = 0
 
 
 def run(deadline: float, *, quiet_seconds: float = QUIET_SECONDS) -> Report:
@@ -61,8 +66,9 @@ def run(deadline: float, *, quiet_seconds: float = QUIET_SECONDS) -> Report:
     publish_unpublished(report, deadline, quiet_seconds)
     try:
         reconcile_dead_letters(report, deadline)
+        find_vanished(report, deadline)
     except Exception as error:  # noqa: BLE001 - QStash may be away; the next run looks again
-        log.warning("QStash's dead-letter queue could not be read: %s", telemetry.one_line(error))
+        log.warning("QStash could not be asked what became of messages: %s", telemetry.one_line(error))
     return report
 
 
@@ -86,6 +92,7 @@ def publish_unpublished(report: Report, deadline: float, quiet_seconds: float) -
     deduplication id makes that one message.
     """
     rate = settings.whole_number("RELAY_MESSAGES_PER_SECOND", DEFAULT_MESSAGES_PER_SECOND)
+    size = BATCH
     last: Unpublished | None = None
     while time.time() < deadline:
         began = time.time()
@@ -93,50 +100,45 @@ def publish_unpublished(report: Report, deadline: float, quiet_seconds: float) -
             batch = execution_log.take_unpublished(
                 database.connection(),
                 job_types=[job.type for job in declared()],
-                limit=BATCH,
+                limit=size,
                 quiet_seconds=quiet_seconds,
                 horizon_seconds=settings.whole_number(
                     "QSTASH_MAX_DELAY_SECONDS", DEFAULT_HORIZON_SECONDS
                 ),
                 after=last,
             )
-            told = _tell(batch)
-            if told:
+            if not batch:
+                return
+            try:
+                told = dispatcher.send(batch)
+            except Exception as error:  # noqa: BLE001 - whatever it was, the rows stay unpublished
+                if not _is_about_the_messages(error):
+                    report.refused += len(batch)
+                    log.warning("QStash takes no messages: %s", telemetry.one_line(error))
+                    return
+                if len(batch) > 1:
+                    # One that QStash will never take must not hold up the others. Smaller batches
+                    # find it, each in a transaction of its own: no worker waits long for a row.
+                    size = len(batch) // 2
+                    continue
+                _refused(report, batch[0], error)
+            else:
                 execution_log.confirm_published(database.connection(), told)
-        report.published += len(told)
-        report.refused += len(batch) - len(told)
-        if len(batch) < BATCH:
+                report.published += len(told)
+        if len(batch) < size:
             return
-        if not told:
-            log.warning("QStash took none of %d messages; the next run tries again", len(batch))
-            return
-        last = batch[-1]
+        last, size = batch[-1], min(BATCH, size * 2)
         if rate:
             time.sleep(max(0.0, len(batch) / rate - (time.time() - began)))
 
 
-def _tell(batch: Sequence[Unpublished]) -> dict[str, str | None]:
-    """Publish a batch; where QStash refuses it, each message alone, so that one which QStash will
-    never take does not hold up the others."""
-    if not batch:
-        return {}
-    try:
-        return dispatcher.send(batch)
-    except Exception as error:  # noqa: BLE001 - whatever it was, the rows stay unpublished
-        log.warning("QStash took no batch of %d: %s", len(batch), telemetry.one_line(error))
-        if not _is_about_the_messages(error):
-            return {}
-    told: dict[str, str | None] = {}
-    for unpublished in batch:
-        try:
-            told |= dispatcher.send([unpublished])
-        except Exception as error:  # noqa: BLE001
-            log.error(
-                "QStash refuses this job's message: %s",
-                telemetry.one_line(error),
-                extra={"job_id": unpublished.job_id, "job_type": unpublished.job_type},
-            )
-    return told
+def _refused(report: Report, unpublished: Unpublished, error: Exception) -> None:
+    report.refused += 1
+    log.error(
+        "QStash refuses this job's message: %s",
+        telemetry.one_line(error),
+        extra={"job_id": unpublished.job_id, "job_type": unpublished.job_type},
+    )
 
 
 def _is_about_the_messages(error: Exception) -> bool:
@@ -148,8 +150,9 @@ def _is_about_the_messages(error: Exception) -> bool:
 def reconcile_dead_letters(report: Report, deadline: float) -> None:
     """End the jobs whose message is in QStash's dead-letter queue: its failure callback says so at
     once, and this makes sure of it when the callback was lost."""
-    global _looked_before  # noqa: PLW0603 - a warm process need not read the whole queue again
-    since = datetime.now(UTC) - (LATER_LOOK_BACK if _looked_before else FIRST_LOOK_BACK)
+    global _looked_at  # noqa: PLW0603 - a warm process need not read the whole queue again
+    now = datetime.now(UTC)
+    since = now - FIRST_LOOK_BACK if _looked_at is None else _looked_at - LATER_LOOK_BACK
     cursor: str | None = None
     while time.time() < deadline:
         page = dispatcher.qstash().dlq.list(
@@ -162,8 +165,37 @@ def reconcile_dead_letters(report: Report, deadline: float) -> None:
             report.given_up += record_given_up(given_up)
         cursor = page.cursor
         if not cursor:
-            _looked_before = True
+            _looked_at = now
             return
+
+
+def find_vanished(report: Report, deadline: float) -> None:
+    """Send another message for jobs whose message QStash no longer has, although nobody heard of
+    its end: QStash lost it, or somebody deleted it there."""
+    silent = execution_log.find_silent(
+        database.connection(), seconds=SILENT_SECONDS, limit=SILENT_BATCH
+    )
+    heard = []
+    for job_id, message_id in silent:
+        if time.time() > deadline:
+            break
+        exists = _qstash_has(message_id)
+        if not exists:
+            log.error("QStash lost the message", extra={"job_id": job_id})
+            report.vanished += 1
+        heard.append((job_id, message_id, exists))
+    if heard:
+        execution_log.record_heard_of(database.connection(), heard)
+
+
+def _qstash_has(message_id: str) -> bool:
+    try:
+        dispatcher.qstash().message.get(message_id)
+    except Exception as error:
+        if "status: 404" in str(error):
+            return False
+        raise
+    return True
 
 
 def record_given_up(messages: Sequence[GivenUp]) -> int:
@@ -214,4 +246,5 @@ def given_up(
         message_id=message_id,
         dlq_id=dlq_id,
         reason=f"DeliveryFailed: QStash gave up after {(retries or 0) + 1} deliveries; {answer}",
+        answer=status or None,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 import traceback
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,7 @@ SECRET_SETTINGS = (
     "ADMIN_TOKEN",
     "SENTRY_DSN",
 )
+_PASSWORD_IN_URL = re.compile(r"://[^:/@]*:([^@]+)@")
 MAX_MESSAGE_CHARACTERS = 2_000
 MAX_TRACEBACK_CHARACTERS = 4_000
 
@@ -37,11 +39,12 @@ def logger() -> Logger:
 
 
 def redact(text: str) -> str:
-    """`text` without the value of any secret setting."""
+    """`text` without the value of any secret setting, or the password in one that is a URL."""
     for name in SECRET_SETTINGS:
-        value = settings.optional(name)
-        if value is not None and len(value) >= 8:
-            text = text.replace(value, f"[{name}]")
+        value = settings.optional(name, "")
+        for secret in [value, *_PASSWORD_IN_URL.findall(value)]:
+            if len(secret) >= 8:
+                text = text.replace(secret, f"[{name}]")
     return text
 
 

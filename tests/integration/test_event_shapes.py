@@ -14,12 +14,12 @@ GATEWAY = "abc123.execute-api.eu-west-1.amazonaws.com"
 FUNCTION_URL = "abc123.lambda-url.eu-west-1.on.aws"
 
 
-def shaped(body: bytes, signed_for: str, **changed: Any) -> dict[str, Any]:
-    headers = {"upstash-signature": sign(body, signed_for)} | changed.pop("headers", {})
+def shaped(sent: bytes, signed_for: str, **changed: Any) -> dict[str, Any]:
+    headers = {"upstash-signature": sign(sent, signed_for)} | changed.pop("headers", {})
     event = http_event(
         b"", headers, path=changed.pop("path", "/x"), domain=changed.pop("domain", GATEWAY)
     )
-    return event | {"body": body.decode("utf-8", "replace")} | changed
+    return event | {"body": sent.decode("utf-8", "replace")} | changed
 
 
 def message_for(table: Table) -> bytes:

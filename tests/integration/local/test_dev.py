@@ -51,6 +51,11 @@ HANDLER = """
 """
 
 
+def read_environment(path: str) -> dict[str, str]:
+    """The settings that `stashjobs dev` has written for other shells."""
+    return {name: str(value) for name, value in dotenv_values(path).items()}
+
+
 class Dev:
     """A running `stashjobs dev`."""
 
@@ -144,7 +149,7 @@ def test_a_message_goes_through_qstash_and_the_gateway_to_the_function(
 ) -> None:
     running = dev("--json")
     urls = running.ready()
-    settings = dotenv_values(Path(urls["environment"]))
+    settings = read_environment(urls["environment"])
 
     post(
         f"{urls['qstash']}/v2/publish/{settings['BASE_URL']}/job",
@@ -163,7 +168,7 @@ def test_functions_and_other_shells_find_the_same_database_and_function_urls(
     dev: Callable[..., Dev], root: Path
 ) -> None:
     urls = dev("--json").ready()
-    settings = dotenv_values(Path(urls["environment"]))
+    settings = read_environment(urls["environment"])
 
     assert post(f"{urls['app']}/job") == settings["POSTGRES_URL"] == urls["postgres"]
     assert settings["SLOW_URL"] == urls["Slow"]
@@ -176,7 +181,7 @@ def test_functions_and_other_shells_find_the_same_database_and_function_urls(
 
 def test_a_second_start_finds_data_and_secrets(dev: Callable[..., Dev], root: Path) -> None:
     first = dev("--json")
-    before = dotenv_values(Path(first.ready()["environment"]))
+    before = read_environment(first.ready()["environment"])
     with psycopg.connect(before["POSTGRES_URL"]) as connection:
         connection.execute("CREATE TABLE kept AS SELECT 42 AS answer")
     first.end()
@@ -185,7 +190,7 @@ def test_a_second_start_finds_data_and_secrets(dev: Callable[..., Dev], root: Pa
     urls = dev("--json").ready()
 
     assert time.monotonic() - started < 10  # 3 s on a machine with nothing else to do
-    after = dotenv_values(Path(urls["environment"]))
+    after = read_environment(urls["environment"])
     with psycopg.connect(after["POSTGRES_URL"]) as connection:
         assert connection.execute("SELECT answer FROM kept").fetchone() == (42,)
     for name in ("QSTASH_TOKEN", "QSTASH_CURRENT_SIGNING_KEY", "QSTASH_NEXT_SIGNING_KEY"):
