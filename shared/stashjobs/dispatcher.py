@@ -162,12 +162,16 @@ def prepare(job: Job[Any, Any], payload: Any, options: Options) -> NewJob:
 
 
 def url_of(job: Job[Any, Any]) -> str:
-    """Where QStash delivers jobs of this type.
+    """Where QStash delivers jobs of this type: at its own Function URL where there is one (the
+    setting `FUNCTION_URL_SEND_EMAIL`, say), which lets it run as long as Lambda does; else at
+    its route of the API, which hangs up after 30 seconds.
 
     Raises:
-        SettingError: `BASE_URL` is missing or malformed.
+        SettingError: Neither that setting nor `BASE_URL` is there, or one is malformed.
     """
-    return settings.base_url() + job.endpoint
+    function_url = settings.optional(f"FUNCTION_URL_{job.type.upper().replace('-', '_')}")
+    base = settings.base_url() if function_url is None else function_url.rstrip("/")
+    return base + job.endpoint
 
 
 def qstash() -> QStash:
