@@ -1,4 +1,4 @@
-"""QStash and its destinations as servers of their own, for the SDK that blocks the test's thread."""
+"""QStash and its destinations, in threads of their own: the SDK blocks the test's."""
 
 from __future__ import annotations
 

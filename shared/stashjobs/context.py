@@ -31,6 +31,8 @@ class Context:
         organization_id: As given to `enqueue`.
         deadline: When this attempt is stopped (UTC).
         lease_seconds: For how long `heartbeat` extends the lease.
+        sealed: Whether the job's payload is; then its result is sealed too, and no note of
+            `progress` and no word of an error is kept.
     """
 
     job_id: str
@@ -42,6 +44,7 @@ class Context:
     organization_id: str | None = None
     deadline: datetime = field(default_factory=lambda: datetime.max.replace(tzinfo=UTC))
     lease_seconds: float = 60.0
+    sealed: bool = False
     _connection: database.Connection | None = field(default=None, repr=False)
     _enqueued: list[Enqueued] = field(default_factory=list, repr=False)
 
@@ -110,14 +113,16 @@ class Context:
         """Show on the row how far the job is, and extend the lease.
 
         Args:
-            fraction: From 0 to 1.
+            fraction: From 0 to 1. All that is kept of it where the job is sealed.
             note: A few words for whoever looks.
             details: Anything JSON.
 
         Raises:
             LeaseLost: Another delivery has taken the job over. Stop.
         """
-        shown = {"fraction": min(1.0, max(0.0, fraction)), "note": note, **details}
+        shown: dict[str, Any] = {"fraction": min(1.0, max(0.0, fraction))}
+        if not self.sealed:
+            shown |= {"note": note, **details}
         self._extend_lease(shown)
 
     def heartbeat(self) -> None:

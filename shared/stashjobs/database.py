@@ -1,23 +1,37 @@
-"""The process's one connection to Postgres.
+"""Connections to Postgres: one per thread, or a pool for the processes that ask for one.
 
-A warm Lambda handles one delivery at a time, so it needs one connection: opened at the first
-delivery, kept while the server keeps it, and opened anew when the server dropped it or
-`POSTGRES_URL` was rotated.
+A warm Lambda handles one delivery at a time in one thread, so it has one connection: opened at the
+first delivery, kept while the server keeps it, and opened anew when the server dropped it or
+`POSTGRES_URL` was rotated. A web app has many threads; it calls `pool` once, and its enqueues
+borrow from there.
+
+Nothing here relies on what a session remembers between two transactions, so that PgBouncer in
+transaction mode and its like may stand in between (docs/connections.md).
 """
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import logging
 import os
+import re
 import select
 import threading
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.pq import TransactionStatus
 
 from stashjobs import settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from typing import Self
+
+    from psycopg_pool import ConnectionPool
 
 Connection = psycopg.Connection[Any]
 
@@ -26,31 +40,86 @@ CANCEL_TIMEOUT_SECONDS = 1.0
 STATEMENT_TIMEOUT_SECONDS = 30.0
 LOCK_TIMEOUT_SECONDS = 5.0
 
-_lock = threading.RLock()
-_current: tuple[Connection, str, int] | None = None  # connection, its URL, the process it is of
+# The deployment guide's numbers ("Connection Pooling"), and at rest no connection at all.
+POOL_MIN_CONNECTIONS = 0
+POOL_MAX_CONNECTIONS = 20
+POOL_IDLE_SECONDS = 30.0
+POOL_TIMEOUT_SECONDS = 2.0
+
+# How a pooler says that it takes no `options`: PgBouncer, before 1.20 and since, and RDS Proxy.
+_OPTIONS_REFUSED = re.compile(r"unsupported startup parameter|support command-line options")
+MISSING_TIMEOUTS = """
+SELECT name FROM unnest(ARRAY['statement_timeout', 'lock_timeout']) AS name
+ WHERE current_setting(name) = '0'
+"""
+
+log = logging.getLogger("stashjobs")
+
+Kind = TypeVar("Kind")
+
+
+@dataclass(frozen=True, slots=True)
+class _Opened(Generic[Kind]):
+    """A connection or a pool, the URL it was opened with, and the process it is of: a fork's copy
+    of a socket is the parent's to use and to close."""
+
+    it: Kind
+    url: str
+    process: int
+
+    @property
+    def is_ours(self) -> bool:
+        return self.process == os.getpid()
+
+
+_by_thread: dict[threading.Thread, _Opened[Connection]] = {}
+_pool: _Opened[ConnectionPool[_PooledConnection]] | None = None
+_pool_lock = threading.Lock()
+_refusing_options: set[str] = set()  # the URLs whose pooler does
 
 
 def connection() -> Connection:
-    """The connection, in autocommit mode, ready for the next statement.
+    """This thread's connection, in autocommit mode, ready for the next statement.
 
     Raises:
         SettingError: `POSTGRES_URL` is missing or malformed.
         psycopg.OperationalError: Postgres cannot be reached.
     """
-    global _current  # noqa: PLW0603 - this module is the connection's one owner
-    with _lock:
-        url = settings.postgres_url()
-        if _current is not None:
-            existing, its_url, its_process = _current
-            if its_process != os.getpid():
-                _current = None  # a fork's copy of the socket is the parent's to close
-            elif its_url == url and not is_dropped(existing):
-                return existing
-            else:
-                close()
-        opened = connect(url)
-        _current = (opened, url, os.getpid())
-        return opened
+    url = settings.postgres_url()
+    existing = _by_thread.get(threading.current_thread())
+    if existing is not None:
+        if existing.is_ours and existing.url == url and not is_dropped(existing.it):
+            return existing.it
+        close()
+    _close_those_of_ended_threads()
+    opened = connect(url)
+    _by_thread[threading.current_thread()] = _Opened(opened, url, os.getpid())
+    return opened
+
+
+@contextlib.contextmanager
+def borrowed() -> Iterator[Connection]:
+    """A connection in autocommit mode that is in nobody's transaction and in no other thread's
+    hands: what is written through it is committed, whatever becomes of the caller's own work.
+
+    It comes from the pool where the process has called `pool`; otherwise it is this thread's, or,
+    while that one is in a transaction, one that is opened for the moment.
+
+    Raises:
+        SettingError: `POSTGRES_URL` is missing or malformed.
+        psycopg.OperationalError: Postgres cannot be reached, or no connection of the pool became
+            free within `POOL_TIMEOUT_SECONDS` (`psycopg_pool.PoolTimeout`).
+    """
+    if _pool is not None and _pool.is_ours:
+        with pool().connection() as pooled:
+            yield pooled
+        return
+    own = connection()
+    if own.pgconn.transaction_status == TransactionStatus.IDLE:
+        yield own
+        return
+    with connect(settings.postgres_url()) as another:
+        yield another
 
 
 def connect(
@@ -63,43 +132,61 @@ def connect(
     trip. Prepared statements are off, since PgBouncer in transaction mode may give every statement
     another server connection.
 
+    The timeouts travel as startup options. Where a pooler refuses those, the connection is made
+    without them; then the role's own settings hold, and where it has none a warning says so.
+
     Args:
         url: A Postgres URL.
         statement_timeout_seconds: The server gives up on a statement after this; 0 is never.
         lock_timeout_seconds: The server gives up waiting for a lock after this; 0 is never.
 
     Raises:
-        psycopg.OperationalError: Postgres cannot be reached.
+        psycopg.OperationalError: Postgres cannot be reached within `CONNECT_TIMEOUT_SECONDS`.
     """
-    timeouts = (
-        f"-c statement_timeout={int(statement_timeout_seconds * 1000)} "
-        f"-c lock_timeout={int(lock_timeout_seconds * 1000)}"
-    )
-    options = str(conninfo_to_dict(url).get("options") or "")
-    return psycopg.connect(
-        url,
-        autocommit=True,
-        prepare_threshold=None,
-        connect_timeout=CONNECT_TIMEOUT_SECONDS,
-        options=f"{timeouts} {options}".strip(),  # what the URL asks for comes last, so it wins
-        application_name="stashjobs",
-        keepalives_idle=30,
-    )
+    opener = psycopg.Connection.connect
+    return _connect(opener, url, statement_timeout_seconds, lock_timeout_seconds)
+
+
+def pool() -> ConnectionPool[_PooledConnection]:
+    """The process's pool, opened by the first call. From then on every enqueue of this process, in
+    any thread, borrows from it. It is closed when the process ends.
+
+    For web apps with many threads, and for benchmarks. Not for a Lambda, which does one thing at a
+    time and is frozen in between.
+
+    Raises:
+        SettingError: `POSTGRES_URL` is missing or malformed.
+        ImportError: psycopg_pool is not installed.
+    """
+    global _pool  # noqa: PLW0603 - this module is the pool's one owner
+    url = settings.postgres_url()
+    with _pool_lock:
+        outdated = _pool
+        if outdated is not None and outdated.is_ours and outdated.url == url:
+            return outdated.it
+        opened = _open_pool(url)
+        _pool = _Opened(opened, url, os.getpid())
+        if outdated is None:
+            atexit.register(close_pool)
+    if outdated is not None and outdated.is_ours:
+        outdated.it.close()  # those that are lent out close when they come back
+    return opened
 
 
 def close() -> None:
-    """Close the connection, if there is one. The next use opens a new one."""
-    global _current  # noqa: PLW0603
-    with _lock:
-        if _current is not None:
-            existing = _current[0]
-            if existing.pgconn.transaction_status == TransactionStatus.ACTIVE:
-                # Closing alone does not end the statement, and its locks would be in the way of
-                # the next attempt.
-                with contextlib.suppress(psycopg.Error):
-                    existing.cancel_safe(timeout=CANCEL_TIMEOUT_SECONDS)
-            existing.close()
-            _current = None
+    """Close this thread's connection, if there is one. The next use opens a new one."""
+    mine = _by_thread.pop(threading.current_thread(), None)
+    if mine is not None and mine.is_ours:
+        _close(mine.it)
+
+
+def close_pool() -> None:
+    """Close the process's pool, if there is one. Enqueues use their thread's connection again."""
+    global _pool  # noqa: PLW0603
+    with _pool_lock:
+        closing, _pool = _pool, None
+    if closing is not None and closing.is_ours:
+        closing.it.close()
 
 
 def is_dropped(existing: Connection) -> bool:
@@ -115,3 +202,109 @@ def is_dropped(existing: Connection) -> bool:
     poll = select.poll()
     poll.register(existing.fileno(), select.POLLIN)
     return bool(poll.poll(0))
+
+
+def missing_timeouts(existing: Connection) -> list[str]:
+    """Which of `statement_timeout` and `lock_timeout` do not hold on this connection, because a
+    pooler left out our options and the role sets none."""
+    return [name for (name,) in existing.execute(MISSING_TIMEOUTS)]
+
+
+class _PooledConnection(psycopg.Connection[Any]):
+    """What the pool opens, as `connect` does."""
+
+    @classmethod
+    def connect(cls, conninfo: str = "", **_pools_own: Any) -> Self:  # type: ignore[override]
+        opener = super().connect
+        return _connect(opener, conninfo, STATEMENT_TIMEOUT_SECONDS, LOCK_TIMEOUT_SECONDS)
+
+
+def _connect(
+    opener: Callable[..., Kind], url: str, statement_timeout: float, lock_timeout: float
+) -> Kind:
+    asked = str(conninfo_to_dict(url).get("options") or "")
+    timeouts = (
+        f"-c statement_timeout={int(statement_timeout * 1000)} "
+        f"-c lock_timeout={int(lock_timeout * 1000)}"
+    )
+
+    def attempt(options: str) -> Kind:
+        return opener(
+            url,
+            autocommit=True,
+            prepare_threshold=None,
+            connect_timeout=CONNECT_TIMEOUT_SECONDS,
+            options=options,
+            application_name="stashjobs",
+            keepalives_idle=30,
+        )
+
+    if url in _refusing_options:
+        return attempt(asked)
+    try:
+        return attempt(f"{timeouts} {asked}".strip())  # the URL's own come last, so they win
+    except psycopg.OperationalError as error:
+        if not _OPTIONS_REFUSED.search(str(error)):
+            raise
+    opened = attempt(asked)
+    _refusing_options.add(url)
+    _warn_of_missing_timeouts(opened)
+    return opened
+
+
+def _warn_of_missing_timeouts(opened: Any) -> None:
+    missing = missing_timeouts(opened)
+    if missing:
+        log.warning(
+            "the pooler takes no startup options and the role %s has no %s, so a statement may "
+            "wait for ever; run the two ALTER ROLE statements of docs/connections.md",
+            opened.info.user,
+            " and no ".join(missing),
+        )
+
+
+def _open_pool(url: str) -> ConnectionPool[_PooledConnection]:
+    try:
+        from psycopg_pool import ConnectionPool
+    except ImportError as error:
+        raise ImportError(
+            "database.pool() needs psycopg_pool; install it with pip install 'stashjobs[pool]'"
+        ) from error
+    return ConnectionPool(
+        url,
+        connection_class=_PooledConnection,
+        name="stashjobs",
+        min_size=POOL_MIN_CONNECTIONS,
+        max_size=POOL_MAX_CONNECTIONS,
+        max_idle=POOL_IDLE_SECONDS,
+        timeout=POOL_TIMEOUT_SECONDS,
+        check=_refuse_dropped,
+        open=True,
+    )
+
+
+def _refuse_dropped(pooled: Connection) -> None:
+    """The pool's check before it lends a connection; it costs no round trip.
+
+    Raises:
+        psycopg.OperationalError: The server hung up. The pool then opens another.
+    """
+    if is_dropped(pooled):
+        pooled.close()  # otherwise the pool would take it back, and lend it again
+        raise psycopg.OperationalError("the server closed this connection while it was idle")
+
+
+def _close_those_of_ended_threads() -> None:
+    for thread in [each for each in list(_by_thread) if not each.is_alive()]:
+        left_behind = _by_thread.pop(thread, None)
+        if left_behind is not None and left_behind.is_ours:
+            _close(left_behind.it)
+
+
+def _close(existing: Connection) -> None:
+    if existing.pgconn.transaction_status == TransactionStatus.ACTIVE:
+        # Closing alone does not end the statement, and its locks would be in the way of the next
+        # attempt.
+        with contextlib.suppress(psycopg.Error):
+            existing.cancel_safe(timeout=CANCEL_TIMEOUT_SECONDS)
+    existing.close()

@@ -18,11 +18,12 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from stashjobs import database, envelope, execution_log, settings, telemetry
+from stashjobs import database, envelope, execution_log, sealing, settings, telemetry
 from stashjobs.errors import InvalidPayload, PayloadTooLarge
 from stashjobs.execution_log import NewJob, Unpublished
 from stashjobs.ids import new_job_id
 from stashjobs.job import Job, find, to_json
+from stashjobs.sealing import Place
 
 if TYPE_CHECKING:
     from psycopg import AsyncConnection, Connection
@@ -64,6 +65,7 @@ class Options:
     callback: str | None = None
     failure_callback: str | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    encrypted: bool | None = None
 
 
 @dataclass(slots=True)
@@ -112,7 +114,8 @@ def enqueue_many(
     # A missing setting is found before anything is written.
     url_of(job)
     qstash()
-    enqueued = _enqueued(jobs, execution_log.record_new_jobs(database.connection(), jobs))
+    with database.borrowed() as own:
+        enqueued = _enqueued(jobs, execution_log.record_new_jobs(own, jobs))
     _publish([one for one in enqueued if one.created])
     return enqueued
 
@@ -129,9 +132,10 @@ def prepare(job: Job[Any, Any], payload: Any, options: Options) -> NewJob:
     """The row of a new job. Everything that can be wrong with an enqueue is found here.
 
     Raises:
-        InvalidPayload | PayloadTooLarge | ValueError: See `Job.enqueue`.
+        InvalidPayload | PayloadTooLarge | ValueError | SettingError: See `Job.enqueue`.
     """
     document = job.dump_payload(payload)
+    sealing.refuse_mark(job.type, document)
     if (misfit := envelope.unstorable(document)) is not None:
         raise InvalidPayload(job.type, [f"it contains {misfit}"])
     size = len(json.dumps(document, ensure_ascii=False).encode())
@@ -147,8 +151,11 @@ def prepare(job: Job[Any, Any], payload: Any, options: Options) -> NewJob:
     texts = [options.user_id, options.organization_id, options.idempotency_key]
     if (misfit := envelope.unstorable([texts, metadata, delivery])) is not None:
         raise ValueError(f"an option contains {misfit}")
+    job_id = new_job_id()
+    if _is_encrypted(job, options):
+        document = sealing.seal(document, Place(job_id, job.type, "payload"))
     return NewJob(
-        job_id=new_job_id(),
+        job_id=job_id,
         job_type=job.type,
         payload=document,
         max_attempts=retries + 1,
@@ -159,6 +166,13 @@ def prepare(job: Job[Any, Any], payload: Any, options: Options) -> NewJob:
         metadata=metadata,
         delivery=delivery,
     )
+
+
+def _is_encrypted(job: Job[Any, Any], options: Options) -> bool:
+    if job.encrypted and options.encrypted is False:
+        # Its worker refuses plain payloads, so that none can be slipped in (docs/sealed-payloads.md).
+        raise ValueError(f"{job.type} is declared encrypted; encrypted=False cannot undo that")
+    return job.encrypted or bool(options.encrypted)
 
 
 def url_of(job: Job[Any, Any]) -> str:
@@ -236,7 +250,8 @@ def publish(jobs: Sequence[Unpublished]) -> dict[str, str | None]:
             break
     if told:
         try:
-            execution_log.confirm_published(database.connection(), told)
+            with database.borrowed() as own:
+                execution_log.confirm_published(own, told)
         except Exception as error:  # noqa: BLE001
             log.warning(
                 "%d published jobs could not be confirmed: %s", len(told), telemetry.one_line(error)

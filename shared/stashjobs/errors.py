@@ -21,6 +21,11 @@ class PermanentError(StashjobsError):
     """The job can never succeed as it is: it becomes `failed` at once and QStash stops."""
 
 
+class SealError(PermanentError):
+    """A sealed payload or result cannot be opened, or a payload that must be sealed is not. The
+    message says why, and never shows what was sealed."""
+
+
 class RetryLater(StashjobsError):
     """The attempt failed and the next one is wanted in `seconds`, not on QStash's own schedule.
 

@@ -241,6 +241,9 @@ UPDATE job_executions
        -- QStash gave up on the message while the attempt ran: the relay sends another.
        published_at = CASE WHEN %(status)s = 'retrying' AND dlq_id IS NOT NULL THEN NULL
                            ELSE published_at END,
+       -- An attempt that ran nothing moves the window of attempts along with it.
+       max_attempts = max_attempts + %(uncounted)s,
+       attempts_before_run = attempts_before_run + %(uncounted)s,
        errors = errors || jsonb_build_array(%(details)s::jsonb || jsonb_build_object(
                   'attempt', attempt, 'startedAt', started_at, 'endedAt', now()))"""
     + _STILL_HELD
@@ -422,12 +425,14 @@ def record_not_completed(
     attempt: int,
     status: Status,
     details: dict[str, Any],
+    counted: bool = True,
 ) -> Recorded | None:
     """End the attempt with an error, if it still holds the job. None: the row is gone.
 
     Args:
         details: `type`, `message` and whatever else is known; the statement adds `attempt`,
             `startedAt` and `endedAt` and keeps it with the errors of the attempts before.
+        counted: False where the job's function did not run, so that the job may try once more.
     """
     parameters = {
         "job_id": job_id,
@@ -435,6 +440,7 @@ def record_not_completed(
         "status": status,
         "error": f"{details['type']}: {details['message']}",
         "details": Jsonb(details),
+        "uncounted": 0 if counted else 1,
     }
     row = connection.execute(RECORD_NOT_COMPLETED, parameters).fetchone()
     return Recorded(*row) if row else None

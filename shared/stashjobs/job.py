@@ -49,6 +49,7 @@ class Job(Generic[Payload, Result]):
         retry_delay: str | None,
         rate: int | None,
         parallelism: int | None,
+        encrypted: bool = False,
     ) -> None:
         self.function = function
         self.type = type
@@ -58,6 +59,7 @@ class Job(Generic[Payload, Result]):
         self.retry_delay = retry_delay
         self.rate = rate
         self.parallelism = parallelism
+        self.encrypted = encrypted
         self.__doc__ = function.__doc__
 
     def __repr__(self) -> str:
@@ -86,6 +88,7 @@ class Job(Generic[Payload, Result]):
         callback: str | None = None,
         failure_callback: str | None = None,
         metadata: Mapping[str, Any] | None = None,
+        encrypted: bool | None = None,
         connection: Connection[Any] | None = None,
     ) -> Enqueued:
         """Record a job and have QStash deliver it.
@@ -105,7 +108,8 @@ class Job(Generic[Payload, Result]):
             headers: Forwarded with the delivery.
             callback: A URL that QStash calls with the answer of every attempt.
             failure_callback: A URL that QStash calls when it gives up.
-            metadata: Kept on the row beside the payload, never interpreted.
+            metadata: Kept on the row beside the payload, never interpreted, never sealed.
+            encrypted: Seal the payload and what comes of it, also where the type does not say so.
             connection: The row joins this connection's transaction: rolled back, it never was.
                 Call `publish()` on the answer after the commit, or leave that to the relay.
 
@@ -113,6 +117,7 @@ class Job(Generic[Payload, Result]):
             InvalidPayload: Before anything is written.
             PayloadTooLarge: Before anything is written.
             ValueError: An option makes no sense; before anything is written.
+            SettingError: A setting is missing; before anything is written.
             psycopg.Error: The row could not be written, so there is no job.
         """
         from stashjobs import dispatcher
@@ -128,6 +133,7 @@ class Job(Generic[Payload, Result]):
             callback=callback,
             failure_callback=failure_callback,
             metadata=metadata or {},
+            encrypted=encrypted,
         )
         return dispatcher.enqueue(self, payload, options, connection)
 
@@ -143,6 +149,7 @@ class Job(Generic[Payload, Result]):
         idempotency_key: str | None = None,
         retries: int | None = None,
         metadata: Mapping[str, Any] | None = None,
+        encrypted: bool | None = None,
     ) -> Enqueued:
         """`enqueue` on the caller's async connection, within its transaction."""
         from stashjobs import dispatcher
@@ -155,6 +162,7 @@ class Job(Generic[Payload, Result]):
             idempotency_key=idempotency_key,
             retries=retries,
             metadata=metadata or {},
+            encrypted=encrypted,
         )
         return await dispatcher.enqueue_async(self, payload, options, connection)
 
@@ -167,6 +175,7 @@ class Job(Generic[Payload, Result]):
         delay: float | None = None,
         at: datetime | None = None,
         retries: int | None = None,
+        encrypted: bool | None = None,
         connection: Connection[Any] | None = None,
     ) -> list[Enqueued]:
         """Record many jobs in one INSERT and have QStash deliver them, in as few calls as it takes.
@@ -179,6 +188,7 @@ class Job(Generic[Payload, Result]):
             delay=delay,
             at=at,
             retries=retries,
+            encrypted=encrypted,
         )
         return dispatcher.enqueue_many(self, payloads, options, connection)
 
@@ -257,6 +267,7 @@ def job(
     retry_delay: str | None = None,
     rate: int | None = None,
     parallelism: int | None = None,
+    encrypted: bool = False,
 ) -> Callable[[Callable[[Payload, Context], Result]], Job[Payload, Result]]:
     """Declare a job type.
 
@@ -269,6 +280,7 @@ def job(
             (`"pow(2, retried) * 1000"`); QStash's own backoff where it is None.
         rate: At most so many deliveries a second.
         parallelism: At most so many deliveries at once.
+        encrypted: Its payloads and results are sealed, always (docs/sealed-payloads.md).
 
     Raises:
         ValueError: An argument makes no sense, or another function has this type already.
@@ -293,6 +305,7 @@ def job(
             retry_delay=retry_delay,
             rate=rate,
             parallelism=parallelism,
+            encrypted=encrypted,
         )
         other = _registry.get(type)
         if other is not None and _name(other.function) != _name(function):

@@ -50,7 +50,8 @@ def read_request(event: Event) -> Request:
         headers=headers,
         body=_body(event),
         urls=_urls(event, headers),
-        by_function_url=".lambda-url." in event["requestContext"].get("domainName", ""),
+        # A Function URL has no other route, and the template gives the API none of this name.
+        by_function_url=event.get("routeKey") == "$default",
     )
 
 

@@ -42,10 +42,25 @@ def redact(text: str) -> str:
     """`text` without the value of any secret setting, or the password in one that is a URL."""
     for name in SECRET_SETTINGS:
         value = settings.optional(name, "")
-        for secret in [value, *_PASSWORD_IN_URL.findall(value)]:
+        for secret in [value, *_PASSWORD_IN_URL.findall(value), *_keys_in(name, value)]:
             if len(secret) >= 8:
                 text = text.replace(secret, f"[{name}]")
     return text
+
+
+def _keys_in(name: str, value: str) -> list[str]:
+    """Each key of `PAYLOAD_KEYS` alone; their ids are no secret."""
+    if name != "PAYLOAD_KEYS":
+        return []
+    return [entry.partition(":")[2].strip() for entry in value.split(",")]
+
+
+class Redacted(Exception):  # noqa: N818 - it stands for an error, and is not one of ours
+    """What is left of an error whose words may show a sealed payload: its type."""
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__("not shown, since the job is sealed")
+        self.type_name = type(error).__name__
 
 
 def describe_error(error: BaseException) -> dict[str, Any]:
@@ -53,6 +68,8 @@ def describe_error(error: BaseException) -> dict[str, Any]:
 
     The end of a traceback says where it broke, so the beginning is what is trimmed.
     """
+    if isinstance(error, Redacted):
+        return {"type": error.type_name, "message": str(error)}
     trace = redact("".join(traceback.format_exception(error)))
     if len(trace) > MAX_TRACEBACK_CHARACTERS:
         trace = "…" + trace[-MAX_TRACEBACK_CHARACTERS:]

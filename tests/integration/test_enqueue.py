@@ -257,7 +257,7 @@ def test_an_option_that_makes_no_sense_is_refused_before_anything_is_written(
 ) -> None:
     with psycopg.connect(database_url) as connection:
         connection.execute("SELECT 1")
-        with pytest.raises(ValueError):
+        with pytest.raises(ValueError):  # noqa: PT011 - each has its own words
             any_job.enqueue({}, connection=connection, **options)
         assert connection.info.transaction_status.name == "INTRANS"  # the caller's is unharmed
     assert (table.rows(), qstash.received) == ([], [])
@@ -354,7 +354,7 @@ def test_the_real_sdk_and_qstash_deliver_what_was_enqueued(
     assert request.headers["upstash-retried"] == "0"
     settings.setenv("QSTASH_CURRENT_SIGNING_KEY", qstash.current_signing_key)
     settings.setenv("BASE_URL", "https://jobs.example.test")
-    event = {
+    event: dict[str, Any] = {
         "rawPath": request.path,
         "headers": {**request.headers, "x-forwarded-proto": "http"},
         "requestContext": {"domainName": "127.0.0.1", "http": {"path": request.path}},
@@ -384,9 +384,7 @@ def test_telling_qstash_twice_delivers_once(
 
 
 @pytest.mark.parametrize("status", [400, 401, 412, 429, 500, 503])
-def test_qstash_refuses_and_the_job_is_recorded(
-    table: Table, qstash: Server, status: int
-) -> None:
+def test_qstash_refuses_and_the_job_is_recorded(table: Table, qstash: Server, status: int) -> None:
     qstash.status = status
     enqueued = any_job.enqueue({})
     assert (enqueued.created, enqueued.published) == (True, False)
@@ -559,9 +557,7 @@ def test_of_many_with_one_invalid_none_is_written(table: Table, qstash: Server) 
     assert (table.rows(), qstash.received) == ([], [])
 
 
-def test_many_join_the_callers_transaction(
-    table: Table, qstash: Server, database_url: str
-) -> None:
+def test_many_join_the_callers_transaction(table: Table, qstash: Server, database_url: str) -> None:
     with psycopg.connect(database_url) as connection:
         any_job.enqueue_many([1, 2], connection=connection)
         connection.rollback()

@@ -16,6 +16,8 @@ from stashjobs.execution_log import Claim, Lease, NewJob
 from tests.deliveries import Table, deliver, delivery, handle, probe
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from stashjobs import Context
 
 LEASE = Lease(30, "msg_other", None)
@@ -28,15 +30,15 @@ def take(table: Table, job_id: str, lease: Lease = LEASE) -> Claim:
     return claim
 
 
-def at_the_same_moment(url: str, count: int, claim_one: Any) -> list[Any]:
+def at_the_same_moment(url: str, count: int, claim: Callable[..., Any]) -> list[Any]:
     """What `count` sessions get that all do the same at once."""
     barrier = threading.Barrier(count)
 
-    def run(number: int) -> Any:
+    def run(_number: int) -> Any:
         with psycopg.connect(url, autocommit=True) as connection:
             barrier.wait()
             try:
-                return claim_one(connection, number)
+                return claim(connection)
             except psycopg.Error as error:
                 return error
 
@@ -66,13 +68,11 @@ def test_of_many_deliveries_at_once_one_gets_the_job(
         elif state == "expired":
             take(table, job_id)
             table.expire_lease(job_id)
-        claims = at_the_same_moment(
-            database_url,
-            6,
-            lambda connection, _number: execution_log.claim(
-                connection, job_id=job_id, job_type="probe", lease=LEASE  # noqa: B023
-            ),
-        )
+
+        def claim(connection: psycopg.Connection[Any], job_id: str = job_id) -> Claim | None:
+            return execution_log.claim(connection, job_id=job_id, job_type="probe", lease=LEASE)
+
+        claims = at_the_same_moment(database_url, 6, claim)
         assert sum(claim.held for claim in claims) == 1
         assert not any(claim.payload for claim in claims if not claim.held)
         assert table.row(job_id)["attempt"] == (1 if state == "pending" else 2)
@@ -83,14 +83,12 @@ def test_of_many_first_deliveries_at_once_one_records_and_gets_the_job(
     table: Table, database_url: str, key: str | None
 ) -> None:
     for number in range(10):
-        new = NewJob(
-            f"node-{number}", "probe", {}, 3, idempotency_key=key and f"{key}:{number}"
-        )
-        claims = at_the_same_moment(
-            database_url,
-            6,
-            lambda connection, _number: execution_log.claim_or_record(connection, new, LEASE),  # noqa: B023
-        )
+        new = NewJob(f"node-{number}", "probe", {}, 3, idempotency_key=key and f"{key}:{number}")
+
+        def claim(connection: psycopg.Connection[Any], new: NewJob = new) -> Claim | None:
+            return execution_log.claim_or_record(connection, new, LEASE)
+
+        claims = at_the_same_moment(database_url, 6, claim)
         assert sum(isinstance(claim, Claim) and claim.held for claim in claims) == 1
         assert table.row(new.job_id)["attempt"] == 1
 
@@ -99,7 +97,12 @@ def test_one_message_delivered_twice_at_once_is_never_taken_for_another_job(
     table: Table, database_url: str
 ) -> None:
     """While the first delivery records the job, the second waits at the key's index."""
-    message = {"jobId": "node-1", "type": "probe", "payload": {}, "metadata": {"idempotencyKey": "k"}}
+    message = {
+        "jobId": "node-1",
+        "type": "probe",
+        "payload": {},
+        "metadata": {"idempotencyKey": "k"},
+    }
     new = NewJob("node-1", "probe", {}, 3, idempotency_key="k")
     with ThreadPoolExecutor(1) as pool, psycopg.connect(database_url) as first:
         # The row is there, but not committed: what the second one sees in the race.
@@ -146,7 +149,8 @@ def test_an_expired_lease_is_taken_over_and_leaves_its_word_in_the_history(table
     assert (row["status"], row["attempt"], row["retry_count"]) == ("completed", 2, 1)
     [error] = row["errors"]
     assert (error["attempt"], error["type"]) == (1, "LeaseExpired")
-    assert error["startedAt"] and error["endedAt"]
+    assert error["startedAt"]
+    assert error["endedAt"]
 
 
 def test_a_lease_that_ran_out_on_the_last_attempt_fails_the_job(table: Table) -> None:
@@ -173,7 +177,7 @@ def test_a_live_lease_is_not_taken_over(table: Table) -> None:
 
 
 def test_a_lease_outlives_its_attempts_deadline(table: Table) -> None:
-    seen = {}
+    seen: dict[str, Any] = {}
 
     def look(_payload: Any, context: Context) -> None:
         seen.update(table.row(context.job_id), deadline=context.deadline)

@@ -17,7 +17,6 @@ from tests.deliveries import Table, deliver, probe
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from stashjobs import Context
 
@@ -52,7 +51,8 @@ def test_a_rotated_url_takes_effect_at_the_next_delivery(
     try:
         with settings.context() as rotated:
             rotated.setenv(
-                "POSTGRES_URL", f"postgresql://rotated:another@127.0.0.1:{postgres.port}/integration"
+                "POSTGRES_URL",
+                f"postgresql://rotated:another@127.0.0.1:{postgres.port}/integration",
             )
             job_id = table.add(job)
             assert deliver(job, job_id).status == 200
@@ -69,7 +69,7 @@ def test_a_fork_does_not_use_its_parents_connection(table: Table) -> None:
         try:
             own = database.connection()
             ok = own is not parents and own.execute("SELECT 1").fetchone() == (1,)
-        except BaseException:
+        except BaseException:  # noqa: BLE001 - a child must not run the rest of the tests
             ok = False
         os._exit(0 if ok else 1)
     _, status = os.waitpid(child, 0)

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import pytest
 
 import stashjobs
+from stashjobs import Context
 from stashjobs.telemetry import SECRET_SETTINGS
 from tests.deliveries import Table, deliver, probe
 from tests.qstash_servers import serving
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from stashjobs import Context
     from tests.integration.conftest import Log
 
 
@@ -99,7 +99,7 @@ from stashjobs import worker
 from tests.deliveries import delivery, handle, probe
 
 def fail(payload, context):
-    raise OSError("url " + os.environ["POSTGRES_URL"] + " key " + os.environ["QSTASH_NEXT_SIGNING_KEY"])
+    raise OSError(os.environ["POSTGRES_URL"] + " and " + os.environ["QSTASH_NEXT_SIGNING_KEY"])
 
 message = {"jobId": "node-1", "type": "probe", "payload": {"private": "payload-text"}}
 handle(probe(fail), delivery(message))

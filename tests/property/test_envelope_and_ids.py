@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import uuid
 from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
-from hypothesis import HealthCheck, given
+from hypothesis import given
 from hypothesis import settings as checking
 from hypothesis import strategies as st
 from psycopg.types.json import Jsonb
@@ -30,8 +31,9 @@ any_text = st.text(st.characters(exclude_categories=()), max_size=20)
 good_text = st.text(st.characters(exclude_characters="\0", codec="utf-8"), max_size=20)
 
 
-def json_of(text: st.SearchStrategy[str], **floats: bool) -> st.SearchStrategy[Any]:
-    leaves = st.none() | st.booleans() | st.integers() | st.floats(**floats) | text
+def json_of(text: st.SearchStrategy[str], *, finite: bool) -> st.SearchStrategy[Any]:
+    floats = st.floats(allow_nan=not finite, allow_infinity=not finite)
+    leaves = st.none() | st.booleans() | st.integers() | floats | text
     return st.recursive(
         leaves,
         lambda inner: st.lists(inner, max_size=4) | st.dictionaries(text, inner, max_size=4),
@@ -39,8 +41,8 @@ def json_of(text: st.SearchStrategy[str], **floats: bool) -> st.SearchStrategy[A
     )
 
 
-good_json = json_of(good_text, allow_nan=False, allow_infinity=False)
-any_json = json_of(any_text)
+good_json = json_of(good_text, finite=True)
+any_json = json_of(any_text, finite=False)
 
 
 @stashjobs.job("property-any", endpoint="/any")
@@ -71,7 +73,9 @@ def test_an_envelope_is_read_as_it_was_written(
     document = {"jobId": job_id, "type": job_type, "payload": payload, "metadata": metadata}
     for ascii_only in (True, False):
         body = json.dumps(document, ensure_ascii=ascii_only).encode()
-        assert envelope.read(body) == Envelope(job_type, job_id, True, payload, metadata)
+        assert envelope.read(body) == Envelope(
+            job_type, job_id, has_payload=True, payload=payload, metadata=metadata
+        )
 
 
 @given(job_type=good_text.filter(bool))
@@ -83,12 +87,8 @@ def test_a_thin_envelope_has_no_payload(job_type: str) -> None:
 
 @given(body=st.binary(max_size=60) | any_json.map(lambda value: json.dumps(value).encode()))
 def test_no_body_breaks_the_reader(body: bytes) -> None:
-    try:
-        read = envelope.read(body)
-    except InvalidEnvelope as error:
-        assert str(error)
-    else:
-        assert read.job_type
+    with contextlib.suppress(InvalidEnvelope):
+        assert envelope.read(body).job_type
 
 
 @given(document=any_json)
@@ -102,7 +102,19 @@ def test_a_refusal_never_repeats_what_was_sent(document: Any) -> None:
 # ------------------------------------------------------------------ rows
 
 
-@checking(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+def same(sent: Any, kept: Any) -> bool:
+    """Equal, where `jsonb` keeps a float's shortest decimal: 1e22 comes back as an integer, which
+    is the same float again."""
+    if isinstance(sent, float) and not isinstance(kept, bool):
+        return float(kept) == sent
+    if isinstance(sent, list):
+        return len(sent) == len(kept) and all(map(same, sent, kept))
+    if isinstance(sent, dict):
+        return sent.keys() == kept.keys() and all(same(sent[key], kept[key]) for key in sent)
+    return type(sent) is type(kept) and sent == kept
+
+
+@checking(deadline=None)
 @given(payload=any_json)
 def test_any_payload_can_be_stored_or_is_refused(
     connection: psycopg.Connection[Any], payload: Any
@@ -116,7 +128,8 @@ def test_any_payload_can_be_stored_or_is_refused(
     with connection.transaction(force_rollback=True):
         connection.execute("INSERT INTO held VALUES (%s)", [Jsonb(new.payload)])
         row = connection.execute("SELECT payload FROM held").fetchone()
-    assert row == (payload,)
+    assert row is not None
+    assert same(payload, row[0])
 
 
 @checking(deadline=None)

@@ -25,7 +25,11 @@ handler = cold_start.handler
 
 def loaded_by(program: str, repository: Path) -> set[str]:
     ran = subprocess.run(
-        [sys.executable, "-c", f"{program}\nimport json, sys; print(json.dumps(list(sys.modules)))"],
+        [
+            sys.executable,
+            "-c",
+            f"{program}\nimport json, sys; print(json.dumps(list(sys.modules)))",
+        ],
         capture_output=True,
         text=True,
         check=True,

@@ -48,9 +48,7 @@ def test_a_custom_domain_is_the_url_that_was_called() -> None:
 
 
 def test_a_stage_prefix_may_be_seen_or_hidden() -> None:
-    request = read_request(
-        event(rawPath="/staging/api/jobs/email", path="/staging/api/jobs/email")
-    )
+    request = read_request(event(rawPath="/staging/api/jobs/email", path="/staging/api/jobs/email"))
     assert request.urls[0].endswith(".amazonaws.com/staging/api/jobs/email")
     request = read_request(event(rawPath="/api/jobs/email", path="/staging/api/jobs/email"))
     assert {url.partition(".com")[2] for url in request.urls} == {

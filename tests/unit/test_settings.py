@@ -35,7 +35,7 @@ def test_blanks_around_a_value_are_not_part_of_it(monkeypatch: pytest.MonkeyPatc
 @pytest.mark.parametrize("value", ["-1", "1.5", "many", "1_000", "٣", "0x10"])
 def test_a_count_is_a_whole_number(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
     monkeypatch.setenv("MAX_PAYLOAD_BYTES", value)
-    with pytest.raises(SettingError, match="MAX_PAYLOAD_BYTES is .* whole number"):
+    with pytest.raises(SettingError, match=r"MAX_PAYLOAD_BYTES is .* whole number"):
         stash_settings.whole_number("MAX_PAYLOAD_BYTES", 1)
 
 
@@ -69,7 +69,9 @@ def test_a_url_of_the_wrong_kind_is_refused(
     assert "secret-word" not in str(refusal.value)
 
 
-@pytest.mark.parametrize("value", ["https://x.example/", "https://x.example", "https://x.example//"])
+@pytest.mark.parametrize(
+    "value", ["https://x.example/", "https://x.example", "https://x.example//"]
+)
 def test_the_base_url_ends_without_a_slash(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
     monkeypatch.setenv("BASE_URL", value)
     assert stash_settings.base_url() == "https://x.example"

@@ -27,6 +27,10 @@ CREATE TABLE IF NOT EXISTS schema_migrations (
     applied_at  timestamptz NOT NULL DEFAULT now()
 )
 """
+# Also where the role has timeouts of its own.
+WAIT_AS_LONG_AS_IT_TAKES = """
+SELECT set_config('statement_timeout', '0', true), set_config('lock_timeout', '0', true)
+"""
 HISTORY_EXISTS = "SELECT to_regclass('schema_migrations') IS NOT NULL"
 READ_HISTORY = "SELECT name, checksum FROM schema_migrations ORDER BY name"
 RECORD_APPLIED = "INSERT INTO schema_migrations (name, checksum) VALUES (%s, %s)"
@@ -64,12 +68,14 @@ def available(folder: Path = FOLDER) -> list[Migration]:
 
 
 def migrate(url: str, *, dry_run: bool = False, folder: Path = FOLDER) -> list[str]:
-    """Apply the migrations that this database lacks, each in a transaction of its own.
+    """Apply the migrations that this database lacks, in one transaction; a file that fails is
+    undone alone.
 
-    Safe to run twice at once: the second waits for the first and finds nothing to do.
+    Safe to run twice at once: the second waits for the first and finds nothing to do. Safe through
+    a pooler in transaction mode too, since lock and timeouts are the transaction's.
 
     Args:
-        url: The database. Not through a pooler in transaction mode: the lock is the session's.
+        url: The database.
         dry_run: Only tell what would be applied.
         folder: Where the files are.
 
@@ -82,14 +88,22 @@ def migrate(url: str, *, dry_run: bool = False, folder: Path = FOLDER) -> list[s
         psycopg.OperationalError: Postgres cannot be reached.
     """
     migrations = available(folder)
-    with database.connect(url, lock_timeout_seconds=0, statement_timeout_seconds=0) as connection:
+    with database.connect(url) as connection:
         if dry_run:
             return [migration.name for migration in _pending(connection, migrations)]
-        connection.execute("SELECT pg_advisory_lock(%s)", [ADVISORY_LOCK])
-        connection.execute(CREATE_HISTORY)
-        pending = _pending(connection, migrations)
-        for migration in pending:
-            _apply(connection, migration)
+        failure: MigrationError | None = None
+        with connection.transaction():
+            connection.execute(WAIT_AS_LONG_AS_IT_TAKES)
+            connection.execute("SELECT pg_advisory_xact_lock(%s)", [ADVISORY_LOCK])
+            connection.execute(CREATE_HISTORY)
+            pending = _pending(connection, migrations)
+            try:
+                for migration in pending:
+                    _apply(connection, migration)
+            except MigrationError as error:
+                failure = error  # raised after the commit of those before it
+        if failure is not None:
+            raise failure
         return [migration.name for migration in pending]
 
 

@@ -1,0 +1,57 @@
+"""A job whose effects can be counted."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import psycopg
+
+from stashjobs import Context, PermanentError, job, settings
+
+# `effects` is written in the job's own transaction: there is a row if and only if it completed, so
+# it has no key that would hide a second one. `external_effects` stands for a service that takes an
+# idempotency key: it may be called again, and does it once.
+LEDGERS = """
+CREATE TABLE effects (
+    job_id text NOT NULL, run integer NOT NULL, attempt integer NOT NULL, number integer NOT NULL
+);
+CREATE TABLE external_effects (
+    key text PRIMARY KEY, job_id text NOT NULL, calls integer NOT NULL DEFAULT 1
+);
+"""
+
+_elsewhere: psycopg.Connection[Any] | None = None
+
+
+@job("chaos", endpoint="/api/jobs/chaos", retries=5, timeout=2, retry_delay="200 + 300 * retried")
+def chaos(payload: dict[str, Any], context: Context) -> int:
+    """Leave a mark in both ledgers, unless the payload asks for a failure first."""
+    call_elsewhere(context)
+    time.sleep(payload["seconds"])
+    if context.attempt <= payload["failures"]:
+        raise OSError("planned to fail")
+    if payload["permanent"]:
+        raise PermanentError("planned to fail for good")
+    number: int = payload["number"]
+    context.connection.execute(
+        "INSERT INTO effects VALUES (%s, %s, %s, %s)",
+        [context.job_id, context.run, context.attempt, number],
+    )
+    return number
+
+
+def call_elsewhere(context: Context) -> None:
+    """The call to a service with idempotency keys: a connection and a transaction of its own."""
+    global _elsewhere  # noqa: PLW0603 - one connection per process, like the worker's
+    if _elsewhere is None or _elsewhere.closed:
+        _elsewhere = psycopg.connect(settings.postgres_url(), autocommit=True, connect_timeout=2)
+    try:
+        _elsewhere.execute(
+            "INSERT INTO external_effects AS known (key, job_id) VALUES (%s, %s)"
+            " ON CONFLICT (key) DO UPDATE SET calls = known.calls + 1",
+            [context.idempotency_key, context.job_id],
+        )
+    except psycopg.OperationalError:
+        _elsewhere.close()
+        raise
