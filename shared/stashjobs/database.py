@@ -182,7 +182,7 @@ def close() -> None:
 
 def close_pool() -> None:
     """Close the process's pool, if there is one. Enqueues use their thread's connection again."""
-    global _pool  # noqa: PLW0603
+    global _pool
     with _pool_lock:
         closing, _pool = _pool, None
     if closing is not None and closing.is_ours:
@@ -214,7 +214,7 @@ class _PooledConnection(psycopg.Connection[Any]):
     """What the pool opens, as `connect` does."""
 
     @classmethod
-    def connect(cls, conninfo: str = "", **_pools_own: Any) -> Self:  # type: ignore[override]
+    def connect(cls, conninfo: str = "", **_pools_own: Any) -> Self:
         opener = super().connect
         return _connect(opener, conninfo, STATEMENT_TIMEOUT_SECONDS, LOCK_TIMEOUT_SECONDS)
 

@@ -19,8 +19,6 @@ from stashjobs.execution_log import Unpublished
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from stashjobs.database import Connection
-
 log = logging.getLogger("stashjobs")
 
 RETRYABLE = ("failed", "cancelled", "completed")
@@ -145,7 +143,8 @@ READ_STATUS = "SELECT status FROM job_executions WHERE job_id = %s"
 def count(action_statuses: Sequence[str], which: Filter) -> int:
     """How many jobs an operation on this filter would change; `RETRYABLE` or `CANCELLABLE`."""
     parameters = which.parameters() | {"statuses": list(action_statuses)}
-    row = database.connection().execute(COUNT, parameters).fetchone()
+    with database.borrowed() as own:
+        row = own.execute(COUNT, parameters).fetchone()
     return int(row[0]) if row else 0
 
 
@@ -192,7 +191,8 @@ def _retry(job_ids: list[str], actor: str, payload: Any) -> list[Unpublished]:
         "action": "retry",
         "payload": None if payload is None else Jsonb(payload),
     }
-    retried = [Unpublished(*row) for row in database.connection().execute(RETRY, parameters)]
+    with database.borrowed() as own:
+        retried = [Unpublished(*row) for row in own.execute(RETRY, parameters)]
     for each in retried:
         log.info("retried by hand", extra={"job_id": each.job_id, "actor": actor})
     if retried:
@@ -207,7 +207,8 @@ def _cancel(job_ids: list[str], actor: str) -> list[str]:
         "actor": actor,
         "action": "cancel",
     }
-    cancelled = database.connection().execute(CANCEL, parameters).fetchall()
+    with database.borrowed() as own:
+        cancelled = own.execute(CANCEL, parameters).fetchall()
     for job_id, message_id in cancelled:
         log.info("cancelled by hand", extra={"job_id": job_id, "actor": actor})
         if message_id is not None:
@@ -227,14 +228,15 @@ def _cancel_message(message_id: str) -> None:
 def _batches(statuses: Sequence[str], which: Filter) -> list[list[str]]:
     if which == Filter():
         raise NotPossible("an empty filter would change every job; say at least one thing")
-    connection: Connection = database.connection()
     parameters = which.parameters() | {"statuses": list(statuses)}
-    ids = [job_id for (job_id,) in connection.execute(FIND_IDS, parameters)]
+    with database.borrowed() as own:
+        ids = [job_id for (job_id,) in own.execute(FIND_IDS, parameters)]
     return [ids[start : start + BATCH] for start in range(0, len(ids), BATCH)]
 
 
 def _explain(job_id: str, done: str, why: str) -> None:
-    row = database.connection().execute(READ_STATUS, [job_id]).fetchone()
+    with database.borrowed() as own:
+        row = own.execute(READ_STATUS, [job_id]).fetchone()
     if row is None:
         raise NotPossible(f"there is no job {job_id}")
     raise NotPossible(f"job {job_id} is {row[0]} and cannot be {done}: {why}")

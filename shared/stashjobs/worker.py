@@ -14,13 +14,13 @@ import signal
 import threading
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 import psycopg
 
-from stashjobs import database, envelope, execution_log, lambda_event, telemetry
+from stashjobs import database, envelope, execution_log, lambda_event, sealing, telemetry
 from stashjobs.context import Context
 from stashjobs.envelope import Envelope
 from stashjobs.errors import (
@@ -30,12 +30,14 @@ from stashjobs.errors import (
     InvalidPayload,
     PermanentError,
     RetryLater,
+    SealError,
     SettingError,
 )
 from stashjobs.execution_log import Claim, Lease, NewJob, Recorded
 from stashjobs.ids import job_id_from
 from stashjobs.job import Job, to_json
 from stashjobs.lambda_event import Event, Request, Response, respond
+from stashjobs.sealing import Place
 from stashjobs.signature import InvalidSignature
 
 if TYPE_CHECKING:
@@ -46,6 +48,8 @@ NON_RETRYABLE = {"Upstash-NonRetryable-Error": "true"}
 BUSY_RETRY_SECONDS = 10
 DATABASE_RETRY_SECONDS = 20
 DEADLINE_RETRY_SECONDS = 5
+# For a person to mend a setting.
+SETTING_RETRY_SECONDS = 300
 # What is left of Lambda's time for recording how the attempt ended.
 RECORD_SECONDS = 2.0
 # API Gateway's HTTP APIs hang up after 30 seconds, whatever the function's own timeout.
@@ -89,12 +93,13 @@ class Source:
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """How an attempt ended: the status for its row, and what the answer needs. `error` is there
-    unless it completed."""
+    unless it completed; `counted` is False where the job's function could not be run at all."""
 
     status: Status
     result: Any = None
     error: BaseException | None = None
     retry_after: float | None = None
+    counted: bool = True
 
 
 def deliver(job: Job[Any, Any], event: Event, lambda_context: Any) -> Response:
@@ -114,7 +119,7 @@ def deliver(job: Job[Any, Any], event: Event, lambda_context: Any) -> Response:
         message, source = _receive(job, event, lambda_context)
     except InvalidSignature as error:
         return _refuse(401, error)
-    except InvalidEnvelope as error:
+    except (InvalidEnvelope, SealError) as error:
         return _refuse(489, error)
     except SettingError as error:
         return _refuse(500, error)
@@ -143,6 +148,7 @@ def deliver(job: Job[Any, Any], event: Event, lambda_context: Any) -> Response:
         organization_id=claim.organization_id,
         deadline=datetime.fromtimestamp(deadline, UTC),
         lease_seconds=lease_seconds,
+        sealed=sealing.is_sealed(claim.payload),
     )
     log.append_keys(
         attempt=claim.attempt, user_id=claim.user_id, organization_id=claim.organization_id
@@ -152,7 +158,7 @@ def deliver(job: Job[Any, Any], event: Event, lambda_context: Any) -> Response:
     try:
         outcome, recorded = _record(context, outcome)
     except psycopg.Error as error:
-        return _refuse(503, error, retry_after=DATABASE_RETRY_SECONDS)
+        return _refuse(503, _shown(context, error), retry_after=DATABASE_RETRY_SECONDS)
     return _answer(context, outcome, recorded, began)
 
 
@@ -169,6 +175,9 @@ def _receive(job: Job[Any, Any], event: Event, lambda_context: Any) -> tuple[Mes
         read, source = envelope.from_document(dict(event)), Source()
     if read.job_type != job.type:
         raise InvalidEnvelope(f"this function runs {job.type}, not {read.job_type[:64]!r}")
+    if job.encrypted and read.has_payload and not sealing.is_sealed(read.payload):
+        # Before the claim would write it down.
+        raise SealError(f"{job.type} is declared encrypted, and the message's payload is plain")
     # A schedule's fixed body brings no id. Each of its firings is a message of its own, and every
     # redelivery of one is the same message, so the message's id makes the job's.
     job_id = read.job_id or job_id_from(source.message_id or lambda_context.aws_request_id)
@@ -227,12 +236,44 @@ def _claim(
 
 
 def _run(job: Job[Any, Any], document: Any, context: Context) -> Outcome:
-    """Run the job's function and say how it ended. Only what must end the process gets out."""
+    """Open the payload if it is sealed, run the job's function and say how it ended. Only what must
+    end the process gets out."""
+    try:
+        plain = _unsealed(job, document, context)
+    except SealError as error:
+        return Outcome("failed", error=error)
+    except SettingError as error:
+        wait = SETTING_RETRY_SECONDS
+        return Outcome("retrying", error=error, retry_after=wait, counted=False)
+    outcome = _attempt(job, plain, context)
+    if outcome.error is not None:
+        return replace(outcome, error=_shown(context, outcome.error))
+    return outcome
+
+
+def _unsealed(job: Job[Any, Any], document: Any, context: Context) -> Any:
+    if context.sealed:
+        return sealing.unseal(document, Place(context.job_id, job.type, "payload"))
+    if job.encrypted:
+        raise SealError(
+            f"{job.type} is declared encrypted, and the row's payload is plain. If it is the right "
+            "one, retry the job with it as the edited payload, which seals it"
+        )
+    return document
+
+
+def _shown(context: Context, error: Error) -> Error | telemetry.Redacted:
+    """The error as the row, the log and the answer may show it. Whatever happens once a sealed
+    payload is open may have parts of it in its words."""
+    return telemetry.Redacted(error) if context.sealed else error
+
+
+def _attempt(job: Job[Any, Any], document: Any, context: Context) -> Outcome:
     try:
         payload = job.read_payload(document)
         with _stopping_at(context.deadline.timestamp()):
             result = job.function(payload, context)
-        return Outcome("completed", result=_storable_result(job, result))
+        return Outcome("completed", result=_storable_result(job, result, context))
     except Cancelled as error:
         return Outcome("cancelled", error=error)
     except (PermanentError, InvalidPayload) as error:
@@ -253,15 +294,19 @@ def _retry_after(error: BaseException) -> float | None:
     return DEADLINE_RETRY_SECONDS if isinstance(error, DeadlineNear) else None
 
 
-def _storable_result(job: Job[Any, Any], result: Any) -> Any:
-    """The result as plain JSON. One that cannot be kept fails the job for good: its work is done,
-    and doing it again would only do it twice."""
+def _storable_result(job: Job[Any, Any], result: Any, context: Context) -> Any:
+    """The result as the row keeps it. One that cannot be kept fails the job for good: its work is
+    done, and doing it again would only do it twice."""
     try:
         document = to_json(result)
     except (TypeError, ValueError, RecursionError) as error:
         raise PermanentError(f"{job.type} ran, but its result is not JSON: {error}") from None
     if (misfit := envelope.unstorable(document)) is not None:
         raise PermanentError(f"{job.type} ran, but its result contains {misfit}")
+    if context.sealed:
+        return sealing.seal(document, Place(context.job_id, job.type, "result"))
+    if sealing.is_sealed(document):
+        raise PermanentError(f"{job.type} ran, but its result has the reserved member $sealed")
     return document
 
 
@@ -307,11 +352,12 @@ def _record(context: Context, outcome: Outcome) -> tuple[Outcome, Recorded | Non
         try:
             return outcome, _write(context, outcome)
         except psycopg.Error as error:
-            telemetry.logger().warning("not recorded yet", error=telemetry.one_line(error))
+            shown = _shown(context, error)
+            telemetry.logger().warning("not recorded yet", error=telemetry.one_line(shown))
             if context.has_connection:
                 context.rollback()
                 if outcome.error is None:
-                    outcome = _not_completed(context, error)
+                    outcome = _not_completed(context, shown)
             time.sleep(pause)
     return outcome, _write(context, outcome)
 
@@ -325,6 +371,7 @@ def _write(context: Context, outcome: Outcome) -> Recorded | None:
             attempt=context.attempt,
             status=outcome.status,
             details=telemetry.describe_error(outcome.error),
+            counted=outcome.counted,
         )
     recorded = execution_log.record_completed(
         context.connection if context.has_connection else database.connection(),

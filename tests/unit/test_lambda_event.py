@@ -37,7 +37,8 @@ def test_an_api_gateway_event() -> None:
 
 def test_a_function_url_event() -> None:
     domain = "abc123.lambda-url.eu-west-1.on.aws"
-    request = read_request(event(rawPath="/", path="/", context={"domainName": domain}))
+    called = event(rawPath="/", path="/", context={"domainName": domain})
+    request = read_request({**called, "routeKey": "$default"})
     assert request.urls == (f"https://{domain}/",)
     assert request.by_function_url is True
 
