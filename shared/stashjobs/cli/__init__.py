@@ -16,9 +16,11 @@ COMMANDS = {
     "demo": "stashjobs.cli.demo:demo",
     "dev": "stashjobs.cli.dev:dev",
     "enqueue": "stashjobs.cli.enqueue:enqueue",
+    "keys": "stashjobs.cli.keys:keys",
     "list": "stashjobs.cli.jobs:list_jobs",
     "migrate": "stashjobs.cli.migrate:migrate",
     "retry": "stashjobs.cli.operate:retry",
+    "schedules": "stashjobs.cli.schedules:schedules",
     "status": "stashjobs.cli.jobs:status",
 }
 

@@ -20,6 +20,7 @@ from stashjobs.job import find
 @click.option("--delay", type=float, help="Deliver after so many seconds.")
 @click.option("--idempotency-key", help="Enqueue nothing if a job of this type has this key.")
 @click.option("--retries", type=int, help="In place of the type's own.")
+@click.option("--encrypted", is_flag=True, default=None, help="Seal the payload.")
 @json_option
 @command
 def enqueue(

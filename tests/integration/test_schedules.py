@@ -1,0 +1,216 @@
+"""Schedules as code: declared beside the job, reconciled with QStash, each firing a job."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from aiohttp import web
+
+from infra.local.qstash import QStashOptions, QStashServer
+from stashjobs import dispatcher, schedules, worker
+from stashjobs.schedules import Schedule
+from tests.deliveries import handle, lambda_context, probe
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from stashjobs.job import Job
+    from tests.deliveries import Table
+
+
+@pytest.fixture
+async def qstash(table: Table, settings: pytest.MonkeyPatch) -> AsyncIterator[QStashServer]:
+    async with QStashServer(QStashOptions()) as server:
+        for name, value in server.environment.items():
+            settings.setenv(name, value)
+        yield server
+
+
+def schedule(name: str = "nightly", cron: str = "0 3 * * *", **fields: Any) -> Schedule:
+    return Schedule(
+        name,
+        fields.get("job", probe()),
+        cron,
+        fields.get("timezone", "Europe/Rome"),
+        fields.get("payload", {"retention": 90}),
+    )
+
+
+async def sync(*wanted: Schedule, dry_run: bool = False) -> schedules.Changes:
+    return await asyncio.to_thread(schedules.sync, wanted, dry_run=dry_run)
+
+
+async def remote() -> dict[str, Any]:
+    found = await asyncio.to_thread(schedules.remote)
+    return {each.schedule_id: each for each in found}
+
+
+async def test_a_declared_schedule_is_created_with_its_time_zone(qstash: QStashServer) -> None:
+    assert (await sync(schedule())).created == ["nightly"]
+
+    found = (await remote())["stashjobs-local-nightly"]
+    assert found.cron == "CRON_TZ=Europe/Rome 0 3 * * *"
+    assert found.destination == "https://jobs.example.test/api/jobs/probe"
+    assert json.loads(found.body) == {
+        "type": "probe",
+        "payload": {"retention": 90},
+        "metadata": {"schedule": "nightly"},
+    }
+    assert found.retries == 2
+
+
+async def test_a_second_sync_changes_nothing(qstash: QStashServer) -> None:
+    await sync(schedule())
+    assert await sync(schedule()) == schedules.Changes([], [], [], ["nightly"])
+    assert len(await remote()) == 1
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        schedule(cron="0 4 * * *"),
+        schedule(timezone="UTC"),
+        schedule(payload={"retention": 30}),
+        schedule(job=probe(retries=5)),
+        schedule(job=probe(timeout=99)),
+        schedule(job=probe(retry_delay="1000")),
+        schedule(job=probe(rate=5)),
+    ],
+)
+async def test_whatever_changes_in_a_declaration_changes_at_qstash_and_is_not_doubled(
+    qstash: QStashServer, other: Schedule
+) -> None:
+    await sync(schedule())
+    assert (await sync(other)).changed == ["nightly"]
+    assert (await sync(other)).unchanged == ["nightly"]
+    assert len(await remote()) == 1
+
+
+async def test_what_somebody_changed_at_qstash_is_changed_back(qstash: QStashServer) -> None:
+    await sync(schedule())
+    message = schedule().message() | {"cron": "* * * * *"}
+    await asyncio.to_thread(lambda: dispatcher.qstash().schedule.create_json(**message))
+    assert (await sync(schedule())).changed == ["nightly"]
+
+
+async def test_what_is_not_declared_any_more_is_deleted(qstash: QStashServer) -> None:
+    await sync(schedule("old"), schedule("kept"))
+    assert (await sync(schedule("kept"))).deleted == ["old"]
+    assert list(await remote()) == ["stashjobs-local-kept"]
+
+
+async def test_schedules_of_others_and_of_other_stages_are_left_alone(
+    qstash: QStashServer, settings: pytest.MonkeyPatch
+) -> None:
+    settings.setenv("STAGE", "staging")
+    await sync(schedule())
+    settings.setenv("STAGE", "local")
+    message = schedule().message() | {"schedule_id": "somebody-elses"}
+    await asyncio.to_thread(lambda: dispatcher.qstash().schedule.create_json(**message))
+
+    await sync()
+
+    found = await asyncio.to_thread(dispatcher.qstash().schedule.list)
+    assert {each.schedule_id for each in found} == {"stashjobs-staging-nightly", "somebody-elses"}
+
+
+async def test_a_dry_run_only_tells(qstash: QStashServer) -> None:
+    await sync(schedule("old"))
+    changes = await sync(schedule("new"), dry_run=True)
+    assert (changes.created, changes.deleted) == (["new"], ["old"])
+    assert list(await remote()) == ["stashjobs-local-old"]
+
+
+async def test_a_paused_schedule_stays_paused_when_it_changes(qstash: QStashServer) -> None:
+    await sync(schedule())
+    await asyncio.to_thread(dispatcher.qstash().schedule.pause, "stashjobs-local-nightly")
+    await sync(schedule(cron="0 4 * * *"))
+    assert (await remote())["stashjobs-local-nightly"].paused
+
+
+async def test_each_firing_is_a_job_of_its_own(
+    table: Table, settings: pytest.MonkeyPatch, qstash: QStashServer
+) -> None:
+    job = probe()
+    received: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+
+    async def take(request: web.Request) -> web.Response:
+        body = (await request.read()).decode()
+        await received.put({"headers": dict(request.headers), "body": body})
+        return web.Response()
+
+    app = web.Application()
+    app.router.add_post("/api/jobs/probe", take)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    settings.setenv("BASE_URL", f"http://127.0.0.1:{runner.addresses[0][1]}")
+    try:
+        await sync(schedule(cron="* * * * *", job=job))
+        for _ in range(2):
+            qstash.advance(60)
+            took = await asyncio.wait_for(received.get(), 10)
+            for _redelivery in range(2):
+                _deliver(job, took, runner.addresses[0][1])
+    finally:
+        await runner.cleanup()
+
+    rows = table.rows()
+    assert [(row["status"], row["attempt"]) for row in rows] == [("completed", 1)] * 2
+    assert {row["schedule_id"] for row in rows} == {"stashjobs-local-nightly"}
+    assert {row["metadata"]["schedule"] for row in rows} == {"nightly"}
+
+
+def _deliver(job: Job[Any, Any], took: dict[str, Any], port: int) -> None:
+    headers = {name.lower(): value for name, value in took["headers"].items()}
+    event = {
+        "routeKey": "POST /api/jobs/probe",
+        "rawPath": "/api/jobs/probe",
+        "rawQueryString": "",
+        "headers": headers | {"x-forwarded-proto": "http", "x-forwarded-port": str(port)},
+        "requestContext": {
+            "domainName": "127.0.0.1",
+            "http": {"method": "POST", "path": "/api/jobs/probe"},
+        },
+        "body": took["body"],
+        "isBase64Encoded": False,
+    }
+    assert handle(job, event).status == 200
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"cron": "every day"}, "must have five fields"),
+        ({"timezone": "Europe/Nowhere"}, "unknown time zone"),
+        ({"name": "no spaces"}, "use letters"),
+    ],
+)
+def test_a_declaration_that_makes_no_sense_is_refused(fields: dict[str, str], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        probe().schedule(
+            fields.get("cron", "0 3 * * *"),
+            {},
+            name=fields.get("name", "refused"),
+            timezone=fields.get("timezone", "UTC"),
+        )
+    assert "refused" not in [each.name for each in schedules.declared()]
+
+
+def test_a_name_belongs_to_one_job() -> None:
+    probe(type="first").schedule("0 3 * * *", {}, name="taken")
+    with pytest.raises(ValueError, match="declared twice: for first and for second"):
+        probe(type="second").schedule("0 3 * * *", {}, name="taken")
+
+
+def test_a_schedule_in_the_template_invokes_the_lambda_directly(table: Table) -> None:
+    job = probe()
+    event = {"type": "probe", "jobId": "4f1e", "payload": {"retention": 90}}
+    for _ in range(2):
+        worker.deliver(job, event, lambda_context())
+    row = table.row("4f1e")
+    assert (row["status"], row["attempt"], row["result"]) == ("completed", 1, {"retention": 90})
