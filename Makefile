@@ -59,3 +59,7 @@ $(READY): $(REQUIREMENTS) pyproject.toml
 		|| $(BIN)/python -m pip install --quiet --require-hashes --requirement requirements/dev.txt
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --offline --editable .
 	@touch $@
+
+.PHONY: chaos
+chaos: $(READY) ## Break everything while N jobs run, and count what is lost or doubled.
+	@$(BIN)/python -m infra.local.chaos --jobs $(or $(N),2000) $(if $(SEED),--seed $(SEED))

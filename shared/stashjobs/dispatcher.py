@@ -170,7 +170,7 @@ def prepare(job: Job[Any, Any], payload: Any, options: Options) -> NewJob:
 
 def _is_encrypted(job: Job[Any, Any], options: Options) -> bool:
     if job.encrypted and options.encrypted is False:
-        # Its worker refuses plain payloads, so that none can be slipped in (docs/sealed-payloads.md).
+        # Its worker refuses plain payloads: docs/sealed-payloads.md says why.
         raise ValueError(f"{job.type} is declared encrypted; encrypted=False cannot undo that")
     return job.encrypted or bool(options.encrypted)
 
@@ -276,12 +276,8 @@ def message_for(job: Job[Any, Any], unpublished: Unpublished) -> BatchRequest:
         message["not_before"] = math.ceil(unpublished.available_at.timestamp())
     if job.retry_delay is not None:
         message["retry_delay"] = job.retry_delay
-    if job.rate is not None or job.parallelism is not None:
-        message["flow_control"] = {"key": job.type}
-        if job.rate is not None:
-            message["flow_control"]["rate"] = job.rate
-        if job.parallelism is not None:
-            message["flow_control"]["parallelism"] = job.parallelism
+    if (flow_control := flow_control_of(job)) is not None:
+        message["flow_control"] = flow_control
     if "headers" in delivery:
         message["headers"] = delivery["headers"]
     if "callback" in delivery:
@@ -289,6 +285,18 @@ def message_for(job: Job[Any, Any], unpublished: Unpublished) -> BatchRequest:
     if "failureCallback" in delivery:
         message["failure_callback"] = delivery["failureCallback"]
     return message
+
+
+def flow_control_of(job: Job[Any, Any]) -> FlowControl | None:
+    """The limits of a type on its deliveries, under a key that all of them share."""
+    if job.rate is None and job.parallelism is None:
+        return None
+    limits: FlowControl = {"key": job.type}
+    if job.rate is not None:
+        limits["rate"] = job.rate
+    if job.parallelism is not None:
+        limits["parallelism"] = job.parallelism
+    return limits
 
 
 def deduplication_id(unpublished: Unpublished) -> str:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from stashjobs.context import Context
     from stashjobs.dispatcher import Enqueued
+    from stashjobs.schedules import Schedule
 
 Payload = TypeVar("Payload")
 Result = TypeVar("Result")
@@ -191,6 +192,32 @@ class Job(Generic[Payload, Result]):
             encrypted=encrypted,
         )
         return dispatcher.enqueue_many(self, payloads, options, connection)
+
+    def schedule(
+        self,
+        cron: str,
+        payload: Payload | Mapping[str, Any],
+        *,
+        name: str,
+        timezone: str = "UTC",
+    ) -> Schedule:
+        """Declare that this job is to be enqueued again and again; `stashjobs schedules sync`
+        brings it to QStash.
+
+        Args:
+            cron: Five fields: `"0 3 * * *"` is every day at three.
+            payload: The same at each firing. It passes through QStash.
+            name: The schedule's own, unique in the project.
+            timezone: Whose clock, as an IANA name.
+
+        Raises:
+            InvalidPayload: It does not fit.
+            ValueError: Another argument makes no sense.
+        """
+        from stashjobs import schedules
+
+        document = self.dump_payload(payload)
+        return schedules.declare(schedules.Schedule(name, self, cron, timezone, document))
 
     @cached_property
     def payload_type(self) -> Any:

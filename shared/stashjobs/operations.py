@@ -1,23 +1,28 @@
-"""What an operator can do to jobs: retry and cancel, one or many, each recorded with who and when.
+"""What an operator can do to jobs: retry and cancel, one or many, each recorded with who and when;
+and seal anew what an old key sealed.
 
-Both are idempotent: what is pending already is not retried again, what has ended is not cancelled.
+All are idempotent: what is pending already is not retried again, what has ended is not cancelled,
+what the current key sealed is left alone.
 """
 
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from psycopg.types.json import Jsonb
 
-from stashjobs import database, dispatcher, telemetry
-from stashjobs.errors import StashjobsError
+from stashjobs import database, dispatcher, sealing, telemetry
+from stashjobs.errors import SealError, StashjobsError
 from stashjobs.execution_log import Unpublished
+from stashjobs.job import declared
+from stashjobs.sealing import Place, Purpose
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 log = logging.getLogger("stashjobs")
 
@@ -92,7 +97,8 @@ _KEEP_ACTIONS = """
 _BEFORE = """
 WITH found AS (
     SELECT job_id, message_id, attempt, max_attempts, attempts_before_run,
-           jsonb_build_object('status', status, 'error', error, 'result', result,
+           jsonb_build_object('jobType', job_type, 'status', status, 'error', error,
+                              'result', result,
                               'completedAt', completed_at, 'dlqId', dlq_id) AS before
       FROM job_executions
      WHERE job_id = ANY(%(job_ids)s) AND status = ANY(%(statuses)s)
@@ -139,6 +145,45 @@ SELECT job_id, message_id FROM changed
 
 READ_STATUS = "SELECT status FROM job_executions WHERE job_id = %s"
 
+READ_SEALED = """
+SELECT job_type, payload -> '$sealed' IS NOT NULL FROM job_executions WHERE job_id = %s
+"""
+
+# A page of rows in the order of their key, whatever is in them: so each statement is short, however
+# large the table. A document comes along only where another key than the current one sealed it.
+FIND_SEALED_PAYLOADS = """
+SELECT job_id, job_id, job_type, payload #>> '{$sealed,kid}',
+       CASE WHEN payload #>> '{$sealed,kid}' <> %(key_id)s THEN payload END
+  FROM job_executions WHERE job_id > %(after)s ORDER BY job_id LIMIT %(limit)s
+"""
+FIND_SEALED_RESULTS = FIND_SEALED_PAYLOADS.replace("payload", "result")
+FIND_SEALED_ACTIONS = """
+SELECT action_id, job_id, before ->> 'jobType', before #>> '{result,$sealed,kid}',
+       CASE WHEN before #>> '{result,$sealed,kid}' <> %(key_id)s THEN before -> 'result' END
+  FROM job_actions WHERE action_id > %(after)s ORDER BY action_id LIMIT %(limit)s
+"""
+
+# Only a row that still holds the very document that was opened gets the new one, and a row that
+# somebody works on just now is passed over; the next run finds it.
+RESEAL_PAYLOADS = """
+WITH held AS (
+    SELECT job_id, new.sealed
+      FROM job_executions AS job
+      JOIN unnest(%(ids)s::text[], %(before)s::jsonb[], %(sealed)s::jsonb[])
+        AS new (job_id, opened, sealed) USING (job_id)
+     WHERE job.payload = new.opened
+       FOR UPDATE OF job SKIP LOCKED
+)
+UPDATE job_executions AS job SET payload = held.sealed FROM held WHERE job.job_id = held.job_id
+"""
+RESEAL_RESULTS = RESEAL_PAYLOADS.replace("payload", "result")
+RESEAL_ACTIONS = """
+UPDATE job_actions AS action SET before = jsonb_set(action.before, '{result}', new.sealed)
+  FROM unnest(%(ids)s::bigint[], %(before)s::jsonb[], %(sealed)s::jsonb[])
+    AS new (action_id, opened, sealed)
+ WHERE action.action_id = new.action_id AND action.before -> 'result' = new.opened
+"""
+
 
 def count(action_statuses: Sequence[str], which: Filter) -> int:
     """How many jobs an operation on this filter would change; `RETRYABLE` or `CANCELLABLE`."""
@@ -154,13 +199,29 @@ def retry(job_id: str, *, actor: str, payload: Any = None) -> None:
     Args:
         job_id: Which.
         actor: Who asks for it.
-        payload: Plain JSON in place of the job's own; None leaves it.
+        payload: Plain JSON in place of the job's own; None leaves it. Sealed where the job's own
+            is, or where the type is declared encrypted here.
 
     Raises:
         NotPossible: There is no such job, or it has not ended.
+        InvalidPayload: The payload has a reserved member.
+        SettingError: It must be sealed, and `PAYLOAD_KEYS` is missing.
     """
+    if payload is not None:
+        payload = _as_sealed_as_before(job_id, payload)
     if not _retry([job_id], actor, payload):
         _explain(job_id, "retried", "it has not ended yet")
+
+
+def _as_sealed_as_before(job_id: str, payload: Any) -> Any:
+    row = database.connection().execute(READ_SEALED, [job_id]).fetchone()
+    if row is None:
+        return payload
+    job_type, is_sealed = row
+    sealing.refuse_mark(job_type, payload)
+    if is_sealed or any(job.type == job_type and job.encrypted for job in declared()):
+        return sealing.seal(payload, Place(job_id, job_type, "payload"))
+    return payload
 
 
 def retry_all(which: Filter, *, actor: str) -> int:
@@ -232,6 +293,97 @@ def _batches(statuses: Sequence[str], which: Filter) -> list[list[str]]:
     with database.borrowed() as own:
         ids = [job_id for (job_id,) in own.execute(FIND_IDS, parameters)]
     return [ids[start : start + BATCH] for start in range(0, len(ids), BATCH)]
+
+
+@dataclass(slots=True)
+class Rotation:
+    """What `rotate_keys` did, in sealed documents (a job has up to two: payload and result).
+
+    Attributes:
+        resealed: Sealed with the current key now; in a dry run, those that would be.
+        passed_over: Changed or locked by somebody else meanwhile. Another run finds them.
+        unopened: Sealed with a key that is not in `PAYLOAD_KEYS`, or damaged. Left as they are.
+        by_key: How many there are per key id, counted afterwards.
+    """
+
+    resealed: int = 0
+    passed_over: int = 0
+    unopened: int = 0
+    by_key: dict[str, int] = field(default_factory=dict)
+
+
+def rotate_keys(*, batch: int = BATCH, dry_run: bool = False) -> Rotation:
+    """Seal anew, with the current key, what another key sealed: payloads, results, and the results
+    that `job_actions` keeps. Safe to run at any time, twice, or at once with deliveries.
+
+    Args:
+        batch: Rows per statement.
+        dry_run: Only count.
+
+    Raises:
+        SettingError: `PAYLOAD_KEYS` is missing or malformed.
+    """
+    current = sealing.keys().current.id
+    report = Rotation()
+    for drawer in _DRAWERS:
+        for page in _pages(drawer, current, batch):
+            found = [row for row in page if row[4] is not None]
+            if dry_run:
+                report.resealed += len(found)
+            elif found:
+                _reseal(drawer, found, report)
+    # Counted only now, so that what came in meanwhile is in it.
+    counts: Counter[str] = Counter()
+    for drawer in _DRAWERS:
+        for page in _pages(drawer, None, batch):
+            counts.update(row[3] for row in page if row[3] and sealing.is_key_id(row[3]))
+    report.by_key = dict(sorted(counts.items()))
+    return report
+
+
+@dataclass(frozen=True, slots=True)
+class _Drawer:
+    """One column that holds sealed documents: how to page through it, and how to replace them."""
+
+    purpose: Purpose
+    find: str
+    reseal: str
+    before_first: str | int
+
+
+_DRAWERS = (
+    _Drawer("payload", FIND_SEALED_PAYLOADS, RESEAL_PAYLOADS, ""),
+    _Drawer("result", FIND_SEALED_RESULTS, RESEAL_RESULTS, ""),
+    _Drawer("result", FIND_SEALED_ACTIONS, RESEAL_ACTIONS, 0),
+)
+
+
+def _pages(drawer: _Drawer, key_id: str | None, size: int) -> Iterator[list[tuple[Any, ...]]]:
+    after = drawer.before_first
+    while True:
+        parameters = {"key_id": key_id, "after": after, "limit": size}
+        page = database.connection().execute(drawer.find, parameters).fetchall()
+        yield page
+        if len(page) < size:
+            return
+        after = page[-1][0]
+
+
+def _reseal(drawer: _Drawer, found: list[tuple[Any, ...]], report: Rotation) -> None:
+    columns: dict[str, list[Any]] = {"ids": [], "before": [], "sealed": []}
+    for row_id, job_id, job_type, _, document in found:
+        try:
+            sealed = sealing.reseal(document, Place(job_id, job_type, drawer.purpose))
+        except SealError as error:
+            report.unopened += 1
+            log.warning("not sealed anew: %s", error, extra={"job_id": job_id})
+            continue
+        columns["ids"].append(row_id)
+        columns["before"].append(Jsonb(document))
+        columns["sealed"].append(Jsonb(sealed))
+    changed = database.connection().execute(drawer.reseal, columns).rowcount
+    report.resealed += changed
+    report.passed_over += len(columns["ids"]) - changed
 
 
 def _explain(job_id: str, done: str, why: str) -> None:

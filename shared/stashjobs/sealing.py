@@ -120,7 +120,7 @@ def parse_keys(text: str) -> Keys:
         if key.id in by_id:
             raise SettingError(f"{SETTING}: the key id {key.id} is there twice.")
         if any(key.secret == other.secret for other in by_id.values()):
-            raise SettingError(f"{SETTING}: {key.id} has the same key as another id; make a new one.")
+            raise SettingError(f"{SETTING}: {key.id} and another id have the same key.")
         by_id[key.id] = key
     return Keys(next(iter(by_id.values())), by_id)
 
@@ -129,8 +129,8 @@ def _parse_key(number: int, entry: str) -> Key:
     key_id, colon, encoded = entry.partition(":")
     if not colon or not _KEY_ID.fullmatch(key_id):
         raise SettingError(
-            f"{SETTING}: entry {number} does not begin with a key id and a colon. An id has 1 to 32 "
-            "letters, digits, dots, hyphens or underscores; `stashjobs keys new` makes an entry."
+            f"{SETTING}: entry {number} does not begin with a key id and a colon. An id has 1 to "
+            "32 letters, digits, dots, hyphens or underscores; `stashjobs keys new` makes an entry."
         )
     standard = encoded.strip().replace("-", "+").replace("_", "/")
     if not _KEY_TEXT.fullmatch(standard):
@@ -204,8 +204,8 @@ def reseal(document: Any, place: Place) -> dict[str, Any]:
 
 
 def _encrypt(plaintext: bytes, key: Key, place: Place) -> dict[str, Any]:
-    # A random nonce (NIST SP 800-38D, section 8.2.2) needs no shared counter; docs/sealed-payloads.md
-    # says for how many documents one key is good.
+    # A random nonce (NIST SP 800-38D, section 8.2.2) needs no shared counter, and bounds how much
+    # one key may seal: docs/sealed-payloads.md says how much.
     nonce = os.urandom(NONCE_BYTES)
     data = key.cipher().encrypt(nonce, plaintext, place.associated_data(key.id))
     return {

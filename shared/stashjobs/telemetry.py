@@ -55,7 +55,7 @@ def _keys_in(name: str, value: str) -> list[str]:
     return [entry.partition(":")[2].strip() for entry in value.split(",")]
 
 
-class Redacted(Exception):  # noqa: N818 - it stands for an error, and is not one of ours
+class Redacted(Exception):
     """What is left of an error whose words may show a sealed payload: its type."""
 
     def __init__(self, error: BaseException) -> None:

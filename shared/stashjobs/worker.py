@@ -262,7 +262,7 @@ def _unsealed(job: Job[Any, Any], document: Any, context: Context) -> Any:
     return document
 
 
-def _shown(context: Context, error: Error) -> Error | telemetry.Redacted:
+def _shown(context: Context, error: BaseException) -> BaseException:
     """The error as the row, the log and the answer may show it. Whatever happens once a sealed
     payload is open may have parts of it in its words."""
     return telemetry.Redacted(error) if context.sealed else error
@@ -455,7 +455,7 @@ def _answer_duplicate_key(message: Message) -> Response:
     return _respond(200, {"jobId": message.job_id, "status": "duplicate", "ran": False})
 
 
-def _refuse(status: int, error: Exception, retry_after: float | None = None) -> Response:
+def _refuse(status: int, error: BaseException, retry_after: float | None = None) -> Response:
     """The answer for a delivery that got no further than its message."""
     reason = telemetry.one_line(error)
     telemetry.logger().warning("refused", status=status, error=reason)

@@ -72,6 +72,7 @@ class Deliveries:
         # Callbacks still under way per message; a queue's next message waits for them.
         self._callbacks: dict[str, int] = {}
         self._sequence = 0
+        self._stopping = False
 
     @property
     def active(self) -> int:
@@ -212,7 +213,11 @@ class Deliveries:
         self._pump_account()
 
     def _pump_account(self) -> None:
-        while self._ready and len(self._tasks) < self._limits.max_parallelism:
+        while (
+            self._ready
+            and not self._stopping
+            and len(self._tasks) < self._limits.max_parallelism
+        ):
             message = self._ready.popleft()
             if self._drop_if_canceled(message):
                 self._release_key(message)
@@ -362,6 +367,7 @@ class Deliveries:
 
     async def stop(self, grace: float) -> None:
         """Give what is in flight a moment to end, then cut it off; it stays in the store."""
+        self._stopping = True
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=grace)
         for task in list(self._tasks):

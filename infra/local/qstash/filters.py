@@ -6,6 +6,7 @@ repeated in the query string or separated by commas.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
@@ -45,7 +46,7 @@ def integer(query: Query, name: str) -> int | None:
     text = (query.get(name) or [""])[0]
     if not text:
         return None
-    if not text.lstrip("-").isdigit():
+    if not re.fullmatch(r"-?[0-9]{1,18}", text):
         raise bad_request(f"invalid {name}: {text}")  # undocumented wording
     return int(text)
 
@@ -54,6 +55,14 @@ def count(query: Query, default: int, maximum: int) -> int:
     """The page size, kept between 1 and the documented maximum."""
     number = integer(query, "count")
     return default if number is None else max(1, min(number, maximum))
+
+
+def latest_first(query: Query) -> bool:
+    """`order` (Changelog, July 2024; SDK for TypeScript, `dlq.listMessages`)."""
+    order = (query.get("order") or [""])[0] or "latestFirst"
+    if order not in {"latestFirst", "earliestFirst"}:
+        raise bad_request(f"invalid order: {order}")  # undocumented wording
+    return order == "latestFirst"
 
 
 class MessageFilter:
@@ -88,7 +97,7 @@ def page(items: Iterator[T], size: int, cursor_of: Callable[[T], str]) -> tuple[
 
 def stream_id(cursor: str) -> tuple[int, int]:
     """A cursor or DLQ id such as `1725323658779-0` as an ordered pair."""
-    milliseconds, _, sequence = cursor.partition("-")
-    if not milliseconds.isdigit() or not (sequence or "0").isdigit():
+    found = re.fullmatch(r"([0-9]{1,18})(?:-([0-9]{1,18}))?", cursor)
+    if found is None:
         raise bad_request(f"invalid cursor: {cursor}")  # undocumented wording
-    return int(milliseconds), int(sequence or 0)
+    return int(found[1]), int(found[2] or 0)

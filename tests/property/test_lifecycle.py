@@ -1,0 +1,558 @@
+"""The promise of design 1.1 under every order of events: a model of the table and of QStash, random
+interleavings, and real Postgres, compared after each step.
+
+QStash is part of the model, because what matters here is what it may do, rightly or not: deliver
+again, late, after it gave up, never; remember a deduplication id; be away. The statements are the
+product's own. That the stand-in and the worker put them together in this way is tests/faults.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+import psycopg
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+from psycopg.rows import dict_row
+
+from stashjobs import Context, database, dispatcher, execution_log, job, operations, relay
+from stashjobs.execution_log import GivenUp, Lease, NewJob, Unpublished
+from stashjobs.ids import new_job_id
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+ENDED = {"completed", "failed", "cancelled"}
+EXPIRED = "LeaseExpired"
+LEGAL = {
+    "pending": {"processing", "cancelled", "failed"},
+    "processing": {"completed", "retrying", "failed", "cancelled"},
+    "retrying": {"processing", "failed", "cancelled"},
+    "completed": {"pending"},
+    "failed": {"pending"},
+    "cancelled": {"pending"},
+}
+
+
+@job("lifecycle", endpoint="/api/jobs/lifecycle", retries=2)
+def lifecycle(_payload: Any, _context: Context) -> None:
+    """Never called: the machine says how its attempts end."""
+
+
+@dataclass
+class Row:
+    """What the row of a job must say."""
+
+    job_id: str
+    max_attempts: int
+    status: str = "pending"
+    attempt: int = 0
+    run: int = 1
+    before_run: int = 0
+    errors: list[tuple[int, str]] = field(default_factory=list)
+    published: bool = False
+    message_id: str | None = None
+    dlq_id: str | None = None
+    lease_expired: bool = False
+    completed_runs: list[int] = field(default_factory=list)
+
+    @property
+    def waits(self) -> bool:
+        return self.status in {"pending", "retrying"}
+
+
+@dataclass
+class Message:
+    """A message of QStash's. `alive`: it will be delivered again."""
+
+    message_id: str
+    job_id: str
+    deliveries_left: int
+    alive: bool = True
+
+
+@dataclass
+class Attempt:
+    """A worker that holds a job, or believes so."""
+
+    job_id: str
+    attempt: int
+    run: int
+    message: Message
+
+
+class QStash:
+    """As much of QStash as the dispatcher uses, in memory."""
+
+    def __init__(self) -> None:
+        self.reachable = True
+        self.messages: dict[str, Message] = {}
+        self.letters: list[GivenUp] = []
+        self._remembered: dict[str, str] = {}
+        self._numbers = itertools.count(1)
+        self.message = self  # `dispatcher.qstash().message.cancel`
+
+    def send(self, batch: Sequence[Unpublished]) -> dict[str, str | None]:
+        """In place of `dispatcher.send`."""
+        if not self.reachable:
+            raise ConnectionError("QStash is away")
+        return {each.job_id: self._publish(each) for each in batch}
+
+    def _publish(self, each: Unpublished) -> str:
+        key = dispatcher.deduplication_id(each)
+        if key not in self._remembered:
+            message_id = f"msg_{next(self._numbers)}"
+            left = max(1, each.max_attempts - each.attempt)
+            self.messages[message_id] = Message(message_id, each.job_id, left)
+            self._remembered[key] = message_id
+        return self._remembered[key]
+
+    def cancel(self, message_id: str) -> None:
+        if not self.reachable:
+            raise ConnectionError("QStash is away")
+        self.messages[message_id].alive = False
+
+    def get(self, message_id: str) -> Message:
+        if not self.messages[message_id].alive:
+            raise RuntimeError("Request failed with status: 404")
+        return self.messages[message_id]
+
+    def forget(self) -> None:
+        """Ten minutes pass."""
+        self._remembered.clear()
+
+    def hear(self, message: Message, status: int) -> None:
+        """The answer to a delivery."""
+        message.deliveries_left -= 1
+        if status == 200:
+            message.alive = False
+        elif (status == 489 or message.deliveries_left <= 0) and message.alive:
+            message.alive = False
+            self.letters.append(
+                relay.given_up(
+                    message.job_id,
+                    message.message_id,
+                    f"dlq-{next(self._numbers)}",
+                    status=status,
+                    retries=3,
+                )
+            )
+
+
+class Lifecycle(RuleBasedStateMachine):
+    """Rules are what can happen; each is told to Postgres and to the model."""
+
+    url = ""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rows: dict[str, Row] = {}
+        self.seen: dict[str, str] = {}
+        self.attempts: list[Attempt] = []
+        self.qstash = QStash()
+        self.patch = pytest.MonkeyPatch()
+        self.patch.setattr(dispatcher, "send", self.qstash.send)
+        self.patch.setattr(dispatcher, "qstash", lambda: self.qstash)
+        self.db: psycopg.Connection[dict[str, Any]] = psycopg.connect(
+            self.url, autocommit=True, row_factory=dict_row
+        )
+        self.db.execute("TRUNCATE job_executions, effects")
+
+    # --- an app
+
+    @rule(
+        retries=st.integers(0, 2),
+        dies=st.sampled_from(["before QStash is told", "before it is confirmed", "not"]),
+    )
+    def enqueue(self, retries: int, dies: str) -> None:
+        new = NewJob(new_job_id(), lifecycle.type, {}, retries + 1)
+        execution_log.record_new_jobs(database.connection(), [new])
+        row = self.rows[new.job_id] = Row(new.job_id, retries + 1)
+        if dies == "before QStash is told":
+            return
+        unpublished = Unpublished(new.job_id, new.job_type, 1, 0, retries + 1, None, {})
+        if dies == "before it is confirmed":
+            if self.qstash.reachable:
+                self.qstash.send([unpublished])
+            return
+        told = dispatcher.publish([unpublished])
+        if told:
+            self._confirmed(row, told[new.job_id])
+
+    # --- deliveries
+
+    @precondition(lambda self: self.qstash.messages)
+    @rule(data=st.data(), counts=st.booleans())
+    def deliver(self, data: st.DataObject, counts: bool) -> None:
+        """A delivery, also a doubled or a late one, on whose answer QStash does not count."""
+        messages = list(self.qstash.messages.values())
+        message = data.draw(st.sampled_from(messages))
+        self._deliver(message, counts=counts and message.alive)
+
+    @precondition(lambda self: self.attempts)
+    @rule(
+        data=st.data(),
+        how=st.sampled_from(["completed", "retrying", "failed", "cancelled"]),
+        dies=st.sampled_from(["not", "not", "before the record", "before the commit", "after it"]),
+    )
+    def finish(self, data: st.DataObject, how: str, dies: str) -> None:
+        attempt = data.draw(st.sampled_from(self.attempts))
+        self.attempts.remove(attempt)
+        status = self._finish(attempt, how, dies)
+        self.qstash.hear(attempt.message, status if dies == "not" else 500)
+
+    @precondition(lambda self: any(row.status == "processing" for row in self.rows.values()))
+    @rule(data=st.data())
+    def lease_runs_out(self, data: st.DataObject) -> None:
+        running = [row for row in self.rows.values() if row.status == "processing"]
+        self._expire(data.draw(st.sampled_from(running)))
+
+    # --- operators
+
+    @precondition(lambda self: self.rows)
+    @rule(data=st.data())
+    def cancel(self, data: st.DataObject) -> None:
+        row = data.draw(st.sampled_from(list(self.rows.values())))
+        if not row.waits:
+            with pytest.raises(operations.NotPossible):
+                operations.cancel(row.job_id, actor="ada")
+            return
+        operations.cancel(row.job_id, actor="ada")
+        row.status = "cancelled"
+
+    @precondition(lambda self: self.rows)
+    @rule(data=st.data())
+    def retry(self, data: st.DataObject) -> None:
+        row = data.draw(st.sampled_from(list(self.rows.values())))
+        if row.status not in ENDED:
+            with pytest.raises(operations.NotPossible):
+                operations.retry(row.job_id, actor="ada")
+            return
+        operations.retry(row.job_id, actor="ada")
+        row.max_attempts = row.attempt + row.max_attempts - row.before_run
+        row.before_run = row.attempt
+        row.run += 1
+        row.status, row.published, row.message_id, row.dlq_id = "pending", False, None, None
+        self._told(row)
+
+    # --- the relay
+
+    @rule()
+    def relay_frees_leases(self) -> None:
+        relay.free_leases(relay.Report(), time.time() + 60)
+        for row in self.rows.values():
+            if row.status == "processing" and row.lease_expired:
+                row.errors.append((row.attempt, EXPIRED))
+                row.status = "failed" if row.attempt >= row.max_attempts else "retrying"
+                row.published = False
+
+    @rule()
+    def relay_publishes(self) -> None:
+        relay.publish_unpublished(relay.Report(), time.time() + 60, quiet_seconds=0)
+        for row in self.rows.values():
+            if row.waits and not row.published:
+                self._told(row)
+
+    @precondition(lambda self: self.qstash.letters)
+    @rule(data=st.data())
+    def hear_of_a_dead_letter(self, data: st.DataObject) -> None:
+        """From the callback or from the relay; also again, and late."""
+        self._hear_of(data.draw(st.sampled_from(self.qstash.letters)))
+
+    @rule()
+    def an_hour_of_silence(self) -> None:
+        self.db.execute(
+            "UPDATE job_executions SET published_at = published_at - interval '2 h',"
+            " updated_at = now() - interval '2 h', available_at = now() - interval '2 h'"
+        )
+        relay.find_vanished(relay.Report(), time.time() + 60)
+        for row in self.rows.values():
+            if row.waits and row.published and row.message_id is not None:
+                row.published = self.qstash.messages[row.message_id].alive
+
+    # --- QStash
+
+    @rule()
+    def qstash_goes_or_comes(self) -> None:
+        self.qstash.reachable = not self.qstash.reachable
+
+    @rule()
+    def ten_minutes_pass(self) -> None:
+        self.qstash.forget()
+
+    # --- what must hold after each step
+
+    @invariant()
+    def rows_say_what_happened(self) -> None:
+        effects = {row["job_id"]: row["runs"] for row in self.db.execute(READ_EFFECTS)}
+        found = self.db.execute("SELECT * FROM job_executions").fetchall()
+        assert {row["job_id"] for row in found} == set(self.rows)
+        for row in found:
+            model = self.rows[row["job_id"]]
+            errors = [(error["attempt"], error["type"]) for error in row["errors"]]
+            assert (row["status"], row["attempt"], row["max_attempts"], row["run"]) == (
+                model.status,
+                model.attempt,
+                model.max_attempts,
+                model.run,
+            )
+            assert errors == model.errors
+            assert (row["published_at"] is not None, row["message_id"], row["dlq_id"]) == (
+                model.published,
+                model.message_id,
+                model.dlq_id,
+            )
+            assert row["retry_count"] == max(0, row["attempt"] - 1)
+            assert effects.get(row["job_id"], []) == model.completed_runs
+
+    @invariant()
+    def a_run_completes_at_most_once(self) -> None:
+        for row in self.rows.values():
+            assert len(row.completed_runs) == len(set(row.completed_runs))
+            assert row.attempt - row.before_run <= row.max_attempts - row.before_run
+
+    @invariant()
+    def jobs_go_only_legal_ways(self) -> None:
+        """One step of the machine is at most one transition of a job."""
+        for row in self.rows.values():
+            before = self.seen.get(row.job_id, row.status)
+            assert before == row.status or row.status in LEGAL[before]
+            self.seen[row.job_id] = row.status
+
+    @invariant()
+    def no_job_is_forgotten(self) -> None:
+        """Somebody will come back to every job that has not ended."""
+        for row in self.rows.values():
+            if row.status in ENDED or row.status == "processing" or not row.published:
+                continue  # nothing to do; the lease runs out; the relay publishes
+            if any(
+                message.alive and message.job_id == row.job_id
+                for message in self.qstash.messages.values()
+            ):
+                continue  # QStash delivers
+            assert row.message_id is not None, "nobody could ask QStash for it"
+
+    def teardown(self) -> None:
+        """Left alone, everything comes to an end."""
+        try:
+            self._drain()
+        finally:
+            self.patch.undo()
+            self.db.close()
+
+    def _drain(self) -> None:
+        self.qstash.reachable = True
+        self.attempts.clear()
+        for _ in range(12):
+            if all(row.status in ENDED for row in self.rows.values()):
+                return
+            for row in self.rows.values():
+                if row.status == "processing":
+                    self._expire(row)
+            self.relay_frees_leases()
+            self.relay_publishes()
+            for message in [each for each in self.qstash.messages.values() if each.alive]:
+                self._deliver(message, counts=True)
+                while self.attempts:
+                    attempt = self.attempts.pop()
+                    self.qstash.hear(message, self._finish(attempt, "completed", "not"))
+            for letter in list(self.qstash.letters):
+                self._hear_of(letter)
+            self.an_hour_of_silence()
+            self.qstash.forget()
+            self.rows_say_what_happened()
+        raise AssertionError("these jobs never ended: " + str(self.rows))
+
+    # --- the model's half of a step
+
+    def _deliver(self, message: Message, *, counts: bool) -> None:
+        row = self.rows[message.job_id]
+        claim = execution_log.claim(
+            database.connection(),
+            job_id=row.job_id,
+            job_type=lifecycle.type,
+            lease=Lease(60, message.message_id, None),
+        )
+        assert claim is not None
+        taken = row.waits or (row.status == "processing" and row.lease_expired)
+        if taken:
+            if row.status == "processing":
+                row.errors.append((row.attempt, EXPIRED))
+            if message.message_id != row.message_id and row.message_id is not None:
+                row.dlq_id = None
+            row.message_id, row.published = message.message_id, True
+            if row.attempt >= row.max_attempts:
+                row.status = "failed"
+            else:
+                row.status, row.attempt, row.lease_expired = "processing", row.attempt + 1, False
+        held = taken and row.status == "processing"
+        assert (claim.held, claim.status, claim.attempt) == (held, row.status, row.attempt)
+        if held:
+            self.attempts.append(Attempt(row.job_id, row.attempt, row.run, message))
+        elif counts:
+            self.qstash.hear(message, _answer(row.status))
+
+    def _finish(self, attempt: Attempt, how: str, dies: str) -> int:
+        """Returns the answer's status."""
+        row = self.rows[attempt.job_id]
+        if dies == "before the record":
+            return 500
+        if how == "retrying" and attempt.attempt >= row.max_attempts:
+            how = "failed"
+        holds = row.status == "processing" and row.attempt == attempt.attempt
+        if how == "completed":
+            self._complete(attempt, holds=holds, commits=dies != "before the commit")
+            if dies == "before the commit":
+                return 500
+        else:
+            self._fail(attempt, how, holds=holds)
+        if not holds:
+            return _answer(row.status)
+        row.status = how
+        if how == "completed":
+            row.completed_runs.append(row.run)
+            return 200
+        row.errors.append((row.attempt, "OSError"))
+        if how == "retrying" and row.dlq_id is not None:
+            row.published = False
+        return {"retrying": 500, "failed": 489, "cancelled": 200}[how]
+
+    def _complete(self, attempt: Attempt, *, holds: bool, commits: bool) -> None:
+        """As the worker does it: the job's own writes, the record, the commit."""
+        context = Context(attempt.job_id, lifecycle.type, attempt.attempt, 9, run=attempt.run)
+        context.connection.execute(
+            "INSERT INTO effects VALUES (%s, %s)", [attempt.job_id, attempt.run]
+        )
+        recorded = execution_log.record_completed(
+            context.connection, job_id=attempt.job_id, attempt=attempt.attempt, result=None
+        )
+        assert recorded is not None
+        assert recorded.held == holds
+        if holds and commits:
+            context.commit()
+        else:
+            context.rollback()
+
+    def _fail(self, attempt: Attempt, how: Any, *, holds: bool) -> None:
+        recorded = execution_log.record_not_completed(
+            database.connection(),
+            job_id=attempt.job_id,
+            attempt=attempt.attempt,
+            status=how,
+            details={"type": "OSError", "message": "m"},
+        )
+        assert recorded is not None
+        assert recorded.held == holds
+
+    def _expire(self, row: Row) -> None:
+        self.db.execute(
+            "UPDATE job_executions SET lease_expires_at = now() - interval '1 s'"
+            " WHERE job_id = %s",
+            [row.job_id],
+        )
+        row.lease_expired = True
+
+    def _told(self, row: Row) -> None:
+        """QStash was told of a job, if it could be: it has the message that it remembers."""
+        if not self.qstash.reachable:
+            return
+        unpublished = Unpublished(
+            row.job_id, lifecycle.type, row.run, row.attempt, row.max_attempts, None, {}, row.dlq_id
+        )
+        self._confirmed(row, self.qstash.send([unpublished])[row.job_id])
+
+    def _confirmed(self, row: Row, message_id: str | None) -> None:
+        row.published, row.message_id, row.dlq_id = True, message_id, None
+
+    def _hear_of(self, letter: GivenUp) -> None:
+        changed = relay.record_given_up([letter])
+        row = self.rows[letter.job_id]
+        speaks = row.message_id == letter.message_id or (row.message_id is None and row.run == 1)
+        if row.status in {"completed", "cancelled"} or not speaks or row.dlq_id == letter.dlq_id:
+            assert changed == 0
+            return
+        assert changed == 1
+        row.dlq_id = letter.dlq_id
+        if not row.waits:
+            return
+        not_now = letter.answer in {409, 503} or (letter.answer == 500 and row.status == "retrying")
+        if not_now and row.attempt < row.max_attempts:
+            row.published = False
+        else:
+            row.status = "failed"
+
+
+READ_EFFECTS = "SELECT job_id, array_agg(run ORDER BY run) AS runs FROM effects GROUP BY job_id"
+
+
+def _answer(status: str) -> int:
+    """How the worker answers a delivery that runs nothing."""
+    return {"completed": 200, "cancelled": 200, "failed": 489}.get(status, 409)
+
+
+def test_nothing_is_lost_or_doubled_whatever_the_order_of_events(
+    settings: pytest.MonkeyPatch,  # noqa: F811 - the fixture: POSTGRES_URL and the rest
+    database_url: str,
+) -> None:
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        # No key: a second effect of the same run would be seen.
+        connection.execute("CREATE TABLE effects (job_id text NOT NULL, run integer NOT NULL)")
+    Lifecycle.url = database_url
+    run_state_machine_as_test(Lifecycle, settings=EXAMPLES)
+
+
+EXAMPLES = settings(
+    max_examples=120,
+    stateful_step_count=40,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=list(HealthCheck),
+)
+
+
+Status = Literal["pending", "processing", "retrying", "completed", "failed", "cancelled"]
+PAIRS = [
+    (old, new) for old in LEGAL for new in LEGAL if old != new and new not in LEGAL[old]
+]
+
+
+@pytest.mark.parametrize(("old", "new"), PAIRS, ids=[f"{old}-{new}" for old, new in PAIRS])
+def test_the_database_refuses_every_way_that_does_not_exist(
+    migrated_connection: psycopg.Connection[Any], old: Status, new: Status
+) -> None:
+    connection = migrated_connection
+    with connection.transaction(force_rollback=True):
+        connection.execute(
+            "INSERT INTO job_executions (job_id, job_type, payload, max_attempts, status,"
+            " lease_expires_at, completed_at) VALUES ('j', 'probe', '{}', 1, %s, %s, %s)",
+            [old, *_columns_of(old)],
+        )
+        with pytest.raises(psycopg.errors.CheckViolation, match=f"from {old} to {new}"):
+            connection.execute(
+                "UPDATE job_executions SET status = %s, lease_expires_at = %s, completed_at = %s",
+                [new, *_columns_of(new)],
+            )
+
+
+def _columns_of(status: str) -> tuple[str | None, str | None]:
+    """`lease_expires_at` and `completed_at`, as the table's checks want them."""
+    return ("now" if status == "processing" else None, "now" if status in ENDED else None)
+
+
+@pytest.fixture(scope="module")
+def migrated_connection(postgres: Any, migrated_template: str) -> Any:
+    with psycopg.connect(postgres.url, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE transitions TEMPLATE {migrated_template}")  # type: ignore[arg-type]
+    with psycopg.connect(postgres.url_of("transitions"), autocommit=True) as connection:
+        yield connection
