@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from psycopg import AsyncConnection, Connection
     from qstash import QStash
     from qstash.http import RetryConfig
-    from qstash.message import BatchRequest
+    from qstash.message import BatchRequest, FlowControl
 
 DEFAULT_MAX_PAYLOAD_BYTES = 1_000_000
 # QStash bounds a batch call by its size only (100 MB); this keeps one call to a second or so.

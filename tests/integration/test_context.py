@@ -13,6 +13,7 @@ import pytest
 import stashjobs
 from stashjobs import Context, PermanentError, database
 from tests.deliveries import Table, deliver, probe
+from tests.qstash_servers import Received, serving
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -266,6 +267,33 @@ def test_a_child_exists_once_its_parent_completes(table: Table) -> None:
     assert row["job_id"] == table.row(job_id)["result"]
     assert (row["status"], row["payload"]) == ("pending", {"n": 1})
     assert (row["user_id"], row["organization_id"]) == ("u_1", "o_2")
+
+
+def test_a_child_is_published_after_its_parents_commit(
+    table: Table, use_qstash: Callable[[str], None]
+) -> None:
+    told_during_the_job: list[int] = []
+    visible_when_told: list[int] = []
+    with serving() as qstash:
+        use_qstash(qstash.url)
+        answer = qstash.handle
+
+        def handle(request: Received) -> tuple[int, Any]:
+            visible_when_told.append(len(children(table)))
+            return answer(request)
+
+        qstash.handle = handle  # type: ignore[method-assign]
+
+        def work(_payload: Any, context: Context) -> None:
+            context.enqueue(child, {})
+            told_during_the_job.append(len(qstash.received))
+
+        job = probe(work)
+        assert deliver(job, table.add(job)).status == 200
+    assert told_during_the_job == [0]
+    assert visible_when_told == [1]
+    [row] = children(table)
+    assert (row["message_id"], row["published_at"] is not None) == ("msg_0", True)
 
 
 @pytest.mark.usefixtures("unreachable_qstash")

@@ -51,7 +51,8 @@ def delivery(message: Message, options: Headers, content: bytes, limits: Limits)
     """
     source = message.delivery
     chosen = {"content-type": ["application/json"], **options}
-    configured = Options(chosen, limits).delivery(content, source.caller_ip, message.created_at)
+    configured = Options(chosen, limits).delivery(b"", source.caller_ip, message.created_at)
+    configured.body = content  # Base64 may take it over the limit, which is one for publishers
     if "upstash-retries" not in options:
         configured.max_retries = source.max_retries
     if "upstash-retry-delay" not in options:

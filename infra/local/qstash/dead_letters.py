@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from . import filters, views
-from .errors import not_found
+from .errors import bad_request, not_found
 from .filters import MessageFilter, Query
 from .model import Answer, DeadLetter, Message, from_document, to_document
 
@@ -52,7 +52,7 @@ class DeadLetters:
         return self._letters.pop(dlq_id, None) is not None
 
     def find(self, query: Query) -> tuple[list[DeadLetter], str]:
-        """A page of the letters that match, newest first, and the cursor of the next page."""
+        """A page of the letters that match, newest first unless asked otherwise, and the cursor of the next page."""
         self._expire()
         size = filters.count(query, 100, 100)
         return filters.page(self._matching(query), size, lambda letter: letter.id)
@@ -67,11 +67,11 @@ class DeadLetters:
         matches = MessageFilter(query)
         ids = filters.values(query, "dlqIds")
         statuses = filters.values(query, "responseStatus")
-        cursor = (query.get("cursor") or [""])[0]
-        before = filters.stream_id(cursor) if cursor else None
-        for letter in reversed(self._letters.values()):
-            if before is not None and filters.stream_id(letter.id) >= before:
-                continue
+        if refused := [name for name in ("host", "path") if query.get(name)]:
+            # qstash-js, `filter-types.ts`: "the DLQ endpoint rejects these"; the words are unknown.
+            raise bad_request(f"unsupported filter: {refused[0]}")
+        letters = self._letters.values()
+        for letter in filters.beyond_cursor(letters, query, lambda one: filters.stream_id(one.id)):
             if ids:
                 if letter.id in ids:  # "If provided, other filters are ignored."
                     yield letter

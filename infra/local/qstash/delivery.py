@@ -319,13 +319,14 @@ class Deliveries:
             responseHeaders=answer.headers,  # what the OpenAPI document says
             responseBody=base64.b64encode(answer.body).decode(),
         )
-        if message.id in self._canceled:
-            self._end(message, "CANCELED", delivered=False)
-        elif message.retried >= message.delivery.max_retries or _non_retryable(answer):
+        # "If retries are not exhausted yet, [...] the message will be marked as CANCELLED".
+        if message.retried >= message.delivery.max_retries or _non_retryable(answer):
             letter = self._dead_letters.add(message, answer)
             self._callback(message, answer)
             self._callback(message, answer, letter.id)
             self._end(message, "FAILED", delivered=False)
+        elif message.id in self._canceled:
+            self._end(message, "CANCELED", delivered=False)
         else:
             self._callback(message, answer)
             self._retry(message, answer)
@@ -349,7 +350,7 @@ class Deliveries:
         if url is None:
             return
         options = delivery.failure_callback_options if failure else delivery.callback_options
-        content = callbacks.body(message, answer, dlq_id)[: self._limits.max_message_bytes]
+        content = callbacks.body(message, answer, dlq_id)
         now = self._clock.now_ms()
         self.submit(
             Message(

@@ -50,16 +50,13 @@ class EventLog:
         self._events.append(event)
 
     def list(self, query: Query, key: str, maximum: int) -> dict[str, Any]:
-        """A page, newest first, under `key` (`logs`, or `events` as the older path calls them)."""
+        """A page, newest first unless asked otherwise, under `key` (`logs`, or `events` as the older path calls them)."""
         matches = MessageFilter(query)
         states = _states(query)
-        before = _cursor(query)
         found = (
             event
-            for event in reversed(self._events)
-            if (before is None or event.sequence < before)
-            and (not states or event.state in states)
-            and matches(event.message, event.time)
+            for event in filters.beyond_cursor(self._events, query, lambda e: (e.time, e.sequence))
+            if (not states or event.state in states) and matches(event.message, event.time)
         )
         size = filters.count(query, maximum, maximum)
         chosen, cursor = filters.page(found, size, lambda event: event.cursor)
@@ -74,8 +71,3 @@ def _states(query: Query) -> set[str]:
     if "CANCELLED" in states:  # the OpenAPI document's spelling; events say CANCELED
         states.add("CANCELED")
     return states
-
-
-def _cursor(query: Query) -> int | None:
-    cursor = (query.get("cursor") or [""])[0]
-    return filters.stream_id(cursor)[1] if cursor else None

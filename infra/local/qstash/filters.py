@@ -7,7 +7,7 @@ repeated in the query string or separated by commas.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Reversible
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
 
@@ -57,14 +57,6 @@ def count(query: Query, default: int, maximum: int) -> int:
     return default if number is None else max(1, min(number, maximum))
 
 
-def latest_first(query: Query) -> bool:
-    """`order` (Changelog, July 2024; SDK for TypeScript, `dlq.listMessages`)."""
-    order = (query.get("order") or [""])[0] or "latestFirst"
-    if order not in {"latestFirst", "earliestFirst"}:
-        raise bad_request(f"invalid order: {order}")  # undocumented wording
-    return order == "latestFirst"
-
-
 class MessageFilter:
     """A predicate over messages and one point in time of each."""
 
@@ -93,6 +85,23 @@ def page(items: Iterator[T], size: int, cursor_of: Callable[[T], str]) -> tuple[
             return chosen, cursor_of(chosen[-1])
         chosen.append(item)
     return chosen, ""
+
+
+def beyond_cursor(
+    oldest_first: Reversible[T], query: Query, position: Callable[[T], tuple[int, int]]
+) -> Iterator[T]:
+    """What follows the cursor, in the asked `order` (Changelog, July 2024; the TypeScript SDK's
+    "List messages with filters" has `latestFirst`, the name of its opposite is undocumented).
+    """
+    order = (query.get("order") or [""])[0] or "latestFirst"
+    if order not in {"latestFirst", "earliestFirst"}:
+        raise bad_request(f"invalid order: {order}")  # undocumented wording
+    cursor = (query.get("cursor") or [""])[0]
+    last = stream_id(cursor) if cursor else None
+    backwards = order == "latestFirst"
+    for item in reversed(oldest_first) if backwards else oldest_first:
+        if last is None or (position(item) < last if backwards else position(item) > last):
+            yield item
 
 
 def stream_id(cursor: str) -> tuple[int, int]:

@@ -67,7 +67,9 @@ def _publish_view(published: list[Published], *, to_group: bool) -> Any:
 
 @routes.post("/v2/batch")
 async def batch(request: web.Request) -> web.Response:
-    """`POST /v2/batch`: "QStash validates the whole batch before accepting any of it"."""
+    """`POST /v2/batch`: an invalid message refuses the whole batch (docs: "Batching": "If the format
+    of the messages are valid, the response will be an array").
+    """
     account = request.app[ACCOUNT]
     content = await request.read()
     if len(content) > account.limits.max_batch_bytes:
@@ -93,10 +95,10 @@ async def get_message(request: web.Request) -> web.Response:
 
 @routes.delete("/v2/messages/{id}")
 async def cancel_message(request: web.Request) -> web.Response:
-    """`DELETE /v2/messages/{messageId}`."""
+    """`DELETE /v2/messages/{messageId}`; qstash-js reads JSON, `{ cancelled: number }`, from it."""
     if not request.app[ACCOUNT].deliveries.cancel(request.match_info["id"]):
         raise not_found("message", request.match_info["id"])
-    return done()
+    return reply({"cancelled": 1})
 
 
 @routes.delete("/v2/messages")

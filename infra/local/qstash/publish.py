@@ -136,7 +136,7 @@ class Publisher:
         delivery = Delivery(**vars(message.delivery))
         delivery.delay, delivery.not_before = changed.delay, changed.not_before
         for header, field in _OVERRIDABLE.items():
-            if header in overrides:
+            if any(_overrides(name, header) for name in overrides):
                 setattr(delivery, field, getattr(changed, field))
         now = self._clock.now_ms()
         renewed = Message(
@@ -162,10 +162,17 @@ _OVERRIDABLE = {
     "upstash-retry-delay": "retry_delay",
     "upstash-timeout": "timeout",
     "upstash-callback": "callback",
+    "upstash-callback-": "callback_options",
     "upstash-failure-callback": "failure_callback",
+    "upstash-failure-callback-": "failure_callback_options",
     "upstash-label": "labels",
     "upstash-flow-control-key": "flow_control",
+    "upstash-redact-fields": "redact",
 }
+
+
+def _overrides(name: str, header: str) -> bool:
+    return name.startswith(header) if header.endswith("-") else name == header
 
 
 def _not_before(delivery: Delivery, now_ms: int) -> int:

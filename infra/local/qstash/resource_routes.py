@@ -17,6 +17,7 @@ routes = web.RouteTableDef()
 
 
 @routes.post("/v2/queues")
+@routes.post("/v2/queues/")  # as "Controlled Parallelism" writes it
 async def upsert_queue(request: web.Request) -> web.Response:
     """`POST /v2/queues`; `paused` is what the SDKs add."""
     body = await json_of(request)

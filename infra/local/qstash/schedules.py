@@ -18,7 +18,12 @@ if TYPE_CHECKING:
     from .timers import Timers
 
 KIND = "schedule"
-_NOT_REPEATED = ("upstash-cron", "upstash-schedule-id", "upstash-queue-name")
+_NOT_REPEATED = (
+    "upstash-cron",
+    "upstash-schedule-id",
+    "upstash-queue-name",
+    "upstash-not-before",  # docs, "Delays in Schedules": "only possible via Upstash-Delay"
+)
 
 
 class Schedules:
@@ -111,6 +116,7 @@ class Schedules:
                     "destination": schedule.destination,
                     "createdAt": schedule.created_at,
                     **views.delivery_view(delivery),
+                    "callerIp": schedule.caller_ip,  # the OpenAPI document's spelling
                     "queueName": schedule.queue_name,
                     "lastScheduleTime": schedule.last_time,
                     "nextScheduleTime": schedule.next_time,
