@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from stashjobs import database, execution_log
+from stashjobs import database, execution_log, settings
 from stashjobs.dispatcher import Enqueued
 from stashjobs.errors import LeaseLost
 
@@ -46,6 +46,7 @@ class Context:
     lease_seconds: float = 60.0
     sealed: bool = False
     _connection: database.Connection | None = field(default=None, repr=False)
+    _beside: database.Connection | None = field(default=None, repr=False)
     _enqueued: list[Enqueued] = field(default_factory=list, repr=False)
 
     @property
@@ -86,6 +87,7 @@ class Context:
         if self._connection is not None:
             self._connection.execute("COMMIT")
             self._connection = None
+        self._close_beside()
 
     def rollback(self) -> None:
         """Undo the job's transaction, if it began one. The worker's to call, not the job's."""
@@ -94,11 +96,19 @@ class Context:
                 self._connection.execute("ROLLBACK")
             self._connection = None
             self._enqueued.clear()
+        self._close_beside()
+
+    def _close_beside(self) -> None:
+        if self._beside is not None:
+            self._beside.close()
+            self._beside = None
 
     def publish_enqueued(self) -> None:
         """Tell QStash of the jobs that were committed together with this one."""
-        for enqueued in self._enqueued:
-            enqueued.publish()
+        if self._enqueued:
+            from stashjobs import dispatcher
+
+            dispatcher.publish_enqueued(self._enqueued)
 
     def enqueue(self, job: Job[Any, Any], payload: Any, **options: Any) -> Enqueued:
         """Enqueue another job if and only if this one completes; the options are those of
@@ -135,8 +145,11 @@ class Context:
         self._extend_lease(None)
 
     def _extend_lease(self, progress: dict[str, Any] | None) -> None:
+        if self.has_connection and self._beside is None:
+            # In the job's own transaction nobody would see it, and the row would stay locked.
+            self._beside = database.connect(settings.postgres_url())
         held = execution_log.extend_lease(
-            database.connection(),
+            self._beside or database.connection(),
             job_id=self.job_id,
             attempt=self.attempt,
             lease_seconds=self.lease_seconds,

@@ -88,7 +88,7 @@ class Enqueued:
         """Tell QStash now. For after the commit of the transaction that `connection=` joined;
         where it is left out, the relay does it within a minute. Returns `published`."""
         if self.created and not self.published:
-            _publish([self])
+            publish_enqueued([self])
         return self.published
 
 
@@ -116,7 +116,7 @@ def enqueue_many(
     qstash()
     with database.borrowed() as own:
         enqueued = _enqueued(jobs, execution_log.record_new_jobs(own, jobs))
-    _publish([one for one in enqueued if one.created])
+    publish_enqueued([one for one in enqueued if one.created])
     return enqueued
 
 
@@ -221,7 +221,7 @@ def close() -> None:
             _client = None
 
 
-def _publish(enqueued: Sequence[Enqueued]) -> None:
+def publish_enqueued(enqueued: Sequence[Enqueued]) -> None:
     """Tell QStash of these jobs and note on their rows that it knows. Never raises: the rows are
     committed, so whatever goes wrong here is for the relay to mend."""
     told = publish([one._unpublished for one in enqueued])
@@ -240,7 +240,7 @@ def publish(jobs: Sequence[Unpublished]) -> dict[str, str | None]:
         batch = jobs[start : start + BATCH_MESSAGES]
         try:
             told |= send(batch)
-        except Exception as error:  # noqa: BLE001 - see _publish
+        except Exception as error:  # noqa: BLE001 - see publish_enqueued
             log.warning(
                 "QStash could not be told of %d jobs; they are recorded and will be published "
                 "by the relay: %s",

@@ -53,6 +53,10 @@ class DeadlineNear(BaseException):
     """
 
 
+class DeliveryRefused(StashjobsError):
+    """A direct invocation of a job's Lambda that could not be taken: nothing was recorded."""
+
+
 class LeaseLost(StashjobsError):
     """This attempt no longer holds the job: its lease ran out and another delivery took it."""
 

@@ -251,6 +251,10 @@ UPDATE job_executions
     + _OR_SAY_WHAT_IS
 )
 
+FIND_BY_IDEMPOTENCY_KEY = """
+SELECT job_id FROM job_executions WHERE job_type = %s AND idempotency_key = %s
+"""
+
 EXTEND_LEASE = """
 UPDATE job_executions
    SET progress = coalesce(%(progress)s, progress), updated_at = now(),
@@ -407,6 +411,14 @@ def claim_or_record(
     }
     row = connection.execute(CLAIM_OR_RECORD, parameters).fetchone()
     return Claim(*row) if row else None
+
+
+def find_by_idempotency_key(
+    connection: Connection[Any], job_type: str, idempotency_key: str
+) -> str | None:
+    """The id of the job of this type that has this key."""
+    row = connection.execute(FIND_BY_IDEMPOTENCY_KEY, [job_type, idempotency_key]).fetchone()
+    return None if row is None else str(row[0])
 
 
 def record_completed(

@@ -9,6 +9,7 @@ import json
 import pkgutil
 import re
 import typing
+from collections.abc import Mapping
 from functools import cached_property
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from stashjobs.errors import InvalidPayload, UnknownJobType
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable
     from datetime import datetime
 
     from psycopg import AsyncConnection, Connection
@@ -51,6 +52,7 @@ class Job(Generic[Payload, Result]):
         rate: int | None,
         parallelism: int | None,
         encrypted: bool = False,
+        retention: int | None = None,
     ) -> None:
         self.function = function
         self.type = type
@@ -61,6 +63,7 @@ class Job(Generic[Payload, Result]):
         self.rate = rate
         self.parallelism = parallelism
         self.encrypted = encrypted
+        self.retention = retention
         self.__doc__ = function.__doc__
 
     def __repr__(self) -> str:
@@ -244,18 +247,28 @@ class Job(Generic[Payload, Result]):
         try:
             return typing.cast("Payload", self._adapter.validate_json(json.dumps(document)))
         except ValidationError as error:
-            raise InvalidPayload(self.type, _reasons(error)) from None
+            raise InvalidPayload(
+                self.type, _reasons(error, show_words=not self.encrypted)
+            ) from None
 
     def dump_payload(self, payload: Payload | Mapping[str, Any]) -> Any:
-        """The payload as plain JSON, proven to be readable by `read_payload`.
+        """The payload as plain JSON, proven to be read back by `read_payload` as the same.
 
         Raises:
-            InvalidPayload: It does not fit, or cannot be JSON.
+            InvalidPayload: It does not fit, cannot be JSON, or loses something on the way (a
+                `SecretStr` is written as asterisks, an excluded field not at all).
         """
         document = self._to_json(payload)
         if self._adapter is None:
             return document
-        return self._to_json(self.read_payload(document))
+        read = self.read_payload(document)
+        written = self._to_json(read)
+        is_json = isinstance(payload, Mapping) or payload == document
+        given = read if is_json else payload
+        if self.read_payload(written) != given:
+            reason = "written as JSON and read back it is not the same (SecretStr? exclude=True?)"
+            raise InvalidPayload(self.type, [reason])
+        return written
 
     def example(self) -> Any:
         """The first example in the payload model's JSON schema, as plain JSON.
@@ -295,6 +308,7 @@ def job(
     rate: int | None = None,
     parallelism: int | None = None,
     encrypted: bool = False,
+    retention: int | None = None,
 ) -> Callable[[Callable[[Payload, Context], Result]], Job[Payload, Result]]:
     """Declare a job type.
 
@@ -308,6 +322,8 @@ def job(
         rate: At most so many deliveries a second.
         parallelism: At most so many deliveries at once.
         encrypted: Its payloads and results are sealed, always (docs/sealed-payloads.md).
+        retention: For how many days its ended jobs are kept, before the clean-up moves them to the
+            archive; the clean-up's own default where it is None (docs/cleanup.md).
 
     Raises:
         ValueError: An argument makes no sense, or another function has this type already.
@@ -322,6 +338,9 @@ def job(
         # Lambda's own limit is 900 seconds; the attempt's end must still be recorded.
         raise ValueError(f"{type}: timeout is {timeout} s, it must be over 0 and at most 890")
 
+    if retention is not None and retention < 1:
+        raise ValueError(f"{type}: retention is {retention} days, it must be 1 or more")
+
     def declare(function: Callable[[Payload, Context], Result]) -> Job[Payload, Result]:
         declared = Job(
             function,
@@ -333,6 +352,7 @@ def job(
             rate=rate,
             parallelism=parallelism,
             encrypted=encrypted,
+            retention=retention,
         )
         other = _registry.get(type)
         if other is not None and _name(other.function) != _name(function):
@@ -392,8 +412,11 @@ def _name(function: Callable[..., Any]) -> str:
     return f"{function.__module__}.{function.__qualname__}"
 
 
-def _reasons(error: Any) -> list[str]:
+def _reasons(error: Any, *, show_words: bool) -> list[str]:
+    """One line per misfit. The words of a validator of one's own may repeat the value; pydantic's
+    code for the error (`value_error`) never does."""
+    told = "msg" if show_words else "type"
     return [
-        f"{'.'.join(map(str, problem['loc'])) or 'payload'}: {problem['msg']}"
+        f"{'.'.join(map(str, problem['loc'])) or 'payload'}: {problem[told]}"
         for problem in error.errors(include_url=False, include_context=False, include_input=False)
     ]

@@ -37,10 +37,11 @@ class Request:
     by_function_url: bool
 
 
-def is_http(event: Event) -> bool:
+def is_http(event: object) -> bool:
     """True for a request from API Gateway or a Function URL, False for a direct invocation."""
-    context = event.get("requestContext")
-    return isinstance(context, Mapping) and "http" in context
+    # A direct invocation may bring any JSON value.
+    context = event.get("requestContext") if isinstance(event, dict) else None
+    return isinstance(context, dict) and "http" in context
 
 
 def read_request(event: Event) -> Request:

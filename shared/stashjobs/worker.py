@@ -9,6 +9,7 @@ anything else it tries again (Upstash docs, "Retry" and "Handling Failures").
 
 from __future__ import annotations
 
+import json
 import math
 import signal
 import threading
@@ -26,6 +27,7 @@ from stashjobs.envelope import Envelope
 from stashjobs.errors import (
     Cancelled,
     DeadlineNear,
+    DeliveryRefused,
     InvalidEnvelope,
     InvalidPayload,
     PermanentError,
@@ -91,6 +93,13 @@ class Source:
 
 
 @dataclass(frozen=True, slots=True)
+class Duplicate:
+    """A message that was not recorded, since its idempotency key is that of another job."""
+
+    first_job_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Outcome:
     """How an attempt ended: the status for its row, and what the answer needs. `error` is there
     unless it completed; `counted` is False where the job's function could not be run at all."""
@@ -110,7 +119,20 @@ def deliver(job: Job[Any, Any], event: Event, lambda_context: Any) -> Response:
         event: An HTTP request in payload format version 2.0, or, where a schedule or an operator
             invokes the Lambda directly, the message itself; then IAM is the proof of who calls.
         lambda_context: Lambda's context object.
+
+    Raises:
+        DeliveryRefused: Only of a direct invocation that left no trace on a row: Lambda takes any
+            answer for success, and an error for a reason to invoke again.
     """
+    response = _deliver(job, event, lambda_context)
+    if not lambda_event.is_http(event):
+        document = json.loads(response["body"])
+        if document["status"] == "refused":
+            raise DeliveryRefused(document["error"])
+    return response
+
+
+def _deliver(job: Job[Any, Any], event: Event, lambda_context: Any) -> Response:
     began = time.time()
     log = telemetry.logger()
     log.remove_keys(LOG_KEYS)
@@ -129,12 +151,12 @@ def deliver(job: Job[Any, Any], event: Event, lambda_context: Any) -> Response:
     lease_seconds = deadline - time.time() + LEASE_GRACE_SECONDS
     try:
         claim = _claim(job, message, source, lease_seconds)
-    except psycopg.errors.UniqueViolation:
-        return _answer_duplicate_key(message)
     except UNSTORABLE as error:
         return _refuse(489, error)
     except (psycopg.Error, SettingError) as error:
         return _refuse(503, error, retry_after=DATABASE_RETRY_SECONDS)
+    if isinstance(claim, Duplicate):
+        return _answer_duplicate(message, claim)
     if claim is None or not claim.held or claim.job_type != job.type:
         return _answer_unclaimed(job, message, claim)
 
@@ -172,7 +194,7 @@ def _receive(job: Job[Any, Any], event: Event, lambda_context: Any) -> tuple[Mes
         request = lambda_event.verified_request(event)
         read, source = envelope.read(request.body), _source(request)
     else:
-        read, source = envelope.from_document(dict(event)), Source()
+        read, source = envelope.from_document(event), Source()
     if read.job_type != job.type:
         raise InvalidEnvelope(f"this function runs {job.type}, not {read.job_type[:64]!r}")
     if job.encrypted and read.has_payload and not sealing.is_sealed(read.payload):
@@ -211,7 +233,7 @@ def _deadline(job: Job[Any, Any], source: Source, lambda_context: Any, began: fl
 
 def _claim(
     job: Job[Any, Any], message: Message, source: Source, lease_seconds: float
-) -> Claim | None:
+) -> Claim | Duplicate | None:
     lease = Lease(lease_seconds, source.message_id, source.schedule_id)
     connection = database.connection()
     read = message.envelope
@@ -229,7 +251,17 @@ def _claim(
         idempotency_key=read.idempotency_key,
         metadata=read.metadata,
     )
-    return execution_log.claim_or_record(connection, new, lease)
+    try:
+        return execution_log.claim_or_record(connection, new, lease)
+    except psycopg.errors.UniqueViolation:
+        # The key is another job's, or this job's own, recorded in this moment by another delivery.
+        claim = execution_log.claim(
+            connection, job_id=message.job_id, job_type=job.type, lease=lease
+        )
+        first = execution_log.find_by_idempotency_key(
+            connection, job.type, str(read.idempotency_key)
+        )
+        return claim or Duplicate(first)
 
 
 # --- run
@@ -449,10 +481,11 @@ def _answer_standing(
     return _respond(409, document, wait)
 
 
-def _answer_duplicate_key(message: Message) -> Response:
+def _answer_duplicate(message: Message, duplicate: Duplicate) -> Response:
     """The message's idempotency key belongs to another job: that job stands for both."""
-    telemetry.logger().info("duplicate idempotency key")
-    return _respond(200, {"jobId": message.job_id, "status": "duplicate", "ran": False})
+    telemetry.logger().info("duplicate idempotency key", first_job_id=duplicate.first_job_id)
+    document = {"jobId": duplicate.first_job_id, "status": "duplicate", "ran": False}
+    return _respond(200, document)
 
 
 def _refuse(status: int, error: BaseException, retry_after: float | None = None) -> Response:

@@ -13,6 +13,7 @@ import pytest
 from pydantic import BaseModel
 
 from stashjobs import Cancelled, PermanentError, RetryLater
+from stashjobs.errors import DeliveryRefused
 from stashjobs.execution_log import Lease, claim
 from tests.deliveries import (
     Table,
@@ -815,9 +816,18 @@ def test_a_failed_direct_invocation_is_left_to_the_relay(table: Table) -> None:
 
 
 def test_a_direct_invocation_of_another_type_is_refused(table: Table) -> None:
-    assert handle(probe(), {"type": "other", "payload": {}}).stops_qstash
-    assert handle(probe(), {}).stops_qstash
+    for event in ({"type": "other", "payload": {}}, {}, [], "no object"):
+        with pytest.raises(DeliveryRefused):
+            handle(probe(), event)  # type: ignore[arg-type]
     assert table.rows() == []
+
+
+def test_a_direct_invocation_that_leaves_no_row_is_an_error_so_that_lambda_invokes_again(
+    table: Table, settings: pytest.MonkeyPatch
+) -> None:
+    settings.setenv("POSTGRES_URL", "postgresql://nobody@127.0.0.1:9/none")
+    with pytest.raises(DeliveryRefused, match="OperationalError"):
+        handle(probe(), {"type": "probe", "payload": {}})
 
 
 def test_an_old_api_gateway_event_is_no_direct_invocation(table: Table) -> None:
@@ -828,5 +838,6 @@ def test_an_old_api_gateway_event_is_no_direct_invocation(table: Table) -> None:
         "requestContext": {"httpMethod": "POST"},
         "body": '{"type": "probe", "payload": {}}',
     }
-    assert handle(probe(), event).status in {401, 489}
+    with pytest.raises(DeliveryRefused):
+        handle(probe(), event)
     assert table.rows() == []

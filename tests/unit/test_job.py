@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 import pytest
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, SecretStr
 
 import stashjobs
 from stashjobs import Context, InvalidPayload, UnknownJobType
@@ -155,3 +155,22 @@ def test_to_json_refuses_what_is_no_json() -> None:
     for value in (float("nan"), [float("inf")]):
         with pytest.raises(ValueError, match="not JSON compliant"):
             to_json(value)
+
+
+class Credentials(BaseModel):
+    password: SecretStr
+    note: str = Field(default="", exclude=True)
+
+
+@stashjobs.job("unit-secret", endpoint="/secret")
+def secret_job(payload: Credentials, _context: Context) -> None:
+    """Takes what does not survive being written as JSON."""
+
+
+@pytest.mark.parametrize(
+    "lost",
+    [Credentials(password=SecretStr("s3cr3t")), Credentials(password=SecretStr(""), note="x")],
+)
+def test_a_payload_that_would_lose_something_is_refused(lost: Credentials) -> None:
+    with pytest.raises(InvalidPayload, match="read back it is not the same"):
+        secret_job.dump_payload(lost)
