@@ -6,17 +6,38 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-# Stripe's ids are up to 255 characters; an event's begins with evt_.
-# https://docs.stripe.com/upgrades ("object IDs")
+# Object ids are up to 255 characters (https://docs.stripe.com/upgrades, "object IDs").
 StripeId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_]{1,255}$")]
+
+# The subscription that the local stack's Stripe has from the start (infra/local/stripe.py).
+EXAMPLE: dict[str, Any] = {
+    "event": {
+        "id": "evt_example",
+        "object": "event",
+        "type": "customer.subscription.created",
+        "created": 1780000000,
+        "livemode": False,
+        "api_version": "2026-10-28.endive",
+        "data": {
+            "object": {
+                "id": "sub_example",
+                "object": "subscription",
+                "customer": "cus_example",
+                "status": "active",
+            }
+        },
+    }
+}
 
 
 class EventData(BaseModel):
-    """What the event is about: a snapshot of the object at the moment of the event."""
+    """What the event is about: a snapshot of the object at the moment of the event, and, in an
+    `*.updated` event, what the changed attributes were before."""
 
     model_config = ConfigDict(extra="allow")
 
     object: dict[str, Any]
+    previous_attributes: dict[str, Any] | None = None
 
 
 class Event(BaseModel):
@@ -26,25 +47,15 @@ class Event(BaseModel):
 
     id: StripeId
     type: Annotated[str, StringConstraints(min_length=1, max_length=200)]
-    created: Annotated[int, Field(ge=0, description="Unix time, in whole seconds.")]
+    created: Annotated[
+        int, Field(ge=0, le=253_402_300_799, description="Unix time, in whole seconds.")
+    ]
     data: EventData
-    livemode: bool = False
-    api_version: str | None = None
 
 
 class StripeWebhook(BaseModel):
     """The payload: one event, exactly as Stripe's webhook sent it."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [EXAMPLE]})
 
     event: Event
-
-
-class Processed(BaseModel):
-    """What came of it: the subscription's state now, or the type that was ignored."""
-
-    event: str
-    type: str
-    ignored: str | None = None
-    subscription: str | None = None
-    status: str | None = None

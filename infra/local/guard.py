@@ -70,8 +70,12 @@ def start(
     stop_signal: signal.Signals = signal.SIGKILL,
     grace: float = 0.0,
     account: Account | None = None,
+    pass_handles: "Sequence[int]" = (),
 ) -> Guarded:
-    """Start `command`. If this process dies, it gets `stop_signal`, and SIGKILL `grace` s later."""
+    """Start `command`. If this process dies, it gets `stop_signal`, and SIGKILL `grace` s later.
+
+    The program has the open files `pass_handles` under the same numbers.
+    """
     read_end, write_end = os.pipe()
     who = f"{account.uid}:{account.gid}" if account else "-"
     capability = "dac" if account and account.pass_closed_directories else "-"
@@ -84,6 +88,7 @@ def start(
             stderr=output,
             env=dict(environment) if environment is not None else None,
             cwd=directory,
+            pass_fds=pass_handles,
             start_new_session=True,
         )
     except BaseException:

@@ -102,6 +102,7 @@ class Postgres:
             # The server's user passes through; what is secret in here has its own mode.
             self.data_dir.chmod(0o711)
         self._take_lock()
+        self.log_file.touch(mode=0o600)
         try:
             self._end_leftover()
             if not (self.cluster / "PG_VERSION").exists():

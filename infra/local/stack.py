@@ -1,4 +1,4 @@
-"""The whole system on one machine: Postgres, QStash, mailbox, gateway, functions, schedules.
+"""The whole system on one machine: Postgres, QStash, mailbox, S3, gateway, functions, schedules.
 
 Everything listens on 127.0.0.1 and keeps its data in one folder, `.stashjobs` unless told
 otherwise, so a second start continues where the first one ended.
@@ -25,6 +25,7 @@ from infra.local.mailbox import Mailbox
 from infra.local.ports import ensure_port_is_free, free_port
 from infra.local.postgres import Postgres
 from infra.local.qstash import QStashOptions, QStashServer
+from infra.local.s3 import S3
 from infra.local.schedules import Scheduler
 from infra.local.template import Template, read_template
 
@@ -47,6 +48,7 @@ class Ports:
     qstash: int = 0
     mailbox: int = 0
     postgres: int = 0
+    s3: int = 0
     function_urls: int = 0
 
 
@@ -63,7 +65,7 @@ class Stack:
         on_delivery: is told of every request the gateway answered.
 
     Attributes:
-        urls: `app`, `postgres`, `qstash`, `mailbox`, and one for each function with a URL.
+        urls: `app`, `postgres`, `qstash`, `mailbox`, `s3`, and one for each function with a URL.
         environment: the settings, for the functions and for a producer in this process.
     """
 
@@ -91,6 +93,7 @@ class Stack:
         self._exits = contextlib.AsyncExitStack()
         self.mailbox: Mailbox
         self.postgres: Postgres
+        self.s3: S3
         self.runtime: LambdaRuntime
         self.template: Template
 
@@ -119,6 +122,8 @@ class Stack:
     async def _start(self) -> None:
         self._exits.callback(os.close, lock(self.home))
         self._choose_ports()
+        for name in ("logs", "mail"):  # nobody else's business
+            (self.home / name).mkdir(mode=0o700, exist_ok=True)
         kept = load_secrets(self.home)
         own = own_qstash(self.settings)
         self.environment.update(own or {name: kept[name] for name in QSTASH[1:]})
@@ -126,6 +131,7 @@ class Stack:
         self.environment.update(BASE_URL=f"http://127.0.0.1:{self.ports.gateway}", STAGE="local")
         await self._start_postgres()
         await self._start_mailbox(kept)
+        self._start_s3()
         await self._start_functions()
         # Last, and the first to stop: what waits for delivery finds the functions.
         self.urls["qstash"] = self.environment["QSTASH_URL"]
@@ -136,7 +142,7 @@ class Stack:
     def _choose_ports(self) -> None:
         """All ports are looked at before anything is started: then nothing is left behind."""
         self.template = self._read_template()
-        for name in ("gateway", "qstash", "mailbox", "postgres"):
+        for name in ("gateway", "qstash", "mailbox", "postgres", "s3"):
             if port := getattr(self.ports, name):
                 ensure_port_is_free(port)
             else:
@@ -182,6 +188,15 @@ class Stack:
                 "RESEND_FROM_EMAIL", "stashjobs <jobs@example.com>"
             ),
         )
+
+    def _start_s3(self) -> None:
+        folder = self.home / "logs"
+        folder.mkdir(exist_ok=True)
+        self.s3 = S3(self.root, self.ports.s3, folder / "s3.log")
+        self._exits.callback(self.s3.stop)
+        self.s3.start()
+        self.urls["s3"] = self.s3.url
+        self.environment.update(self.s3.environment)
 
     async def _start_functions(self) -> None:
         self.template = self._read_template()  # again: now the function URLs are known
@@ -236,7 +251,7 @@ class Stack:
 
 def lock(home: Path) -> int:
     """Take `home` for this process; closing the returned handle, or dying, gives it back."""
-    # Emails and logs are nobody else's business; Postgres, as another user, only passes through.
+    # Postgres, as another user, passes through; whatever is secret in here has a mode of its own.
     home.mkdir(mode=0o711, parents=True, exist_ok=True)
     handle = os.open(home / "lock", os.O_RDWR | os.O_CREAT, 0o600)
     try:

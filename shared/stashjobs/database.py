@@ -257,7 +257,7 @@ def _warn_of_missing_timeouts(opened: Any) -> None:
     if missing:
         log.warning(
             "the pooler takes no startup options and the role %s has no %s, so a statement may "
-            "wait for ever; run the two ALTER ROLE statements of docs/connections.md",
+            "wait for ever; give it both with ALTER ROLE, see docs/connections.md",
             opened.info.user,
             " and no ".join(missing),
         )

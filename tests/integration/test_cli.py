@@ -212,6 +212,26 @@ def test_one_job_is_retried_with_an_edited_payload(table: Table) -> None:
     assert deliver(told, job_id).status == 200
 
 
+def test_a_dry_run_changes_nothing_and_tells_the_truth(table: Table) -> None:
+    job_id = table.add(told, {"fail": True})
+    assert run("retry", job_id, "--dry-run").output == "0 jobs would be retried.\n"
+    deliver(told, job_id)
+    edited = run("retry", job_id, "--payload", '{"fail": false}', "--dry-run")
+    assert edited.output == "1 job would be retried.\n"
+    assert table.status(job_id) == "failed"
+    assert run("cancel", job_id, "--dry-run").output == "0 jobs would be cancelled.\n"
+    nobody = run("retry", "nobody", "--dry-run")
+    assert (nobody.exit_code, nobody.stderr) == (1, "Error: there is no job nobody\n")
+
+
+def test_a_status_alone_is_a_filter(table: Table) -> None:
+    job_id = table.add(told, {})
+    assert run("cancel", "--status", "pending", "--yes").output == "1 job cancelled.\n"
+    assert table.status(job_id) == "cancelled"
+    assert run("retry", "--status", "cancelled", "--yes").output == "1 job retried.\n"
+    assert run("retry", job_id, "--status", "failed").exit_code == 2
+
+
 def test_one_job_is_cancelled(table: Table) -> None:
     job_id = table.add(told, {})
     assert run("cancel", job_id).exit_code == 0

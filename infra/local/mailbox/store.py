@@ -76,7 +76,7 @@ class Store:
         self._file = state / "mails.jsonl" if state else None
         self._lines = 0
         if state and self._file:
-            state.mkdir(parents=True, exist_ok=True)
+            state.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._load(self._file)
 
     def newest_first(self) -> list[Mail]:

@@ -38,6 +38,8 @@ class Cron:
         fields = text.split()
         if len(fields) != 5:
             raise _invalid(f"expected exactly 5 fields, found {len(fields)}: {fields}")
+        _refuse_extensions(fields)
+        text = text.replace("?", "*")
         self._fields = text
         self._zone = zone
         try:
@@ -50,6 +52,16 @@ class Cron:
         start = datetime.fromtimestamp(time_ms / 1000, tz=self._zone)
         found = next(CronSim(self._fields, start), None)
         return None if found is None else int(found.timestamp() * 1000)
+
+
+def _refuse_extensions(fields: list[str]) -> None:
+    """CronSim's `L`, `W` and `#`, and 7 for Sunday, are unknown to robfig/cron; `?` is `*`."""
+    for field in fields:
+        for part in re.split(r"[,/-]", field):
+            if not re.fullmatch(r"[*?]|[0-9]+|[A-Za-z]{3}", part):
+                raise _invalid(f"failed to parse int from {part}")
+    if "7" in re.split(r"[,-]", fields[4].partition("/")[0]):
+        raise _invalid(f"end of range (7) above maximum (6): {fields[4]}")
 
 
 def _zone(name: str) -> ZoneInfo:

@@ -52,7 +52,7 @@ class DeadLetters:
         return self._letters.pop(dlq_id, None) is not None
 
     def find(self, query: Query) -> tuple[list[DeadLetter], str]:
-        """A page of the letters that match, newest first unless asked otherwise, and the cursor of the next page."""
+        """A page of the letters that match, in the asked order, and the cursor of the next page."""
         self._expire()
         size = filters.count(query, 100, 100)
         return filters.page(self._matching(query), size, lambda letter: letter.id)

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any, TypeVar
+
+T = TypeVar("T", str, list[Any], dict[str, Any])
+_JSON_NAMES = {str: "a string", list: "a list", dict: "an object"}
+
 
 class ApiError(Exception):
     """A refusal that the client sees."""
@@ -28,3 +33,10 @@ def quota_exceeded(quota: str, limit: int, status: int = 400) -> ApiError:
     The OpenAPI document gives 412 for queues and schedules and only 400 for publishing.
     """
     return ApiError(status, f"quota {quota} exceeded, current limit: {limit}")
+
+
+def expect(value: Any, kind: type[T], what: str) -> T:
+    """A part of a JSON body, if it is of the kind that it has to be. Undocumented wording."""
+    if not isinstance(value, kind):
+        raise bad_request(f"invalid request body: {what} must be {_JSON_NAMES[kind]}")
+    return value

@@ -50,7 +50,7 @@ class EventLog:
         self._events.append(event)
 
     def list(self, query: Query, key: str, maximum: int) -> dict[str, Any]:
-        """A page, newest first unless asked otherwise, under `key` (`logs`, or `events` as the older path calls them)."""
+        """A page under `key`: `logs`, or `events` as the older path calls them."""
         matches = MessageFilter(query)
         states = _states(query)
         found = (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hmac
 import json
+import logging
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlencode
@@ -11,13 +12,14 @@ from urllib.parse import parse_qsl, urlencode
 from aiohttp import web
 
 from .account import Account
-from .errors import ApiError, bad_request
+from .errors import ApiError, bad_request, expect
 from .options import collect
 
 if TYPE_CHECKING:
     from .model import Headers
 
 ACCOUNT = web.AppKey("account", Account)
+_logger = logging.getLogger(__name__)
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -42,6 +44,9 @@ async def refusals(request: web.Request, handler: Handler) -> web.StreamResponse
     except web.HTTPException as error:
         # Undocumented; e.g. 404 for an unknown path and 405 for a wrong method.
         return reply({"error": (error.text or error.reason).strip()}, error.status)
+    except Exception:
+        _logger.exception("%s %s failed", request.method, request.path)
+        return reply({"error": "internal server error"}, 500)
 
 
 @web.middleware
@@ -72,9 +77,7 @@ async def json_of(request: web.Request) -> dict[str, Any]:
         value = json.loads(content)
     except ValueError as error:
         raise bad_request(f"invalid request body: {error}") from error  # undocumented wording
-    if not isinstance(value, dict):
-        raise bad_request("invalid request body: an object is expected")
-    return value
+    return expect(value, dict, "it")
 
 
 def destination_of(request: web.Request, prefix: str) -> tuple[str, Headers]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from aiohttp import web
 
 from . import filters, views
-from .errors import ApiError, not_found, quota_exceeded
+from .errors import ApiError, expect, not_found, quota_exceeded
 from .filters import MessageFilter
 from .http_api import ACCOUNT, destination_of, done, json_of, query_of, reply
 from .options import collect
@@ -67,8 +67,8 @@ def _publish_view(published: list[Published], *, to_group: bool) -> Any:
 
 @routes.post("/v2/batch")
 async def batch(request: web.Request) -> web.Response:
-    """`POST /v2/batch`: an invalid message refuses the whole batch (docs: "Batching": "If the format
-    of the messages are valid, the response will be an array").
+    """`POST /v2/batch`: one invalid message refuses the whole batch (docs, "Batching": "If the
+    format of the messages are valid, the response will be an array").
     """
     account = request.app[ACCOUNT]
     content = await request.read()
@@ -108,7 +108,7 @@ async def cancel_messages(request: web.Request) -> web.Response:
     query = query_of(request)
     body = await json_of(request)
     if "messageIds" in body:
-        wanted = [str(one) for one in body["messageIds"] or ()]
+        wanted = _ids_in(body, "messageIds")
     elif ids := filters.values(query, "messageIds"):
         wanted = list(ids)
     else:
@@ -118,6 +118,10 @@ async def cancel_messages(request: web.Request) -> web.Response:
         limit = filters.integer(query, "count")
         wanted = wanted if limit is None else wanted[: max(1, min(limit, 500))]
     return reply({"cancelled": sum(deliveries.cancel(one) for one in wanted)})
+
+
+def _ids_in(body: dict[str, Any], name: str) -> list[str]:
+    return [expect(one, str, name) for one in expect(body[name] or [], list, name)]
 
 
 def _filters_in(body: dict[str, Any]) -> Headers:
@@ -155,7 +159,7 @@ async def delete_dead_letters(request: web.Request) -> web.Response:
     dead_letters = request.app[ACCOUNT].dead_letters
     body = await json_of(request)
     if "dlqIds" in body:
-        ids = [str(one) for one in body["dlqIds"] or ()]
+        ids = _ids_in(body, "dlqIds")
         return reply({"deleted": sum(dead_letters.remove(one) for one in ids)})
     letters, cursor = dead_letters.find({**query_of(request), **_filters_in(body)})
     answer: dict[str, Any] = {"deleted": sum(dead_letters.remove(one.id) for one in letters)}

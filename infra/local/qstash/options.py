@@ -120,7 +120,7 @@ class Options:
         value = self.text("upstash-retries")
         if value is None:
             return min(3, self._limits.max_retries)
-        if not value.isdigit():
+        if not _is_number(value):
             raise _invalid("upstash-retries", value)
         if int(value) > self._limits.max_retries:
             raise quota_exceeded("maxRetries", self._limits.max_retries)
@@ -153,7 +153,7 @@ class Options:
         value = self.text("upstash-not-before")
         if value is None:
             return None
-        if not value.isdigit():
+        if not _is_number(value):
             raise _invalid("upstash-not-before", value)
         return int(value)
 
@@ -227,12 +227,12 @@ class Options:
 
 def _set_flow_control(control: FlowControl, name: str, setting: str) -> None:
     if name == "period":
-        seconds = int(setting) if setting.isdigit() else parse_seconds(setting)
+        seconds = int(setting) if _is_number(setting) else parse_seconds(setting)
         if seconds is None or not 1 <= seconds <= MAX_PERIOD_SECONDS:
             raise _invalid("upstash-flow-control-value", f"period={setting}")
         control.period = seconds
         return
-    if not setting.isdigit() or int(setting) < 1:
+    if not _is_number(setting) or int(setting) < 1:
         raise _invalid("upstash-flow-control-value", f"{name}={setting}")
     if name == "parallelism":
         control.parallelism = int(setting)
@@ -240,6 +240,10 @@ def _set_flow_control(control: FlowControl, name: str, setting: str) -> None:
         control.rate = int(setting)
     else:
         raise _invalid("upstash-flow-control-value", name)
+
+
+def _is_number(text: str) -> bool:
+    return re.fullmatch(r"[0-9]{1,18}", text) is not None
 
 
 def _invalid(name: str, value: str) -> ApiError:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from . import ids
-from .errors import bad_request
+from .errors import bad_request, expect
 from .model import Delivery, Headers, Limits, Message
 from .options import Options, check_url
 from .queues import Queues, check_name
@@ -235,10 +235,13 @@ def batch_items(content: bytes) -> list[tuple[str, Headers, bytes, str | None]]:
 
 
 def _batch_item(item: dict[str, Any]) -> tuple[str, Headers, bytes, str | None]:
+    destination = expect(item.get("destination") or "", str, "destination")
+    queue = item.get("queue") or item.get("queueName")
+    if queue is not None:
+        expect(queue, str, "queue")
     body = item.get("body")
     text = "" if body is None else body if isinstance(body, str) else json.dumps(body)
     headers: Headers = {}
-    for name, value in (item.get("headers") or {}).items():
+    for name, value in expect(item.get("headers") or {}, dict, "headers").items():
         headers[name.lower()] = [str(v) for v in (value if isinstance(value, list) else [value])]
-    queue = item.get("queue") or item.get("queueName")
-    return str(item.get("destination") or ""), headers, text.encode(), queue
+    return destination, headers, text.encode(), queue

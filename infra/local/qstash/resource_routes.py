@@ -7,7 +7,7 @@ from typing import Any
 from aiohttp import web
 
 from . import filters, views
-from .errors import bad_request
+from .errors import bad_request, expect
 from .http_api import ACCOUNT, destination_of, done, json_of, query_of, reply
 
 routes = web.RouteTableDef()
@@ -150,7 +150,8 @@ async def delete_url_group(request: web.Request) -> web.Response:
 async def patch_url_group(request: web.Request) -> web.Response:
     """Docs: "Use as Webhook Receiver", "URL Group"."""
     body = await json_of(request)
-    request.app[ACCOUNT].groups.set_headers(request.match_info["name"], body.get("headers") or {})
+    headers = expect(body.get("headers") or {}, dict, "headers")
+    request.app[ACCOUNT].groups.set_headers(request.match_info["name"], headers)
     return done()
 
 
@@ -171,9 +172,12 @@ async def remove_endpoints(request: web.Request) -> web.Response:
 
 
 def _endpoints(body: dict[str, Any]) -> list[dict[str, Any]]:
-    endpoints = body.get("endpoints")
-    if not isinstance(endpoints, list) or not all(isinstance(e, dict) for e in endpoints):
-        raise bad_request("endpoints must be provided")  # undocumented wording
+    endpoints = [
+        expect(one, dict, "endpoints") for one in expect(body.get("endpoints"), list, "endpoints")
+    ]
+    for endpoint in endpoints:
+        for name in ("url", "name"):
+            expect(endpoint.get(name) or "", str, name)
     return endpoints
 
 

@@ -33,9 +33,9 @@ def _encode(data: bytes) -> str:
 def sign(key: str, url: str, body: bytes) -> str:
     """The JWT for one delivery attempt.
 
-    `nbf` is 0 since the changelog of September 2024, so that a slow clock refuses nothing; the
-    documented example is older. The `body` claim keeps its padding, as in that example; the parts of
-    the JWT itself have none, as RFC 7515 wants.
+    `nbf` is 0 (Changelog, September 2024), so that a receiver's slow clock refuses nothing; the
+    documented example is older. The `body` claim keeps its padding, as in that example; the parts
+    of the JWT itself have none, as RFC 7515 wants.
     """
     now = int(time.time())
     claims = {

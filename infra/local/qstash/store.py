@@ -20,6 +20,7 @@ class Store:
         if path is None:
             return
         path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch(mode=0o600)  # messages, the token and the signing keys
         self._database = sqlite3.connect(path, isolation_level=None)
         # WAL with NORMAL outlives a killed process; only a power cut may lose the last writes.
         self._database.execute("PRAGMA journal_mode = WAL")

@@ -24,6 +24,7 @@ PORT_OPTIONS = {
     "qstash": "--qstash-port",
     "mailbox": "--mailbox-port",
     "postgres": "--postgres-port",
+    "s3": "--s3-port",
     "function_urls": "--function-url-port",
 }
 
@@ -33,6 +34,7 @@ PORT_OPTIONS = {
 @click.option("--qstash-port", type=int, default=8701, show_default=True)
 @click.option("--mailbox-port", type=int, default=8702, show_default=True)
 @click.option("--postgres-port", type=int, default=8703, show_default=True)
+@click.option("--s3-port", type=int, default=8704, show_default=True)
 @click.option(
     "--function-url-port",
     type=int,
@@ -55,12 +57,13 @@ def dev(
     qstash_port: int,
     mailbox_port: int,
     postgres_port: int,
+    s3_port: int,
     function_url_port: int,
     home: Path | None,
     as_json: bool,
     only: str | None,
 ) -> None:
-    """Run the whole system on this machine: Postgres, QStash, mailbox and functions.
+    """Run the whole system on this machine: Postgres, QStash, mailbox, S3 and functions.
 
     A port of 0 chooses a free one. Ctrl-C stops everything; the data stays.
     """
@@ -75,6 +78,7 @@ def dev(
         "qstash": qstash_port,
         "mailbox": mailbox_port,
         "postgres": postgres_port,
+        "s3": s3_port,
         "function_urls": function_url_port,
     }
     _until_stopped(_run_stack(root, home, ports, as_json=as_json), ports)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import getpass
 import json
 from datetime import UTC, datetime, timedelta
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from stashjobs import operations
+from stashjobs import database, lookup, operations
 from stashjobs.cli.common import WrongUse, command, json_option, load_jobs, parse_json
 from stashjobs.operations import CANCELLABLE, RETRYABLE, Filter
 
@@ -59,17 +60,13 @@ def _age(text: str) -> timedelta:
 def retry(*, status: str | None, payload: str | None, **options: Any) -> None:
     """Run again jobs that have failed, were cancelled or have completed."""
     load_jobs()
-    if options["job_id"] and payload is not None:
-        document = parse_json(payload)
-        actor = options["actor"] or getpass.getuser()
-        operations.retry(options["job_id"], actor=actor, payload=document)
-        _say("retried", 1, as_json=options["as_json"])
-        return
+    one = operations.retry
     if payload is not None:
-        raise WrongUse("--payload is for one job; give its id")
+        if not options["job_id"]:
+            raise WrongUse("--payload is for one job; give its id")
+        one = functools.partial(operations.retry, payload=parse_json(payload))
     # Without a status, "retry --type X" means those that failed; nobody repeats what went well.
-    asked = status or (None if options["job_id"] else "failed")
-    _operate("retried", asked, RETRYABLE, operations.retry, operations.retry_all, **options)
+    _operate("retried", status, "failed", RETRYABLE, one, operations.retry_all, **options)
 
 
 @click.command()
@@ -78,12 +75,14 @@ def retry(*, status: str | None, payload: str | None, **options: Any) -> None:
 @command
 def cancel(*, status: str | None, **options: Any) -> None:
     """Cancel jobs that wait, and their messages at QStash."""
-    _operate("cancelled", status, CANCELLABLE, operations.cancel, operations.cancel_all, **options)
+    one, many = operations.cancel, operations.cancel_all
+    _operate("cancelled", status, None, CANCELLABLE, one, many, **options)
 
 
 def _operate(
     done: str,
     status: str | None,
+    default_status: str | None,
     statuses: Sequence[str],
     one: Callable[..., None],
     many: Callable[..., int],
@@ -100,18 +99,21 @@ def _operate(
     now = datetime.now(UTC)
     which = Filter(
         **conditions,
-        status=status,
+        status=status or default_status,
         created_before=None if older_than is None else now - older_than,
         created_after=None if newer_than is None else now - newer_than,
     )
-    by_filter = any(conditions.values()) or older_than is not None or newer_than is not None
-    if bool(job_id) == by_filter:
+    filters = (status, older_than, newer_than, *conditions.values())
+    by_filter = any(each is not None for each in filters)
+    if (job_id is not None) == by_filter:
         raise WrongUse("give the id of one job, or at least one of the filters")
     actor = actor or getpass.getuser()
-    if job_id:
-        if not dry_run:
+    if job_id is not None:
+        if dry_run:
+            _say(f"would be {done}", _count_one(job_id, statuses), as_json=as_json)
+        else:
             one(job_id, actor=actor)
-        _say(f"would be {done}" if dry_run else done, 1, as_json=as_json)
+            _say(done, 1, as_json=as_json)
         return
     found = operations.count(statuses, which)
     if dry_run:
@@ -120,6 +122,13 @@ def _operate(
     if found and not yes and not as_json:
         click.confirm(f"{found} jobs will be {done}. Go on?", abort=True)
     _say(done, many(which, actor=actor), as_json=as_json)
+
+
+def _count_one(job_id: str, statuses: Sequence[str]) -> int:
+    found = lookup.find(database.connection(), job_id)
+    if found is None:
+        raise click.ClickException(f"there is no job {job_id}")
+    return int(found.status in statuses)
 
 
 def _say(done: str, count: int, *, as_json: bool) -> None:

@@ -54,7 +54,7 @@ def available(folder: Path = FOLDER) -> list[Migration]:
     Raises:
         MigrationError: A file's name does not fit, or two have the same number.
     """
-    found = [Migration(file.name, file.read_text()) for file in sorted(folder.glob("*.sql"))]
+    found = [Migration(file.name, file.read_text(encoding="utf-8")) for file in sorted(folder.glob("*.sql"))]
     numbers = set()
     for migration in found:
         match = _FILE_NAME.fullmatch(migration.name)

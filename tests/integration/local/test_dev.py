@@ -66,7 +66,7 @@ class Dev:
             "PYTHONWARNINGS": "error",
         }
         chosen = {each.partition("=")[0] for each in options}
-        kinds = ("", "qstash-", "mailbox-", "postgres-", "function-url-")
+        kinds = ("", "qstash-", "mailbox-", "postgres-", "s3-", "function-url-")
         free = [f"--{kind}port=0" for kind in kinds if f"--{kind}port" not in chosen]
         self.process = subprocess.Popen(
             [sys.executable, "-c", RUN, "dev", *free, *options],
@@ -197,6 +197,23 @@ def test_a_second_start_finds_data_and_secrets(dev: Callable[..., Dev], root: Pa
         assert before[name] == after[name]
 
 
+def test_other_users_of_the_machine_can_read_nothing(dev: Callable[..., Dev], root: Path) -> None:
+    post(f"{dev('--json').ready()['app']}/job")
+
+    def open_files(folder: Path) -> Iterator[Path]:
+        for path in folder.iterdir():
+            mode = path.stat().st_mode
+            if path.is_dir() and mode & 0o011:
+                yield from open_files(path)
+            elif not path.is_dir() and mode & 0o044:
+                yield path
+
+    home = root / ".stashjobs"
+    assert eventually((home / "logs/Job.log").exists)
+    assert (home / "qstash.sqlite").exists()
+    assert list(open_files(home)) == []
+
+
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGHUP])
 def test_a_signal_stops_everything(
     dev: Callable[..., Dev], root: Path, how: signal.Signals
@@ -249,7 +266,14 @@ def test_sigkill_leaves_nothing_behind_and_the_next_start_recovers(
 
 @pytest.mark.parametrize(
     "option",
-    ["--port", "--qstash-port", "--mailbox-port", "--postgres-port", "--function-url-port"],
+    [
+        "--port",
+        "--qstash-port",
+        "--mailbox-port",
+        "--postgres-port",
+        "--s3-port",
+        "--function-url-port",
+    ],
 )
 def test_a_taken_port_is_named_with_the_option_that_changes_it(
     dev: Callable[..., Dev], root: Path, option: str

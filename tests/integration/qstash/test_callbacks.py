@@ -4,14 +4,14 @@ import base64
 import json
 from typing import TYPE_CHECKING, Any
 
+from aiohttp import web
 from qstash import Receiver as Verifier
 
-from tests.integration.qstash.support import Received, Receiver, id_of
+from infra.local.qstash import Limits, QStashOptions, QStashServer
+from tests.integration.qstash.support import Received, Receiver, id_of, sdk
 
 if TYPE_CHECKING:
     from qstash import AsyncQStash
-
-    from infra.local.qstash import QStashServer
 
 
 async def _callback(receiver: Receiver, path: str = "/callback") -> tuple[Received, dict[str, Any]]:
@@ -128,3 +128,19 @@ async def test_a_callback_uses_the_retries_of_its_message(
     assert [one.path for one in requests] == ["/job", "/callback", "/callback"]
     assert requests[2].headers["Upstash-Retried"] == "1"
     assert await receiver.quiet(0.05) == 3
+
+
+async def test_a_callback_stays_whole_however_large_the_response_is(receiver: Receiver) -> None:
+    limits = Limits(max_message_bytes=1000)
+
+    async def respond(received: Received) -> web.Response:
+        return web.Response(text="y" * 2000)
+
+    receiver.respond = respond
+    async with QStashServer(QStashOptions(limits=limits)) as server, sdk(server) as client:
+        await client.message.publish(
+            url=receiver.url, body="x" * 1000, callback=f"{receiver.url}/callback"
+        )
+        _, body = await _callback(receiver)
+    assert base64.b64decode(body["sourceBody"]) == b"x" * 1000
+    assert base64.b64decode(body["body"]) == b"y" * 1000

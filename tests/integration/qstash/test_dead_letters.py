@@ -2,11 +2,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import aiohttp
 import pytest
 from qstash.errors import QStashError
 
-from tests.integration.qstash.support import Receiver, eventually, id_of
+from tests.integration.qstash.support import Receiver, call, eventually, id_of
 
 if TYPE_CHECKING:
     from qstash import AsyncQStash
@@ -99,12 +98,7 @@ async def test_dead_letters_expire(
 
 
 async def _post(server: QStashServer, path: str, **headers: str) -> tuple[int, Any]:
-    headers["Authorization"] = f"Bearer {server.token}"
-    async with (
-        aiohttp.ClientSession() as session,
-        session.post(server.url + path, headers=headers) as response,
-    ):
-        return response.status, await response.json()
+    return await call(server, "POST", path, headers=headers)
 
 
 async def test_a_dead_letter_is_retried_as_a_new_message(
@@ -157,3 +151,41 @@ async def test_a_queue_is_kept_for_the_retry(
     _, body = await _post(server, f"/v2/dlq/retry/{letter.dlq_id}")
     assert (await client.message.get(body["messageId"])).queue == "q"
     assert id_of(await client.message.publish(url=receiver.url)) != body["messageId"]
+
+
+async def test_the_oldest_dead_letters_may_come_first(
+    client: AsyncQStash, receiver: Receiver, server: QStashServer
+) -> None:
+    ids = [letter.dlq_id for letter in await _fail(client, receiver, 3)]
+    found: list[str] = []
+    query = "order=earliestFirst&count=2"
+    while True:
+        _, page = await call(server, "GET", f"/v2/dlq?{query}")
+        found += [message["dlqId"] for message in page["messages"]]
+        if "cursor" not in page:
+            break
+        query = f"order=earliestFirst&count=2&cursor={page['cursor']}"
+    assert found == ids[::-1]
+    assert (await call(server, "GET", "/v2/dlq?order=sideways"))[0] == 400
+
+
+@pytest.mark.parametrize("name", ["host", "path"])
+async def test_dead_letters_have_no_filter_by_host_or_path(server: QStashServer, name: str) -> None:
+    """qstash-js, `filter-types.ts`: "the DLQ endpoint rejects these"."""
+    assert (await call(server, "GET", f"/v2/dlq?{name}=x"))[0] == 400
+    assert (await call(server, "DELETE", f"/v2/dlq?{name}=x"))[0] == 400
+
+
+async def test_a_retry_may_name_another_callback(
+    client: AsyncQStash, receiver: Receiver, server: QStashServer
+) -> None:
+    [letter] = await _fail(client, receiver, 1)
+    receiver.answer(200)
+    options = {
+        "Upstash-Callback": f"{receiver.url}/callback",
+        "Upstash-Callback-Forward-Mine": "1",
+    }
+    await _post(server, f"/v2/dlq/retry/{letter.dlq_id}", **options)
+    callback = (await receiver.wait(3))[2]
+    assert callback.path == "/callback"
+    assert callback.headers["Mine"] == "1"

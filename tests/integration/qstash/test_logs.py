@@ -3,9 +3,10 @@ from __future__ import annotations
 import base64
 from typing import TYPE_CHECKING, Any
 
+from aiohttp import web
 from qstash.log import LogState
 
-from tests.integration.qstash.support import Receiver, eventually, id_of
+from tests.integration.qstash.support import Received, Receiver, call, eventually, id_of
 
 if TYPE_CHECKING:
     from qstash import AsyncQStash
@@ -137,3 +138,42 @@ async def test_messages_are_canceled_by_filter(client: AsyncQStash, receiver: Re
     assert await cancel(host="example.com") == 0
     assert await cancel(label="x,y", count="1") == 1
     assert await cancel(url=f"{receiver.url}/c") == 1
+
+
+async def test_the_answer_to_a_cancellation_is_json(
+    client: AsyncQStash, receiver: Receiver, server: QStashServer
+) -> None:
+    """The TypeScript SDK's `messages.cancel(id)` parses it."""
+    published = await client.message.publish(url=receiver.url, delay=60)
+    path = f"/v2/messages/{id_of(published)}"
+    assert await call(server, "DELETE", path) == (200, {"cancelled": 1})
+
+
+async def test_a_message_that_fails_for_good_is_not_canceled_any_more(
+    client: AsyncQStash, receiver: Receiver
+) -> None:
+    """Docs, "Debug Logs": canceled "if retries are not exhausted yet"."""
+
+    async def respond(received: Received) -> web.Response:
+        await client.message.cancel(received.headers["Upstash-Message-Id"])
+        return web.Response(status=500)
+
+    receiver.respond = respond
+    once = id_of(await client.message.publish(url=receiver.url, retries=0))
+    assert (await _states(client, once, LogState.FAILED))[-2:] == ["ERROR", "FAILED"]
+    [letter] = (await client.dlq.list()).messages
+    assert letter.message_id == once
+    twice = id_of(await client.message.publish(url=receiver.url, retries=1))
+    assert (await _states(client, twice, LogState.CANCELED))[-2:] == ["ERROR", "CANCELED"]
+
+
+async def test_the_oldest_logs_may_come_first(
+    client: AsyncQStash, receiver: Receiver, server: QStashServer
+) -> None:
+    await client.message.batch([{"url": receiver.url, "delay": 60} for _ in range(3)])
+    ids = [log.message_id for log in (await client.log.list()).logs]
+    _, first = await call(server, "GET", "/v2/logs?order=earliestFirst&count=2")
+    _, rest = await call(
+        server, "GET", f"/v2/logs?order=earliestFirst&count=2&cursor={first['cursor']}"
+    )
+    assert [log["messageId"] for log in first["logs"] + rest["logs"]] == ids[::-1]

@@ -8,7 +8,7 @@ from aiohttp import web
 from qstash.errors import QStashError
 from qstash.log import LogState
 
-from tests.integration.qstash.support import Received, Receiver, eventually
+from tests.integration.qstash.support import Received, Receiver, call, eventually
 
 if TYPE_CHECKING:
     from qstash import AsyncQStash
@@ -152,3 +152,10 @@ async def test_deleting_a_queue_cancels_what_waits_in_it(
 async def test_parallelism_must_be_positive(client: AsyncQStash) -> None:
     with pytest.raises(QStashError, match="invalid parallelism: 0"):
         await client.queue.upsert("q", parallelism=0)
+
+
+async def test_the_documented_path_with_a_slash_works(server: QStashServer) -> None:
+    """Docs, "Controlled Parallelism"."""
+    body = {"queueName": "my-queue", "parallelism": 5}
+    assert await call(server, "POST", "/v2/queues/", json=body) == (200, None)
+    assert (await call(server, "GET", "/v2/queues/my-queue"))[1]["parallelism"] == 5

@@ -6,7 +6,8 @@ import pytest
 from qstash.errors import QStashError
 
 from infra.local.qstash import Limits, QStashOptions, QStashServer
-from tests.integration.qstash.support import sdk
+from infra.local.qstash.queues import Queues
+from tests.integration.qstash.support import call, sdk
 
 if TYPE_CHECKING:
     from qstash import AsyncQStash
@@ -120,3 +121,39 @@ async def test_a_taken_port_is_named(server: QStashServer) -> None:
     port = int(server.url.rpartition(":")[2])
     with pytest.raises(OSError, match=rf"cannot listen on 127.0.0.1:{port}"):
         await QStashServer(QStashOptions(port=port)).start()
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("POST", "/v2/batch", [{"destination": 1}]),
+        ("POST", "/v2/batch", [{"destination": "http://127.0.0.1:9", "headers": [1]}]),
+        ("POST", "/v2/batch", [{"destination": "http://127.0.0.1:9", "queue": {"a": 1}}]),
+        (
+            "POST",
+            "/v2/batch",
+            [{"destination": "http://127.0.0.1:9", "headers": {"Upstash-Retries": "²"}}],
+        ),
+        ("POST", "/v2/topics/g/endpoints", {"endpoints": [{"url": [1]}]}),
+        ("DELETE", "/v2/topics/g/endpoints", {"endpoints": "g"}),
+        ("PATCH", "/v2/topics/g", {"headers": [1]}),
+        ("DELETE", "/v2/messages", {"messageIds": 1}),
+        ("DELETE", "/v2/dlq", {"dlqIds": "1-0"}),
+        ("GET", "/v2/logs?fromDate=--5", None),
+        ("GET", "/v2/logs?cursor=%C2%B2", None),
+    ],
+)
+async def test_nonsense_is_refused_in_the_documented_form(
+    server: QStashServer, method: str, path: str, body: object
+) -> None:
+    status, refusal = await call(server, method, path, json=body)
+    assert status == 400
+    assert list(refusal) == ["error"]
+    assert await call(server, "GET", "/v2/queues") == (200, [])
+
+
+async def test_what_goes_wrong_inside_is_an_error_in_the_same_form(
+    server: QStashServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Queues, "all", lambda _self: 1 / 0)
+    assert await call(server, "GET", "/v2/queues") == (500, {"error": "internal server error"})

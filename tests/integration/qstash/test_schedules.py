@@ -9,7 +9,7 @@ from qstash.errors import QStashError
 from qstash.schedule import ScheduleState
 
 from infra.local.qstash.cron import Cron
-from tests.integration.qstash.support import Receiver, eventually
+from tests.integration.qstash.support import Receiver, call, eventually
 
 if TYPE_CHECKING:
     from qstash import AsyncQStash
@@ -154,6 +154,8 @@ async def test_a_schedule_can_feed_a_queue_and_a_url_group(
         ("", "Invalid cron expression empty spec string"),
         ("* * *", "Invalid cron expression expected exactly 5 fields, found 3"),
         ("61 * * * *", "Invalid cron expression"),
+        ("0 0 L * *", "Invalid cron expression failed to parse int from L"),
+        ("0 0 * * 7", "Invalid cron expression end of range"),
         ("CRON_TZ=Mars/Olympus * * * * *", "unknown time zone Mars/Olympus"),
     ],
 )
@@ -178,3 +180,21 @@ def test_cron_follows_its_time_zone() -> None:
     local = datetime.fromtimestamp(before / 1000, tz=ZoneInfo("America/New_York"))
     assert (local.day, local.hour) == (8, 4)
     assert before == datetime(2026, 3, 8, 8, tzinfo=UTC).timestamp() * 1000
+
+
+def test_a_question_mark_stands_for_any_value() -> None:
+    noon = int(datetime(2026, 3, 7, 12, tzinfo=UTC).timestamp() * 1000)
+    assert Cron("0 0 ? JUL WED").after_ms(noon) == Cron("0 0 * 7 3").after_ms(noon)
+
+
+async def test_a_schedule_has_no_absolute_delay(
+    client: AsyncQStash, receiver: Receiver, server: QStashServer
+) -> None:
+    """Docs, "Delays in Schedules"."""
+    headers = {"Upstash-Cron": "* * * * *", "Upstash-Not-Before": str(2**31)}
+    status, created = await call(server, "POST", f"/v2/schedules/{receiver.url}", headers=headers)
+    assert status == 200
+    shown = await call(server, "GET", f"/v2/schedules/{created['scheduleId']}")
+    assert shown[1]["callerIp"] == shown[1]["callerIP"] == "127.0.0.1"
+    server.advance(60)
+    await receiver.wait()

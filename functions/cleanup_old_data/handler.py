@@ -1,0 +1,24 @@
+"""Lambda entry: `functions.cleanup_old_data.handler.handler`; a schedule invokes it every day."""
+
+from __future__ import annotations
+
+from functions.cleanup_old_data.models import CleanedUp, Cleanup
+from stashjobs import Context, job
+
+
+@job("cleanup-old-data", endpoint="/api/jobs/cleanup", retries=1, timeout=600)
+def cleanup_old_data(cleanup: Cleanup, context: Context) -> CleanedUp:
+    """Move what is past its retention to the archive, and say how much that was."""
+    from functions.cleanup_old_data.cleaner import Cleaner
+    from functions.cleanup_old_data.retention import Retention
+    from stashjobs.job import declared, load
+
+    load()  # what other types were declared with
+    own = {each.type: each.retention for each in declared() if each.retention is not None}
+    cleaner = Cleaner(cleanup, Retention.of(cleanup, own), context)
+    cleaned = cleaner.count() if cleanup.dry_run else cleaner.run()
+    context.logger.info("cleaned up", extra={"cleanup": cleaned.model_dump()})
+    return cleaned
+
+
+handler = cleanup_old_data.handler

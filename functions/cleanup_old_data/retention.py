@@ -1,0 +1,52 @@
+"""Which rows are past their retention: cutoffs, from days."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from functions.cleanup_old_data.models import Cleanup
+
+
+@dataclass(frozen=True)
+class Retention:
+    """A job that ended before its type's cutoff is past its retention; all of them in UTC."""
+
+    cutoff: datetime
+    by_type: dict[str, datetime]
+    notifications: datetime
+    idempotency_keys: datetime | None
+
+    @classmethod
+    def of(
+        cls, cleanup: Cleanup, declared: Mapping[str, int], now: datetime | None = None
+    ) -> Retention:
+        """The cutoffs of a clean-up that begins `now`, where types were `declared` with days of
+        their own."""
+        began = now or datetime.now(UTC)
+
+        def before(days: int) -> datetime:
+            return began - timedelta(days=days)
+
+        key_days = cleanup.idempotency_key_days
+        days_by_type = {**declared, **cleanup.per_type}
+        return cls(
+            cutoff=before(cleanup.retention),
+            by_type={name: before(days) for name, days in days_by_type.items()},
+            notifications=before(cleanup.notification_days),
+            idempotency_keys=None if key_days is None else before(key_days),
+        )
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """For the statements that look for rows past their retention."""
+        return {
+            "cutoff": self.cutoff,
+            "types": list(self.by_type),
+            "cutoffs": list(self.by_type.values()),
+            "newest_cutoff": max([self.cutoff, *self.by_type.values()]),
+        }

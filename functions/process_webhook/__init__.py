@@ -1,0 +1,1 @@
+"""`process-webhook`: events of GitHub, Resend and sources of your own, by registered handlers."""

@@ -1,0 +1,60 @@
+"""The table `emails`: what became of each email, from Resend's events."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from stashjobs.database import Connection
+
+Status = Literal["sent", "delayed", "delivered", "bounced", "complained", "failed", "suppressed"]
+
+
+@dataclass(frozen=True, slots=True)
+class EmailStatus:
+    """How an email stood at a moment.
+
+    Attributes:
+        email_id: Resend's id, which is also in the send-email job's result.
+        job_id: The job that sent it; None where it was not one of ours.
+        template: Likewise.
+        recipients: Whom the status is about.
+        subject: The email's.
+        status: What happened last, or worst.
+        reason: Why it did not arrive.
+        status_at: When that happened.
+        sent_at: When the email was made at Resend.
+    """
+
+    email_id: str
+    job_id: str | None
+    template: str | None
+    recipients: list[str]
+    subject: str
+    status: Status
+    reason: str | None
+    status_at: datetime
+    sent_at: datetime
+
+
+# Events arrive in any order. Bad news stands above other news; of two of a kind the later holds.
+RECORD = """
+INSERT INTO emails AS known
+       (email_id, job_id, template, recipients, subject, status, reason, status_at, sent_at)
+VALUES (%(email_id)s, %(job_id)s, %(template)s, %(recipients)s, %(subject)s, %(status)s,
+        %(reason)s, %(status_at)s, %(sent_at)s)
+ON CONFLICT (email_id) DO UPDATE
+   SET recipients = EXCLUDED.recipients, status = EXCLUDED.status, reason = EXCLUDED.reason,
+       status_at = EXCLUDED.status_at, updated_at = now()
+ WHERE (EXCLUDED.status = ANY(%(bad)s), EXCLUDED.status_at)
+     > (known.status = ANY(%(bad)s), known.status_at)
+RETURNING true
+"""
+BAD: list[Status] = ["bounced", "complained", "failed", "suppressed"]
+
+
+def record(connection: Connection, email: EmailStatus) -> bool:
+    """Bring the email's row up to date. False where it knew of something newer, or worse."""
+    return connection.execute(RECORD, {**asdict(email), "bad": BAD}).fetchone() is not None

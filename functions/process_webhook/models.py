@@ -1,0 +1,45 @@
+"""The payload of `process-webhook`.
+
+A plain dataclass, which pydantic validates as it would a model of its own: whoever enqueues a
+webhook imports it, and need not wait for pydantic.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+EXAMPLE: dict[str, Any] = {
+    "source": "github",
+    "event": "push",
+    "id": "72d3162e-cc78-11e3-81ab-4c9367dc0958",
+    "body": {
+        "ref": "refs/heads/main",
+        "compare": "https://github.com/octocat/hello-world/compare/6113728f27ae...76ae82b8f0a6",
+        "repository": {"full_name": "octocat/hello-world"},
+        "sender": {"login": "octocat"},
+        "commits": [{"id": "76ae82b8f0a6ad2b6e4e0a4d9a3f3c0b1d2e3f4a", "message": "Say hello"}],
+    },
+}
+
+
+@dataclass(frozen=True)
+class Webhook:
+    """One event, as its sender signed it.
+
+    Attributes:
+        source: `github`, `resend`, or the name of a custom source.
+        event: Its type, in the sender's words: `push`, `email.bounced`.
+        id: The sender's id of it, the same whenever it is sent again.
+        body: The JSON object that was sent.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = {
+        "extra": "forbid",
+        "json_schema_extra": {"examples": [EXAMPLE]},
+    }
+
+    source: str
+    event: str
+    id: str
+    body: dict[str, Any]

@@ -1,0 +1,1 @@
+"""What the events of each source do: a module for each source."""
