@@ -57,8 +57,8 @@ actions AS (
 of_job AS (
     SELECT job_id, jsonb_agg(to_jsonb(actions) - 'job_id' ORDER BY action_id) AS all_of_them
       FROM actions GROUP BY job_id)
-SELECT CASE WHEN of_job.job_id IS NULL THEN to_jsonb(gone)
-            ELSE to_jsonb(gone) || jsonb_build_object('actions', of_job.all_of_them) END::text
+SELECT CASE WHEN of_job.job_id IS NULL THEN row_to_json(gone)::text
+            ELSE left(row_to_json(gone)::text, -1) || ',"actions":' || of_job.all_of_them || '}}' END
   FROM gone LEFT JOIN of_job USING (job_id)
  ORDER BY created_at, job_id
 """

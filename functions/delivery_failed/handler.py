@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 
-from stashjobs import database, envelope, execution_log, lambda_event, telemetry
-from stashjobs.errors import InvalidEnvelope, SettingError
+from stashjobs import database, envelope, execution_log, lambda_event, sealing, telemetry
+from stashjobs.errors import InvalidEnvelope, SettingError, UnknownJobType
 from stashjobs.execution_log import GivenUp, NewJob
+from stashjobs.job import find, load
 from stashjobs.relay import given_up, record_given_up
 from stashjobs.signature import InvalidSignature
 
@@ -63,14 +64,24 @@ def read_callback(body: bytes) -> tuple[Envelope, GivenUp]:
 
 def _record_unseen(message: Envelope, dead: GivenUp) -> bool:
     """A message that carried its payload and never reached its function left no row; now it does,
-    so that an operator sees the job and can retry it."""
+    so that an operator sees the job and can retry it. Not one that its function would refuse: of
+    an unknown type, or plain where it must be sealed. Such a one stays in QStash's queue."""
     if not message.has_payload:
+        return False
+    load()
+    try:
+        job = find(message.job_type)
+    except UnknownJobType as error:
+        telemetry.logger().error("not recorded", error=telemetry.one_line(error))
+        return False
+    if job.encrypted and not sealing.is_sealed(message.payload):
+        telemetry.logger().error("not recorded", error=f"{job.type} takes only sealed payloads")
         return False
     new = NewJob(
         job_id=dead.job_id,
         job_type=message.job_type,
         payload=message.payload,
-        max_attempts=1,
+        max_attempts=job.retries + 1,
         user_id=message.user_id,
         organization_id=message.organization_id,
         metadata=message.metadata,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from hashlib import sha256
 
 from functions.send_email.models import Email, SentEmail
@@ -34,10 +35,7 @@ def send_email(email: Email, context: Context) -> SentEmail:
             "cc": email.cc,
             "bcc": email.bcc,
             "reply_to": email.reply_to or ([support] if support else []),
-            "tags": [
-                {"name": name, "value": value}
-                for name, value in {**email.tags, "template": email.template}.items()
-            ],
+            "tags": tags(email, context.job_id),
         },
         api_key=settings.require("RESEND_API_KEY"),
         api_url=settings.optional("RESEND_API_URL", "https://api.resend.com"),
@@ -47,6 +45,16 @@ def send_email(email: Email, context: Context) -> SentEmail:
     # Addresses and links stay out of the log: a reset link is a password.
     context.logger.info("email sent", email_id=email_id, template=email.template)
     return SentEmail(email_id=email_id, to=email.to, subject=rendered.subject)
+
+
+def tags(email: Email, job_id: str) -> list[dict[str, str]]:
+    """The email's own, and by which job and template it was sent: Resend's webhooks bring them back
+    (functions/process_webhook). A job id of another make, of letters that no tag may have, is left
+    out."""
+    named = {**email.tags, "template": email.template}
+    if re.fullmatch(r"[A-Za-z0-9_-]{1,256}", job_id):
+        named["job_id"] = job_id
+    return [{"name": name, "value": value} for name, value in named.items()]
 
 
 def idempotency_key(email: Email, job_key: str) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from infra.local.stack import Stack, StackError, in_thread
+from infra.local.stack import Stack, in_thread
 from stashjobs import database, lookup
 from stashjobs.cli.jobs import tell
 
@@ -38,14 +38,10 @@ async def run(root: Path) -> int:
     """Run the demonstration; the exit code is 0 when both jobs completed as they should."""
     home = root / ".stashjobs" / "demo"
     began = time.monotonic()
-    try:
-        async with Stack(root, home) as stack:
-            click.echo(f"The stack is up after {time.monotonic() - began:.1f} s.\n")
-            os.environ.update(stack.environment)
-            return await _demonstrate(stack, home)
-    except StackError as error:
-        click.echo(f"Error: {error}", err=True)
-        return 1
+    async with Stack(root, home) as stack:
+        click.echo(f"The stack is up after {time.monotonic() - began:.1f} s.\n")
+        os.environ.update(stack.environment)
+        return await _demonstrate(stack, home)
 
 
 async def _demonstrate(stack: Stack, home: Path) -> int:
@@ -66,9 +62,8 @@ async def _demonstrate(stack: Stack, home: Path) -> int:
         click.echo(f"  {line}")
         if mail_id:
             click.echo(f"    http://127.0.0.1:8702/mail/{mail_id}")
-    click.echo(
-        f"  To see them: {BIN}stashjobs dev --home {home.relative_to(stack.root)}, and open these addresses."
-    )
+    command = f"{BIN}stashjobs dev --home {home.relative_to(stack.root)}"
+    click.echo(f"  To see them: {command}, and open these addresses.")
     database.close()
     expected = (first_job.status, first_job.attempt, second_job.status, second_job.attempt)
     if expected != ("completed", 1, "completed", 2) or not all(mail_id for mail_id, _ in caught):

@@ -109,6 +109,7 @@ def _watch(program: int, stop_signal: int, grace: float) -> None:
     null = os.open(os.devnull, os.O_RDWR)
     os.dup2(null, 1)  # otherwise a reader of the program's output would wait for the watcher too
     os.dup2(null, 2)
+    os.closerange(3, 4096)  # and a client of its port for an answer
     while os.read(0, 1):
         pass
     with contextlib.suppress(ProcessLookupError, PermissionError):

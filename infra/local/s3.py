@@ -67,11 +67,13 @@ class S3:
                 output=log,
                 pass_handles=[handle],
             )
+        self._listening.close()  # it is the program's now: if that ends, callers are refused
 
     def stop(self) -> None:
         """End it, and forget what was stored."""
         with contextlib.suppress(RuntimeError):  # no loop: `start` was not called
-            asyncio.get_running_loop().remove_reader(self._listening)
+            if self._listening.fileno() >= 0:
+                asyncio.get_running_loop().remove_reader(self._listening)
         self._listening.close()
         if self._server is not None:
             self._server.kill()
@@ -88,13 +90,13 @@ def serve(handle: int, bucket: str) -> None:
     import logging
 
     from moto.s3.models import s3_backends
-    from moto.server import DomainDispatcherApplication, create_backend_app
+    from moto.server import create_backend_app
     from werkzeug.serving import make_server
 
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     backend: Any = s3_backends[ACCOUNT]["aws"]
     backend.create_bucket(bucket, "us-east-1")
-    app = DomainDispatcherApplication(create_backend_app, service="s3")
+    app = create_backend_app("s3")
     make_server("127.0.0.1", 0, app, threaded=True, fd=handle).serve_forever()
 
 

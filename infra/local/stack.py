@@ -1,4 +1,4 @@
-"""The whole system on one machine: Postgres, QStash, mailbox, S3, gateway, functions, schedules.
+"""The whole system on one machine: Postgres, QStash, Stripe, S3, mailbox, gateway, functions.
 
 Everything listens on 127.0.0.1 and keeps its data in one folder, `.stashjobs` unless told
 otherwise, so a second start continues where the first one ended.
@@ -10,6 +10,7 @@ import fcntl
 import json
 import os
 import secrets
+from base64 import b64encode
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,7 @@ from infra.local.postgres import Postgres
 from infra.local.qstash import QStashOptions, QStashServer
 from infra.local.s3 import S3
 from infra.local.schedules import Scheduler
+from infra.local.stripe import WEBHOOK_ROUTE, Stripe
 from infra.local.template import Template, read_template
 
 Result = TypeVar("Result")
@@ -34,6 +36,9 @@ Result = TypeVar("Result")
 # These are the stack's own, whatever a .env made for a deployment says.
 OWNED = {"POSTGRES_URL", "POSTGRES_READ_URL", "BASE_URL", "STAGE"}
 QSTASH = ("QSTASH_URL", "QSTASH_TOKEN", "QSTASH_CURRENT_SIGNING_KEY", "QSTASH_NEXT_SIGNING_KEY")
+WEBHOOK_SECRETS = ("STRIPE_WEBHOOK_SECRET", "GITHUB_WEBHOOK_SECRET", "RESEND_WEBHOOK_SECRET")
+
+LOCAL_BILLING_URL = "https://app.example.com/billing"
 
 
 class StackError(RuntimeError):
@@ -49,6 +54,7 @@ class Ports:
     mailbox: int = 0
     postgres: int = 0
     s3: int = 0
+    stripe: int = 0
     function_urls: int = 0
 
 
@@ -65,7 +71,8 @@ class Stack:
         on_delivery: is told of every request the gateway answered.
 
     Attributes:
-        urls: `app`, `postgres`, `qstash`, `mailbox`, `s3`, and one for each function with a URL.
+        urls: `app`, `postgres`, `qstash`, `mailbox`, `s3`, `stripe`, and one for each function
+            with a URL.
         environment: the settings, for the functions and for a producer in this process.
     """
 
@@ -94,6 +101,7 @@ class Stack:
         self.mailbox: Mailbox
         self.postgres: Postgres
         self.s3: S3
+        self.stripe: Stripe
         self.runtime: LambdaRuntime
         self.template: Template
 
@@ -129,9 +137,13 @@ class Stack:
         self.environment.update(own or {name: kept[name] for name in QSTASH[1:]})
         self.environment.setdefault("QSTASH_URL", f"http://127.0.0.1:{self.ports.qstash}")
         self.environment.update(BASE_URL=f"http://127.0.0.1:{self.ports.gateway}", STAGE="local")
+        self.environment.update(
+            {name: self.settings.get(name, kept[name]) for name in WEBHOOK_SECRETS}
+        )
         await self._start_postgres()
         await self._start_mailbox(kept)
         self._start_s3()
+        self._start_stripe()
         await self._start_functions()
         # Last, and the first to stop: what waits for delivery finds the functions.
         self.urls["qstash"] = self.environment["QSTASH_URL"]
@@ -142,7 +154,7 @@ class Stack:
     def _choose_ports(self) -> None:
         """All ports are looked at before anything is started: then nothing is left behind."""
         self.template = self._read_template()
-        for name in ("gateway", "qstash", "mailbox", "postgres", "s3"):
+        for name in ("gateway", "qstash", "mailbox", "postgres", "s3", "stripe"):
             if port := getattr(self.ports, name):
                 ensure_port_is_free(port)
             else:
@@ -197,6 +209,24 @@ class Stack:
         self.s3.start()
         self.urls["s3"] = self.s3.url
         self.environment.update(self.s3.environment)
+
+    def _start_stripe(self) -> None:
+        self.environment["BILLING_URL"] = self.settings.get("BILLING_URL", LOCAL_BILLING_URL)
+        # As with Resend: the URL says that the real one is meant, a key alone does not.
+        if "STRIPE_API_BASE" in self.settings:
+            return
+        self.stripe = Stripe(
+            self.root,
+            self.ports.stripe,
+            self.home / "logs" / "stripe.log",
+            state=self.home / "stripe.pickle",
+            webhook_url=self.environment["BASE_URL"] + WEBHOOK_ROUTE,
+            webhook_secret=self.environment["STRIPE_WEBHOOK_SECRET"],
+        )
+        self._exits.callback(self.stripe.stop)
+        self.stripe.start()
+        self.urls["stripe"] = self.stripe.url
+        self.environment.update(self.stripe.environment)
 
     async def _start_functions(self) -> None:
         self.template = self._read_template()  # again: now the function URLs are known
@@ -259,7 +289,7 @@ def lock(home: Path) -> int:
     except OSError:
         os.close(handle)
         raise StackError(
-            f"stashjobs dev already runs with {home}; stop it, or choose another --home"
+            f"stashjobs already runs with {home}; stop it first, or give dev another --home"
         ) from None
     return handle
 
@@ -267,17 +297,20 @@ def lock(home: Path) -> int:
 def load_secrets(home: Path) -> dict[str, str]:
     """Made once and kept, so that messages from before a restart still verify."""
     path = home / "secrets.json"
-    if path.exists():
-        kept: dict[str, str] = json.loads(path.read_text())
-        return kept
+    kept: dict[str, str] = json.loads(path.read_text()) if path.exists() else {}
     made = {
         "QSTASH_TOKEN": f"local_{secrets.token_urlsafe(24)}",
         "QSTASH_CURRENT_SIGNING_KEY": f"sig_{secrets.token_urlsafe(24)}",
         "QSTASH_NEXT_SIGNING_KEY": f"sig_{secrets.token_urlsafe(24)}",
         "RESEND_API_KEY": f"re_local_{secrets.token_urlsafe(12)}",
+        "STRIPE_WEBHOOK_SECRET": f"whsec_{secrets.token_hex(16)}",
+        "GITHUB_WEBHOOK_SECRET": secrets.token_urlsafe(24),
+        "RESEND_WEBHOOK_SECRET": f"whsec_{b64encode(secrets.token_bytes(24)).decode()}",
     }
-    write_private(path, json.dumps(made, indent=2) + "\n")
-    return made
+    if made.keys() - kept.keys():  # the first start, or the first since there is a new one
+        kept = made | kept
+        write_private(path, json.dumps(kept, indent=2) + "\n")
+    return kept
 
 
 def qstash_server(home: Path, port: int, settings: dict[str, str]) -> QStashServer:
@@ -310,6 +343,7 @@ def read_settings(root: Path, environment: dict[str, str], template: Template) -
     """The user's own settings: those in .env, and variables of the shell that the system knows."""
     known = {name for each in template.functions.values() for name in each.environment}
     known |= {*QSTASH, "RESEND_API_KEY", "RESEND_API_URL", "RESEND_FROM_EMAIL"}
+    known |= {"STRIPE_SECRET_KEY", "STRIPE_API_BASE", "BILLING_URL"}
     settings = {name: value for name, value in dotenv_values(root / ".env").items() if value}
     settings.update({name: environment[name] for name in known if environment.get(name)})
     return settings

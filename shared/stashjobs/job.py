@@ -9,7 +9,6 @@ import json
 import pkgutil
 import re
 import typing
-from collections.abc import Mapping
 from functools import cached_property
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from stashjobs.errors import InvalidPayload, UnknownJobType
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
     from datetime import datetime
 
     from psycopg import AsyncConnection, Connection
@@ -263,8 +262,7 @@ class Job(Generic[Payload, Result]):
             return document
         read = self.read_payload(document)
         written = self._to_json(read)
-        is_json = isinstance(payload, Mapping) or payload == document
-        given = read if is_json else payload
+        given = payload if type(payload) is type(read) else read  # else it was not read yet
         if self.read_payload(written) != given:
             reason = "written as JSON and read back it is not the same (SecretStr? exclude=True?)"
             raise InvalidPayload(self.type, [reason])

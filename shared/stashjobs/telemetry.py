@@ -51,10 +51,12 @@ def redact(text: str) -> str:
 
 
 def _keys_in(name: str, value: str) -> list[str]:
-    """Each key of `PAYLOAD_KEYS` alone; their ids are no secret."""
-    if name != "PAYLOAD_KEYS":
-        return []
-    return [entry.partition(":")[2].strip() for entry in value.split(",")]
+    """Each of several secrets in one setting, alone; the ids of payload keys are none."""
+    if name == "PAYLOAD_KEYS":
+        return [entry.partition(":")[2].strip() for entry in value.split(",")]
+    if name.endswith("_WEBHOOK_SECRET"):
+        return [entry.strip() for entry in value.split(",")]
+    return []
 
 
 class Redacted(Exception):

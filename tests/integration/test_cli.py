@@ -116,6 +116,7 @@ def test_a_missing_setting_names_itself_and_where_to_put_it(settings: pytest.Mon
     assert "POSTGRES_URL is not set. Put it in .env or in the secret stashjobs/local" in (
         result.output
     )
+    assert "run `stashjobs dev`" in result.output
 
 
 def test_postgres_out_of_reach_exits_with_1(settings: pytest.MonkeyPatch) -> None:
@@ -123,6 +124,7 @@ def test_postgres_out_of_reach_exits_with_1(settings: pytest.MonkeyPatch) -> Non
     result = run("list")
     assert result.exit_code == 1
     assert "Postgres cannot be reached" in result.output
+    assert "run `stashjobs dev`" in result.output
     assert "secret-word" not in result.output
 
 

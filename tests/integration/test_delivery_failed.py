@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from functions.delivery_failed.handler import handler
+from stashjobs import job
 from tests.deliveries import deliver, http_event, lambda_context, probe, sign
 
 if TYPE_CHECKING:
@@ -114,6 +115,14 @@ def test_a_job_that_never_reached_its_function_is_recorded_as_failed(table: Tabl
     assert call(callback(message))[1]["changed"] is True
     row = table.row("from-node")
     assert (row["status"], row["payload"], row["user_id"]) == ("failed", {"to": "x"}, "u_1")
+
+
+@pytest.mark.parametrize("job_type", ["no-such-type", "only-sealed"])
+def test_what_its_function_would_refuse_is_not_written_down(table: Table, job_type: str) -> None:
+    job("only-sealed", endpoint="/api/jobs/only-sealed", encrypted=True)(probe().function)
+    message = {"jobId": "from-node", "type": job_type, "payload": {"secret": "plain"}}
+    assert call(callback(message)) == (200, {"jobId": "from-node", "changed": False})
+    assert table.rows() == []
 
 
 def test_a_callback_that_qstash_did_not_sign_is_refused_and_read_no_further(table: Table) -> None:

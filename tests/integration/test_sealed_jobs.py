@@ -29,6 +29,8 @@ from stashjobs import (
     sealing,
 )
 from stashjobs.cli import main
+from stashjobs.execution_log import GivenUp
+from stashjobs.relay import record_given_up
 from stashjobs.sealing import Place, is_sealed, seal, unseal
 from tests.deliveries import Table, deliver, delivery, handle, probe
 from tests.qstash_servers import Server, serving
@@ -230,6 +232,17 @@ def test_missing_keys_wait_for_the_operator_and_use_up_no_attempt(
 
     settings.setenv("PAYLOAD_KEYS", setting("k1"))
     assert deliver(sealed_job, job_id).status == 200
+
+
+def test_missing_keys_outlast_the_retries_of_qstash(
+    table: Table, qstash: Server, settings: pytest.MonkeyPatch
+) -> None:
+    job_id = sealed_job.enqueue(Secret(word=MARKER)).job_id
+    settings.delenv("PAYLOAD_KEYS")
+    answer = deliver(sealed_job, job_id)
+    record_given_up([GivenUp(job_id, "msg_1", "dlq_1", "gave up", answer.status)])
+    row = table.row(job_id)
+    assert (row["status"], row["published_at"]) == ("retrying", None)  # the relay sends another
 
 
 def test_a_retry_after_missing_keys_has_all_its_attempts(

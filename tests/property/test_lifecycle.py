@@ -11,14 +11,15 @@ from __future__ import annotations
 import itertools
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import psycopg
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
+    initialize,
     invariant,
     precondition,
     rule,
@@ -33,9 +34,12 @@ from stashjobs.ids import new_job_id
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+Choice = TypeVar("Choice")
+
 ENDED = {"completed", "failed", "cancelled"}
 EXPIRED = "LeaseExpired"
 JOBS = 2
+ANY = st.integers(0, 7)
 LEGAL = {
     "pending": {"processing", "cancelled", "failed"},
     "processing": {"completed", "retrying", "failed", "cancelled"},
@@ -119,6 +123,9 @@ class QStash:
             self._remembered[key] = message_id
         return self._remembered[key]
 
+    def alive(self) -> list[Message]:
+        return [each for each in self.messages.values() if each.alive]
+
     def cancel(self, message_id: str) -> None:
         if not self.reachable:
             raise ConnectionError("QStash is away")
@@ -173,13 +180,18 @@ class Lifecycle(RuleBasedStateMachine):
 
     # --- an app
 
-    # Few jobs, so that things happen to the same one.
-    @precondition(lambda self: len(self.rows) < JOBS)
-    @rule(
-        retries=st.integers(0, 2),
-        dies=st.sampled_from(["before QStash is told", "before it is confirmed", "not"]),
+    # Few jobs, so that much happens to each.
+    @initialize(
+        retries=st.tuples(*[st.integers(0, 2)] * JOBS),
+        dies=st.tuples(
+            *[st.sampled_from(["before QStash is told", "before it is confirmed", "not"])] * JOBS
+        ),
     )
-    def enqueue(self, retries: int, dies: str) -> None:
+    def enqueue(self, retries: tuple[int, ...], dies: tuple[str, ...]) -> None:
+        for one in zip(retries, dies, strict=True):
+            self._enqueue(*one)
+
+    def _enqueue(self, retries: int, dies: str) -> None:
         new = NewJob(new_job_id(), lifecycle.type, {}, retries + 1)
         execution_log.record_new_jobs(database.connection(), [new])
         row = self.rows[new.job_id] = Row(new.job_id, retries + 1)
@@ -194,40 +206,74 @@ class Lifecycle(RuleBasedStateMachine):
         if told:
             self._confirmed(row, told[new.job_id])
 
-    # --- deliveries
+    # --- deliveries: many rules, since Hypothesis takes each of them as often as any other
+
+    @precondition(lambda self: self.qstash.alive())
+    @rule(which=ANY)
+    def deliver(self, which: int) -> None:
+        self._deliver(_pick(self.qstash.alive(), which), counts=True)
+
+    @precondition(lambda self: self.qstash.alive())
+    @rule(which=ANY)
+    def deliver_twice(self, which: int) -> None:
+        """QStash counts on one answer only."""
+        message = _pick(self.qstash.alive(), which)
+        self._deliver(message, counts=False)
+        self._deliver(message, counts=True)
 
     @precondition(lambda self: self.qstash.messages)
-    @rule(data=st.data(), counts=st.booleans())
-    def deliver(self, data: st.DataObject, counts: bool) -> None:
-        """A delivery, also a doubled or a late one, on whose answer QStash does not count."""
-        messages = list(self.qstash.messages.values())
-        message = data.draw(st.sampled_from(messages))
-        self._deliver(message, counts=counts and message.alive)
+    @rule(which=ANY)
+    def deliver_late(self, which: int) -> None:
+        """Also what QStash has given up on, or got its answer to."""
+        self._deliver(_pick(list(self.qstash.messages.values()), which), counts=False)
+
+    @precondition(lambda self: self.attempts)
+    @rule(which=ANY)
+    def complete(self, which: int) -> None:
+        self._end(which, "completed", "not")
+
+    @precondition(lambda self: self.attempts)
+    @rule(which=ANY, how=st.sampled_from(["retrying", "retrying", "failed", "cancelled"]))
+    def fail(self, which: int, how: str) -> None:
+        self._end(which, how, "not")
 
     @precondition(lambda self: self.attempts)
     @rule(
-        data=st.data(),
-        how=st.sampled_from(["completed", "retrying", "failed", "cancelled"]),
-        dies=st.sampled_from(["not", "not", "before the record", "before the commit", "after it"]),
+        which=ANY,
+        how=st.sampled_from(["completed", "retrying"]),
+        dies=st.sampled_from(["before the record", "before the commit", "after it"]),
     )
-    def finish(self, data: st.DataObject, how: str, dies: str) -> None:
-        attempt = data.draw(st.sampled_from(self.attempts))
-        self.attempts.remove(attempt)
+    def die(self, which: int, how: str, dies: str) -> None:
+        self._end(which, how, dies)
+
+    def _end(self, which: int, how: str, dies: str) -> None:
+        attempt = self.attempts.pop(which % len(self.attempts))
         status = self._finish(attempt, how, dies)
         self.qstash.hear(attempt.message, status if dies == "not" else 500)
 
-    @precondition(lambda self: any(row.status == "processing" for row in self.rows.values()))
-    @rule(data=st.data())
-    def lease_runs_out(self, data: st.DataObject) -> None:
-        running = [row for row in self.rows.values() if row.status == "processing"]
-        self._expire(data.draw(st.sampled_from(running)))
+    @precondition(lambda self: self._running())
+    @rule(which=ANY, redelivered=st.booleans())
+    def lease_runs_out(self, which: int, redelivered: bool) -> None:
+        row = _pick(self._running(), which)
+        self._expire(row)
+        messages = [each for each in self.qstash.alive() if each.job_id == row.job_id]
+        if redelivered and messages:
+            self._deliver(messages[0], counts=True)
+
+    def _running(self) -> list[Row]:
+        return [row for row in self.rows.values() if row.status == "processing"]
 
     # --- operators
 
-    @precondition(lambda self: self.rows)
-    @rule(data=st.data())
-    def cancel(self, data: st.DataObject) -> None:
-        row = data.draw(st.sampled_from(list(self.rows.values())))
+    @rule(which=ANY, retries=st.booleans())
+    def operate(self, which: int, retries: bool) -> None:
+        row = _pick(list(self.rows.values()), which)
+        if retries:
+            self._retry(row)
+        else:
+            self._cancel(row)
+
+    def _cancel(self, row: Row) -> None:
         if not row.waits:
             with pytest.raises(operations.NotPossible):
                 operations.cancel(row.job_id, actor="ada")
@@ -235,10 +281,7 @@ class Lifecycle(RuleBasedStateMachine):
         operations.cancel(row.job_id, actor="ada")
         row.status = "cancelled"
 
-    @precondition(lambda self: self.rows)
-    @rule(data=st.data())
-    def retry(self, data: st.DataObject) -> None:
-        row = data.draw(st.sampled_from(list(self.rows.values())))
+    def _retry(self, row: Row) -> None:
         if row.status not in ENDED:
             with pytest.raises(operations.NotPossible):
                 operations.retry(row.job_id, actor="ada")
@@ -252,7 +295,13 @@ class Lifecycle(RuleBasedStateMachine):
 
     # --- the relay
 
-    @rule()
+    @rule(does=st.sampled_from(["frees", "publishes", "both"]))
+    def relay_runs(self, does: str) -> None:
+        if does != "publishes":
+            self.relay_frees_leases()
+        if does != "frees":
+            self.relay_publishes()
+
     def relay_frees_leases(self) -> None:
         relay.free_leases(relay.Report(), time.time() + 60)
         for row in self.rows.values():
@@ -261,7 +310,6 @@ class Lifecycle(RuleBasedStateMachine):
                 row.status = "failed" if row.attempt >= row.max_attempts else "retrying"
                 row.published = False
 
-    @rule()
     def relay_publishes(self) -> None:
         relay.publish_unpublished(relay.Report(), time.time() + 60, quiet_seconds=0)
         for row in self.rows.values():
@@ -269,12 +317,24 @@ class Lifecycle(RuleBasedStateMachine):
                 self._told(row)
 
     @precondition(lambda self: self.qstash.letters)
-    @rule(data=st.data())
-    def hear_of_a_dead_letter(self, data: st.DataObject) -> None:
+    @rule(which=ANY)
+    def hear_of_a_dead_letter(self, which: int) -> None:
         """From the callback or from the relay; also again, and late."""
-        self._hear_of(data.draw(st.sampled_from(self.qstash.letters)))
+        self._hear_of(_pick(self.qstash.letters, which))
 
-    @rule()
+    # --- time, and QStash
+
+    @rule(
+        what=st.sampled_from(["an hour passes", "ten minutes pass", "QStash goes", "QStash comes"])
+    )
+    def the_world_goes_on(self, what: str) -> None:
+        if what == "an hour passes":
+            self.an_hour_of_silence()
+        elif what == "ten minutes pass":
+            self.qstash.forget()
+        else:
+            self.qstash.reachable = what == "QStash comes"
+
     def an_hour_of_silence(self) -> None:
         self.db.execute(
             "UPDATE job_executions SET published_at = published_at - interval '2 h',"
@@ -284,16 +344,6 @@ class Lifecycle(RuleBasedStateMachine):
         for row in self.rows.values():
             if row.waits and row.published and row.message_id is not None:
                 row.published = self.qstash.messages[row.message_id].alive
-
-    # --- QStash
-
-    @rule(reachable=st.sampled_from([True, True, True, False]))
-    def qstash_goes_or_comes(self, reachable: bool) -> None:
-        self.qstash.reachable = reachable
-
-    @rule()
-    def ten_minutes_pass(self) -> None:
-        self.qstash.forget()
 
     # --- what must hold after each step
 
@@ -340,10 +390,7 @@ class Lifecycle(RuleBasedStateMachine):
         for row in self.rows.values():
             if row.status in ENDED or row.status == "processing" or not row.published:
                 continue  # nothing to do; the lease runs out; the relay publishes
-            if any(
-                message.alive and message.job_id == row.job_id
-                for message in self.qstash.messages.values()
-            ):
+            if any(message.job_id == row.job_id for message in self.qstash.alive()):
                 continue  # QStash delivers
             assert row.message_id is not None, "nobody could ask QStash for it"
 
@@ -366,7 +413,7 @@ class Lifecycle(RuleBasedStateMachine):
                     self._expire(row)
             self.relay_frees_leases()
             self.relay_publishes()
-            for message in [each for each in self.qstash.messages.values() if each.alive]:
+            for message in self.qstash.alive():
                 self._deliver(message, counts=True)
                 while self.attempts:
                     attempt = self.attempts.pop()
@@ -500,6 +547,10 @@ class Lifecycle(RuleBasedStateMachine):
 READ_EFFECTS = "SELECT job_id, array_agg(run ORDER BY run) AS runs FROM effects GROUP BY job_id"
 
 
+def _pick(choices: Sequence[Choice], which: int) -> Choice:
+    return choices[which % len(choices)]
+
+
 def _answer(status: str) -> int:
     """How the worker answers a delivery that runs nothing."""
     return {"completed": 200, "cancelled": 200, "failed": 489}.get(status, 409)
@@ -517,9 +568,10 @@ def test_nothing_is_lost_or_doubled_whatever_the_order_of_events(
 
 
 EXAMPLES = settings(
-    max_examples=120,
-    stateful_step_count=40,
+    max_examples=100,
+    stateful_step_count=50,
     deadline=None,
+    phases=(Phase.generate,),  # shrinking would take minutes; the steps are printed all the same
     derandomize=True,
     suppress_health_check=list(HealthCheck),
 )

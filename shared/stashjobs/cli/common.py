@@ -51,7 +51,9 @@ def command(function: Callable[..., R]) -> Callable[..., R]:
         load_settings(stage)
         try:
             return function(**options)
-        except (SettingError, InvalidPayload, PayloadTooLarge, UnknownJobType) as error:
+        except SettingError as error:
+            raise WrongUse(f"{error}{_local_hint()}") from error
+        except (InvalidPayload, PayloadTooLarge, UnknownJobType) as error:
             raise WrongUse(str(error)) from error
         except StashjobsError as error:
             raise click.ClickException(str(error)) from error
@@ -59,10 +61,18 @@ def command(function: Callable[..., R]) -> Callable[..., R]:
             import psycopg
 
             if isinstance(error, psycopg.OperationalError):
-                raise click.ClickException(f"Postgres cannot be reached: {error}") from error
+                reason = f"Postgres cannot be reached: {error}".rstrip()
+                raise click.ClickException(f"{reason}{_local_hint()}") from error
             raise
 
     return run
+
+
+def _local_hint() -> str:
+    """Most often it is this."""
+    if os.environ.get("STAGE") != "local":
+        return ""
+    return f"\nFor a local one, run `stashjobs dev`; it writes {LOCAL_STACK_SETTINGS} here."
 
 
 def load_settings(stage: str | None) -> None:

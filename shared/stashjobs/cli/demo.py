@@ -7,7 +7,7 @@ import sys
 
 import click
 
-from stashjobs.cli.dev import checkout
+from stashjobs.cli.dev import checkout, explained
 
 
 @click.command()
@@ -16,4 +16,8 @@ def demo() -> None:
     root = checkout()
     from infra.local.demo import run
 
-    sys.exit(asyncio.run(run(root)))
+    try:
+        code = asyncio.run(run(root))
+    except Exception as error:
+        raise explained(error, {}) from error
+    sys.exit(code)

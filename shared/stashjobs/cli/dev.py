@@ -25,6 +25,7 @@ PORT_OPTIONS = {
     "mailbox": "--mailbox-port",
     "postgres": "--postgres-port",
     "s3": "--s3-port",
+    "stripe": "--stripe-port",
     "function_urls": "--function-url-port",
 }
 
@@ -35,6 +36,7 @@ PORT_OPTIONS = {
 @click.option("--mailbox-port", type=int, default=8702, show_default=True)
 @click.option("--postgres-port", type=int, default=8703, show_default=True)
 @click.option("--s3-port", type=int, default=8704, show_default=True)
+@click.option("--stripe-port", type=int, default=8705, show_default=True)
 @click.option(
     "--function-url-port",
     type=int,
@@ -58,12 +60,13 @@ def dev(
     mailbox_port: int,
     postgres_port: int,
     s3_port: int,
+    stripe_port: int,
     function_url_port: int,
     home: Path | None,
     as_json: bool,
     only: str | None,
 ) -> None:
-    """Run the whole system on this machine: Postgres, QStash, mailbox, S3 and functions.
+    """Run the whole system on this machine: Postgres, QStash, Stripe, S3, mailbox, functions.
 
     A port of 0 chooses a free one. Ctrl-C stops everything; the data stays.
     """
@@ -79,6 +82,7 @@ def dev(
         "mailbox": mailbox_port,
         "postgres": postgres_port,
         "s3": s3_port,
+        "stripe": stripe_port,
         "function_urls": function_url_port,
     }
     _until_stopped(_run_stack(root, home, ports, as_json=as_json), ports)
@@ -134,10 +138,10 @@ def _until_stopped(work: Coroutine[Any, Any, None], ports: dict[str, int]) -> No
     try:
         asyncio.run(main())
     except Exception as error:
-        raise _explained(error, ports) from error
+        raise explained(error, ports) from error
 
 
-def _explained(error: Exception, ports: dict[str, int]) -> Exception:
+def explained(error: Exception, ports: dict[str, int]) -> Exception:
     """What a user can do something about in one line, anything else as it is."""
     from infra.local.ports import PortTakenError
     from infra.local.postgres import PostgresError
@@ -204,9 +208,10 @@ async def _run_qstash(port: int, home: Path, *, as_json: bool) -> None:
 
 def _show_urls(urls: dict[str, str], home: Path) -> None:
     click.secho("\nstashjobs is running", bold=True)
+    width = max(map(len, urls))
     for name, url in sorted(urls.items(), key=lambda each: each[0] != "app"):
-        click.echo(f"  {name:<9} {url}")
-    click.echo(f"  {'data':<9} {home}\n")
+        click.echo(f"  {name:<{width}}  {url}")
+    click.echo(f"  {'data':<{width}}  {home}\n")
     click.echo("Ctrl-C stops it.\n")
 
 

@@ -66,7 +66,7 @@ class Dev:
             "PYTHONWARNINGS": "error",
         }
         chosen = {each.partition("=")[0] for each in options}
-        kinds = ("", "qstash-", "mailbox-", "postgres-", "s3-", "function-url-")
+        kinds = ("", "qstash-", "mailbox-", "postgres-", "s3-", "stripe-", "function-url-")
         free = [f"--{kind}port=0" for kind in kinds if f"--{kind}port" not in chosen]
         self.process = subprocess.Popen(
             [sys.executable, "-c", RUN, "dev", *free, *options],
@@ -272,6 +272,7 @@ def test_sigkill_leaves_nothing_behind_and_the_next_start_recovers(
         "--mailbox-port",
         "--postgres-port",
         "--s3-port",
+        "--stripe-port",
         "--function-url-port",
     ],
 )
@@ -299,6 +300,22 @@ def test_one_folder_is_for_one_stack_at_a_time(dev: Callable[..., Dev], root: Pa
     assert code == 2
     assert f"already runs with {root / '.stashjobs'}" in errors
     assert Path(urls["environment"]).exists()
+
+
+@pytest.mark.parametrize("command", ["dev", "demo"])
+def test_a_template_that_cannot_be_read_is_named(root: Path, command: str) -> None:
+    (root / "template.yaml").write_text("Resources: [")
+    ended = subprocess.run(
+        [sys.executable, "-c", RUN, command],
+        cwd=root,
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT / "shared")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 2
+    assert ended.stderr.startswith(f"Error: {root / 'template.yaml'}: ")
+    assert "Traceback" not in ended.stderr
 
 
 def test_for_people_it_lists_the_urls_and_then_every_delivery(dev: Callable[..., Dev]) -> None:

@@ -33,7 +33,7 @@ def test_each_template_arrives_with_html_and_text(
     (mail,) = mailbox.mails
     assert (mail.id, mail.to, mail.subject) == (sent.email_id, sent.to, sent.subject)
     assert mail.sender == "Acme <hello@acme.example>"
-    assert mail.tags == {"template": name}
+    assert mail.tags == {"template": name, "job_id": "job-1"}
     assert mail.html
     assert mail.text
 
@@ -53,7 +53,13 @@ def test_everything_that_was_asked_for_arrives(mailbox: Mailbox, context: Contex
     assert (mail.cc, mail.bcc) == (["cc@example.com"], ["bcc@example.com"])
     assert mail.reply_to == ["reply@example.com"]
     assert mail.subject == "Grüße"
-    assert mail.tags == {"campaign": "spring", "template": "welcome"}
+    assert mail.tags == {"campaign": "spring", "template": "welcome", "job_id": "job-1"}
+
+
+def test_a_job_id_that_no_tag_can_have_is_left_out(mailbox: Mailbox, context: Contexts) -> None:
+    send_email(email(), context(job_id="node:1/é"))
+    (mail,) = mailbox.mails
+    assert mail.tags == {"template": "welcome"}
 
 
 def test_the_result_is_camel_case_on_the_wire(mailbox: Mailbox, context: Contexts) -> None:
