@@ -19,7 +19,7 @@ def create_notification(notification: Notification, context: Context) -> Notifie
         job_id=context.job_id,
         organization_id=context.organization_id,
     )
-    context.logger.info("notified", recipients=len(recipients), created=created)
+    context.logger.info("notified", recipients=len(recipients), notified=created)
     return Notified(recipients=len(recipients), created=created)
 
 

@@ -1,1 +1,1 @@
-"""The `send-email` job: seven transactional emails, sent through Resend."""
+"""The `send-email` job: eight transactional emails, sent through Resend."""

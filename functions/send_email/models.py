@@ -294,6 +294,32 @@ class PaymentFailed(TemplateData):
     next_attempt_at: AwareDatetime | None = None
 
 
+class FileReady(TemplateData):
+    """An export or a report is made: what it is, and until when it can be downloaded."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "title": "Your export of executions",
+                    "downloadUrl": "https://files.example.com/exports/executions.csv?signature=5d1",
+                    "expiresAt": "2026-06-10T14:30:00Z",
+                    "description": "12,408 rows",
+                    "size": "1.5 MB",
+                }
+            ]
+        }
+    )
+    subject: ClassVar[str] = "{{ data.title }} is ready"
+
+    title: Line
+    # A link of S3 that was signed with a role's credentials carries its session token.
+    download_url: Annotated[str, StringConstraints(max_length=4096), AfterValidator(_link)]
+    expires_at: AwareDatetime
+    description: Line | None = None
+    size: Line | None = None
+
+
 TemplateName = Literal[
     "welcome",
     "passwordReset",
@@ -302,6 +328,7 @@ TemplateName = Literal[
     "teamInvitation",
     "subscriptionCreated",
     "paymentFailed",
+    "fileReady",
 ]
 TEMPLATES: dict[str, type[TemplateData]] = {
     "welcome": Welcome,
@@ -311,6 +338,7 @@ TEMPLATES: dict[str, type[TemplateData]] = {
     "teamInvitation": TeamInvitation,
     "subscriptionCreated": SubscriptionCreated,
     "paymentFailed": PaymentFailed,
+    "fileReady": FileReady,
 }
 if set(TEMPLATES) != set(get_args(TemplateName)):
     raise TypeError("TEMPLATES and TemplateName must name the same templates")
@@ -342,6 +370,7 @@ class Email(_Wire):
         | TeamInvitation
         | SubscriptionCreated
         | PaymentFailed
+        | FileReady
     )
     subject: Line | None = None
     reply_to: Addresses = []

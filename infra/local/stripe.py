@@ -77,6 +77,7 @@ def _keep_in(state: Path) -> None:
 
     def save(store: Any) -> None:
         unfinished = state.with_suffix(".new")
+        unfinished.touch(mode=0o600)
         unfinished.write_bytes(pickle.dumps(store))
         unfinished.replace(state)
 

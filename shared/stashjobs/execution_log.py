@@ -53,14 +53,14 @@ class Unpublished:
 
 @dataclass(frozen=True, slots=True)
 class GivenUp:
-    """A message that QStash will not deliver any more. `answer` is the status of its last answer;
-    None: there was none."""
+    """A message that QStash will not deliver any more. `patience`: until so many seconds after the
+    job was due, one that has attempts left is given another message."""
 
     job_id: str
     message_id: str
     dlq_id: str | None
     reason: str
-    answer: int | None = None
+    patience: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,13 +282,12 @@ UPDATE job_executions AS job
 RETURNING job_id, job_type, status
 """
 
-# QStash counts every answer, we count attempts: busy and unreachable Postgres use up its retries and
-# none of ours. So a job that has attempts left, and whose last answer was a worker's own "not now",
-# is given another message, by the relay. For a day; a job that still did not get through has failed.
-_ANOTHER_MESSAGE = """(
-    job.attempt < job.max_attempts AND job.available_at > now() - interval '1 day'
-    AND (told.answer IN (409, 503) OR (told.answer = 500 AND job.status = 'retrying')))"""
-_ENDS = f"(job.status IN ('pending', 'retrying') AND {_ANOTHER_MESSAGE} IS NOT TRUE)"
+# QStash counts every answer, we count attempts: a busy job, an unreachable Postgres or a lost answer
+# uses up its retries and none of ours. So a job that has attempts left is given another message, by
+# the relay, while there is patience with what was in the way.
+_ANOTHER_MESSAGE = """(job.attempt < job.max_attempts
+                 AND job.available_at > now() - make_interval(secs => told.patience))"""
+_ENDS = f"(job.status IN ('pending', 'retrying') AND NOT {_ANOTHER_MESSAGE})"
 
 # Only the last message seen for a job speaks for it: an older one that ends in the dead-letter
 # queue says nothing about the one that followed. After a manual retry a job without a message
@@ -303,8 +302,8 @@ UPDATE job_executions AS job
        published_at = CASE WHEN job.status IN ('pending', 'retrying') AND {_ANOTHER_MESSAGE}
                            THEN NULL ELSE published_at END,
        updated_at = now()
-  FROM unnest(%s::text[], %s::text[], %s::text[], %s::text[], %s::int[])
-    AS told (job_id, message_id, dlq_id, reason, answer)
+  FROM unnest(%s::text[], %s::text[], %s::text[], %s::text[], %s::float[])
+    AS told (job_id, message_id, dlq_id, reason, patience)
  WHERE job.job_id = told.job_id
    AND (job.message_id = told.message_id OR (job.message_id IS NULL AND job.run = 1))
    AND job.dlq_id IS DISTINCT FROM told.dlq_id
@@ -522,7 +521,7 @@ def record_given_up(
         [message.message_id for message in messages],
         [message.dlq_id for message in messages],
         [message.reason for message in messages],
-        [message.answer for message in messages],
+        [message.patience for message in messages],
     ]
     return list(connection.execute(RECORD_GIVEN_UP, columns))
 

@@ -6,6 +6,8 @@ from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from psycopg.types.json import Jsonb
+
 from stashjobs.job import to_json
 
 if TYPE_CHECKING:
@@ -88,13 +90,62 @@ class JobExecution:
         return sorted(events, key=lambda event: event.at)
 
 
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which jobs: those that fit every condition that is given.
+
+    Attributes:
+        created_before: Only older ones.
+        created_after: Only younger ones, or as old.
+        error_contains: A part of the last error's text, upper and lower case alike.
+        metadata: All these members, with these values.
+    """
+
+    job_type: str | None = None
+    status: str | None = None
+    user_id: str | None = None
+    organization_id: str | None = None
+    created_before: datetime | None = None
+    created_after: datetime | None = None
+    error_contains: str | None = None
+    metadata: dict[str, Any] | None = None
+
+    def conditions(self) -> tuple[str, dict[str, Any]]:
+        """The SQL after WHERE, with only what is given so that each has the plan it needs, and its
+        parameters."""
+        given = {
+            field.name: value
+            for field in fields(self)
+            if (value := getattr(self, field.name)) is not None
+        }
+        text = " AND ".join(_CONDITIONS[name] for name in given) or "true"
+        if self.error_contains is not None:
+            given["error_contains"] = f"%{_escaped(self.error_contains)}%"
+        if self.metadata is not None:
+            given["metadata"] = Jsonb(self.metadata)
+        return text, given
+
+
+_CONDITIONS = {
+    "job_type": "job_type = %(job_type)s",
+    "status": "status = %(status)s",
+    "user_id": "user_id = %(user_id)s",
+    "organization_id": "organization_id = %(organization_id)s",
+    "created_before": "created_at < %(created_before)s",
+    "created_after": "created_at >= %(created_after)s",
+    "error_contains": "error ILIKE %(error_contains)s",
+    "metadata": "metadata @> %(metadata)s",
+}
+
 _COLUMNS = ", ".join(field.name for field in fields(JobExecution))
 
 FIND = f"SELECT {_COLUMNS} FROM job_executions WHERE job_id = %s"
 
+# Keyset pagination: the next page begins behind the last row of this one, however far down it is.
 NEWEST = f"""
 SELECT {_COLUMNS} FROM job_executions
  WHERE {{conditions}}
+   AND (created_at, job_id) < (%(before_time)s, %(before_id)s)
  ORDER BY created_at DESC, job_id DESC
  LIMIT %(limit)s
 """
@@ -108,22 +159,26 @@ def find(connection: Connection, job_id: str) -> JobExecution | None:
 
 def newest(
     connection: Connection,
+    which: Filter,
     *,
-    job_type: str | None = None,
-    status: str | None = None,
-    user_id: str | None = None,
-    organization_id: str | None = None,
     limit: int = 20,
+    before: tuple[datetime, str] | None = None,
 ) -> list[JobExecution]:
-    """The jobs that fit every condition that is given, the newest first."""
-    conditions = {
-        "job_type": job_type,
-        "status": status,
-        "user_id": user_id,
-        "organization_id": organization_id,
-    }
-    given = {name: value for name, value in conditions.items() if value is not None}
-    # Names come from the four above, values travel as parameters.
-    text = " AND ".join(f"{name} = %({name})s" for name in given) or "true"
-    rows = connection.execute(NEWEST.format(conditions=text), {**given, "limit": limit})
+    """The jobs that fit, the newest first.
+
+    Args:
+        connection: In any mode.
+        which: An empty filter fits every job.
+        limit: At most so many.
+        before: Only those behind the job with this `created_at` and `job_id`.
+    """
+    text, parameters = which.conditions()
+    before_time, before_id = before or ("infinity", "")
+    parameters |= {"limit": limit, "before_time": before_time, "before_id": before_id}
+    rows = connection.execute(NEWEST.format(conditions=text).encode(), parameters)
     return [JobExecution(*row) for row in rows]
+
+
+def _escaped(text: str) -> str:
+    """`text` for a LIKE pattern, where it means itself."""
+    return text.replace("\\", "\\\\").replace("%", r"\%").replace("_", r"\_")

@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from psycopg.types.json import Jsonb
@@ -19,6 +18,7 @@ from stashjobs import database, dispatcher, sealing, telemetry
 from stashjobs.errors import SealError, StashjobsError
 from stashjobs.execution_log import Unpublished
 from stashjobs.job import declared
+from stashjobs.lookup import Filter
 from stashjobs.sealing import Place, Purpose
 
 if TYPE_CHECKING:
@@ -35,57 +35,14 @@ class NotPossible(StashjobsError):
     """The job is not in a state in which this can be done to it. The message says which."""
 
 
-@dataclass(frozen=True, slots=True)
-class Filter:
-    """Which jobs: those that fit every condition that is given. An empty filter fits none of the
-    operations here; say at least one thing.
-
-    Attributes:
-        status: One status.
-        created_before: Only older ones.
-        created_after: Only younger ones.
-        error_contains: A part of the last error's text, upper and lower case alike.
-    """
-
-    job_type: str | None = None
-    status: str | None = None
-    user_id: str | None = None
-    organization_id: str | None = None
-    created_before: datetime | None = None
-    created_after: datetime | None = None
-    error_contains: str | None = None
-
-    def parameters(self) -> dict[str, Any]:
-        pattern = self.error_contains
-        if pattern is not None:
-            pattern = (
-                "%" + pattern.replace("\\", "\\\\").replace("%", r"\%").replace("_", r"\_") + "%"
-            )
-        return {
-            "job_type": self.job_type,
-            "status": self.status,
-            "user_id": self.user_id,
-            "organization_id": self.organization_id,
-            "created_before": self.created_before,
-            "created_after": self.created_after,
-            "error_pattern": pattern,
-        }
-
-
-_FITS = """
-      job_type = coalesce(%(job_type)s, job_type)
-  AND status = coalesce(%(status)s, status)
-  AND (%(user_id)s::text IS NULL OR user_id = %(user_id)s)
-  AND (%(organization_id)s::text IS NULL OR organization_id = %(organization_id)s)
-  AND (%(created_before)s::timestamptz IS NULL OR created_at < %(created_before)s)
-  AND (%(created_after)s::timestamptz IS NULL OR created_at >= %(created_after)s)
-  AND (%(error_pattern)s::text IS NULL OR error ILIKE %(error_pattern)s)
-  AND status = ANY(%(statuses)s)
+COUNT = """
+SELECT count(*) FROM job_executions WHERE {conditions} AND status = ANY(%(statuses)s)
 """
 
-COUNT = "SELECT count(*) FROM job_executions WHERE" + _FITS
-
-FIND_IDS = "SELECT job_id FROM job_executions WHERE" + _FITS + " ORDER BY created_at, job_id"
+FIND_IDS = """
+SELECT job_id FROM job_executions WHERE {conditions} AND status = ANY(%(statuses)s)
+ ORDER BY created_at, job_id
+"""
 
 # What a job was before is kept with the action, since the retry clears it from the row.
 _KEEP_ACTIONS = """
@@ -187,9 +144,10 @@ UPDATE job_actions AS action SET before = jsonb_set(action.before, '{result}', n
 
 def count(action_statuses: Sequence[str], which: Filter) -> int:
     """How many jobs an operation on this filter would change; `RETRYABLE` or `CANCELLABLE`."""
-    parameters = which.parameters() | {"statuses": list(action_statuses)}
+    conditions, parameters = which.conditions()
+    parameters["statuses"] = list(action_statuses)
     with database.borrowed() as own:
-        row = own.execute(COUNT, parameters).fetchone()
+        row = own.execute(COUNT.format(conditions=conditions).encode(), parameters).fetchone()
     return int(row[0]) if row else 0
 
 
@@ -289,9 +247,11 @@ def _cancel_message(message_id: str) -> None:
 def _batches(statuses: Sequence[str], which: Filter) -> list[list[str]]:
     if which == Filter():
         raise NotPossible("an empty filter would change every job; say at least one thing")
-    parameters = which.parameters() | {"statuses": list(statuses)}
+    conditions, parameters = which.conditions()
+    parameters["statuses"] = list(statuses)
     with database.borrowed() as own:
-        ids = [job_id for (job_id,) in own.execute(FIND_IDS, parameters)]
+        found = own.execute(FIND_IDS.format(conditions=conditions).encode(), parameters)
+        ids = [job_id for (job_id,) in found]
     return [ids[start : start + BATCH] for start in range(0, len(ids), BATCH)]
 
 

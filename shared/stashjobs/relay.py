@@ -39,6 +39,8 @@ LATER_LOOK_BACK = timedelta(minutes=10)
 # QStash is asked for a message after so long; its own waits between retries may be longer.
 SILENT_SECONDS = 3600.0
 SILENT_BATCH = 100
+NOT_NOW_PATIENCE_SECONDS = 86_400.0
+FAILURE_PATIENCE_SECONDS = 3600.0
 
 _looked_at: datetime | None = None
 
@@ -68,7 +70,9 @@ def run(deadline: float, *, quiet_seconds: float = QUIET_SECONDS) -> Report:
         reconcile_dead_letters(report, deadline)
         find_vanished(report, deadline)
     except Exception as error:  # noqa: BLE001 - QStash may be away; the next run looks again
-        log.warning("QStash could not be asked what became of messages: %s", telemetry.one_line(error))
+        log.warning(
+            "QStash could not be asked what became of messages: %s", telemetry.one_line(error)
+        )
     return report
 
 
@@ -246,5 +250,16 @@ def given_up(
         message_id=message_id,
         dlq_id=dlq_id,
         reason=f"DeliveryFailed: QStash gave up after {(retries or 0) + 1} deliveries; {answer}",
-        answer=status or None,
+        patience=_patience(status),
     )
+
+
+def _patience(status: int | None) -> float:
+    """For how long a job is given new messages whose last answer was this one. A worker's own "not
+    now" passes (busy, or Postgres is away, and with it the relay); a gateway that fails, or says
+    nothing, may be a broken deploy; what was refused will be refused again."""
+    if status in {409, 503}:
+        return NOT_NOW_PATIENCE_SECONDS
+    if not status or status >= 500 or status in {408, 429}:
+        return FAILURE_PATIENCE_SECONDS
+    return 0.0

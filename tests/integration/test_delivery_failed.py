@@ -23,7 +23,7 @@ PROBE = probe()
 def callback(message: object, **fields: Any) -> dict[str, Any]:
     """QStash's body (Upstash docs, "Callbacks"); it leaves out what is 0 or empty."""
     return {
-        "status": 500,
+        "status": 404,
         "header": {},
         "body": "",
         "retried": 3,
@@ -54,7 +54,7 @@ def test_a_waiting_job_becomes_failed_and_keeps_the_dlq_id(table: Table) -> None
     row = table.row(job_id)
     assert (row["status"], row["dlq_id"]) == ("failed", "1725323658779-0")
     assert row["error"] == (
-        "DeliveryFailed: QStash gave up after 4 deliveries; its last answer was 500"
+        "DeliveryFailed: QStash gave up after 4 deliveries; its last answer was 404"
     )
     assert row["completed_at"] is not None
 

@@ -10,7 +10,8 @@ import pytest
 
 from infra.local.qstash import QStashOptions, QStashServer
 from stashjobs import Cancelled, Context, PermanentError, job, operations
-from stashjobs.operations import CANCELLABLE, RETRYABLE, Filter, NotPossible
+from stashjobs.lookup import Filter
+from stashjobs.operations import CANCELLABLE, RETRYABLE, NotPossible
 from tests.deliveries import deliver
 
 if TYPE_CHECKING:

@@ -92,9 +92,7 @@ class System:
         self._exits.push_async_callback(self.runtime.stop)
         self._exits.push_async_callback(gateway.stop)
         await gateway.start()
-        self.environment.update(
-            STAGE="local", POSTGRES_URL=self.postgres.url, BASE_URL=gateway.url
-        )
+        self.environment.update(STAGE="local", POSTGRES_URL=self.postgres.url, BASE_URL=gateway.url)
         self.configure(RELAY_MESSAGES_PER_SECOND="500")
 
     def configure(self, **settings: str) -> None:
@@ -116,7 +114,7 @@ class System:
 
     async def start_qstash(self) -> None:
         """Its messages, and after the first start its credentials, are remembered."""
-        self.qstash = QStashServer(
+        qstash = QStashServer(
             QStashOptions(
                 port=self._port,
                 state=self.home / "qstash.sqlite",
@@ -125,7 +123,7 @@ class System:
                 shutdown_grace=0,
             )
         )
-        await self.qstash.start()
+        self.qstash = await qstash.start()
         self.environment.update(self.qstash.environment)
 
     async def stop_qstash(self) -> None:

@@ -26,7 +26,7 @@ def main() -> int:
         with contextlib.suppress(KeyboardInterrupt):
             asyncio.run(_serve(arguments.host, arguments.port, arguments.state))
     except OSError as error:
-        print(error, file=sys.stderr)
+        print(f"{error.strerror or error}; choose another port with --port", file=sys.stderr)
         return 1
     return 0
 

@@ -214,9 +214,7 @@ class Deliveries:
 
     def _pump_account(self) -> None:
         while (
-            self._ready
-            and not self._stopping
-            and len(self._tasks) < self._limits.max_parallelism
+            self._ready and not self._stopping and len(self._tasks) < self._limits.max_parallelism
         ):
             message = self._ready.popleft()
             if self._drop_if_canceled(message):

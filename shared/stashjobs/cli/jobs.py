@@ -48,14 +48,10 @@ def list_jobs(
     as_json: bool,
 ) -> None:
     """List jobs, the newest first."""
-    jobs = lookup.newest(
-        database.connection(),
-        job_type=job_type,
-        status=job_status,
-        user_id=user_id,
-        organization_id=organization_id,
-        limit=limit,
+    which = lookup.Filter(
+        job_type=job_type, status=job_status, user_id=user_id, organization_id=organization_id
     )
+    jobs = lookup.newest(database.connection(), which, limit=limit)
     if as_json:
         click.echo(json.dumps([one.to_document() for one in jobs]))
         return

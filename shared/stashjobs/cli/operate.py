@@ -12,7 +12,8 @@ import click
 
 from stashjobs import database, lookup, operations
 from stashjobs.cli.common import WrongUse, command, json_option, load_jobs, parse_json
-from stashjobs.operations import CANCELLABLE, RETRYABLE, Filter
+from stashjobs.lookup import Filter
+from stashjobs.operations import CANCELLABLE, RETRYABLE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -94,7 +95,7 @@ def _operate(
     as_json: bool,
     older_than: timedelta | None,
     newer_than: timedelta | None,
-    **conditions: str | None,
+    **conditions: Any,
 ) -> None:
     now = datetime.now(UTC)
     which = Filter(

@@ -54,7 +54,8 @@ def available(folder: Path = FOLDER) -> list[Migration]:
     Raises:
         MigrationError: A file's name does not fit, or two have the same number.
     """
-    found = [Migration(file.name, file.read_text(encoding="utf-8")) for file in sorted(folder.glob("*.sql"))]
+    files = sorted(folder.glob("*.sql"))
+    found = [Migration(file.name, file.read_text(encoding="utf-8")) for file in files]
     numbers = set()
     for migration in found:
         match = _FILE_NAME.fullmatch(migration.name)

@@ -102,7 +102,7 @@ def test_a_script_in_any_text_is_shown_and_not_run(name: str) -> None:
 
 @every_template
 def test_the_text_is_not_escaped_as_html_is(name: str) -> None:
-    key = "inviterName" if name == "teamInvitation" else "name"
+    key = {"teamInvitation": "inviterName", "fileReady": "title"}.get(name, "name")
     email = rendered(name, BRAND, **{key: "O'Hara & Söhne"})
     assert "O'Hara & Söhne" in email.text
     assert "O&#39;Hara &amp; Söhne" in email.html

@@ -1,0 +1,190 @@
+"""The formats of an export. Each writer gets rows in batches and passes bytes on as they come."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+import tempfile
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from contextlib import ExitStack
+
+CONTENT_TYPES = {
+    "csv": "text/csv; charset=utf-8",
+    "xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
+    "jsonl": "application/x-ndjson",
+}
+
+# What makes a spreadsheet take a cell of a CSV for a formula (OWASP, "CSV Injection"), with the
+# full-width forms that some take for the same.
+_FORMULA = re.compile(r"[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")
+
+# Microsoft, "Excel specifications and limits".
+SHEET_ROWS = 1_048_576
+CELL_CHARACTERS = 32_767
+CUT_SHORT = " … [cut short: Excel takes no more]"
+COLUMN_WIDTHS = {"text": 24, "number": 11, "time": 20, "json": 48}
+COPY_BYTES = 1024 * 1024
+
+
+class Sink(Protocol):
+    """Where the bytes go."""
+
+    def write(self, content: bytes) -> None:
+        """Take more of the file."""
+
+
+class Writer(Protocol):
+    """One file in the making."""
+
+    def add(self, rows: Sequence[tuple[Any, ...]]) -> None:
+        """Write rows, in the order of the columns."""
+
+    def finish(self) -> None:
+        """Write what is left. After that the sink has all of the file."""
+
+
+def harmless(text: str) -> str:
+    """`text` as a cell that no spreadsheet takes for a formula: with an apostrophe before it, where
+    it would be one."""
+    return f"'{text}" if _FORMULA.match(text) else text
+
+
+class CsvWriter:
+    """RFC 4180, UTF-8 with the mark by which Excel knows it; times in ISO 8601."""
+
+    def __init__(self, sink: Sink, columns: Sequence[str]) -> None:
+        self._sink = sink
+        self._text = io.StringIO(newline="")
+        self._csv = csv.writer(self._text)
+        self._text.write("\ufeff")
+        self._csv.writerow(columns)
+
+    def add(self, rows: Sequence[tuple[Any, ...]]) -> None:
+        self._csv.writerows([_csv_cell(value) for value in row] for row in rows)
+        self._pass_on()
+
+    def finish(self) -> None:
+        self._pass_on()
+
+    def _pass_on(self) -> None:
+        self._sink.write(self._text.getvalue().encode())
+        self._text.seek(0)
+        self._text.truncate()
+
+
+class JsonLinesWriter:
+    """One JSON object a line, as Postgres wrote it."""
+
+    def __init__(self, sink: Sink) -> None:
+        self._sink = sink
+
+    def add(self, rows: Sequence[tuple[Any, ...]]) -> None:
+        self._sink.write("".join(f"{line}\n" for (line,) in rows).encode())
+
+    def finish(self) -> None:
+        pass
+
+
+class XlsxWriter:
+    """A workbook, with another sheet where one is full.
+
+    A workbook is a ZIP whose parts can only be put together at the end, so it grows on disk, row by
+    row, and is passed on from there.
+    """
+
+    def __init__(
+        self,
+        sink: Sink,
+        columns: Sequence[tuple[str, str]],
+        folder: Path,
+        *,
+        sheet_rows: int = SHEET_ROWS,
+    ) -> None:
+        import xlsxwriter
+
+        self._sink = sink
+        self._columns = columns
+        self._path = folder / "export.xlsx"
+        self._sheet_rows = sheet_rows
+        self._book = xlsxwriter.Workbook(
+            self._path,
+            {
+                "constant_memory": True,
+                "tmpdir": str(folder),
+                "use_zip64": True,
+                "strings_to_formulas": False,
+                "strings_to_urls": False,
+                "strings_to_numbers": False,
+            },
+        )
+        self._heading = self._book.add_format({"bold": True, "bottom": 1})
+        self._time = self._book.add_format({"num_format": "yyyy-mm-dd hh:mm:ss"})
+        self._begin_sheet()
+
+    def add(self, rows: Sequence[tuple[Any, ...]]) -> None:
+        for row in rows:
+            if self._row == self._sheet_rows:
+                self._begin_sheet()
+            for position, value in enumerate(row):
+                if value is not None:
+                    self._write(position, value)
+            self._row += 1
+
+    def finish(self) -> None:
+        self._book.close()
+        with self._path.open("rb") as file:
+            while content := file.read(COPY_BYTES):
+                self._sink.write(content)
+
+    def _begin_sheet(self) -> None:
+        self._sheet = self._book.add_worksheet()
+        for position, (name, kind) in enumerate(self._columns):
+            self._sheet.set_column(position, position, COLUMN_WIDTHS[kind])
+            self._sheet.write_string(0, position, name, self._heading)
+        self._sheet.freeze_panes(1, 0)
+        self._row = 1
+
+    def _write(self, position: int, value: Any) -> None:
+        if isinstance(value, str):
+            if len(value) > CELL_CHARACTERS:
+                value = value[: CELL_CHARACTERS - len(CUT_SHORT)] + CUT_SHORT
+            # A string cell is never a formula, whatever it begins with.
+            self._sheet.write_string(self._row, position, value)
+        elif isinstance(value, datetime):
+            naive = value.replace(tzinfo=None)  # Excel knows no zones; the snapshot's is UTC
+            self._sheet.write_datetime(self._row, position, naive, self._time)
+        else:
+            self._sheet.write_number(self._row, position, value)
+
+
+def writer(
+    format_name: str, sink: Sink, columns: Sequence[tuple[str, str]], exits: ExitStack
+) -> Writer:
+    """The writer of a format.
+
+    Args:
+        format_name: `csv`, `xlsx` or `jsonl`.
+        sink: Where the file goes.
+        columns: Their names and kinds.
+        exits: What is to be tidied up, however it ends.
+    """
+    make: dict[str, Callable[[], Writer]] = {
+        "csv": lambda: CsvWriter(sink, [name for name, _ in columns]),
+        "jsonl": lambda: JsonLinesWriter(sink),
+        "xlsx": lambda: XlsxWriter(
+            sink, columns, Path(exits.enter_context(tempfile.TemporaryDirectory(prefix="export-")))
+        ),
+    }
+    return make[format_name]()
+
+
+def _csv_cell(value: Any) -> Any:
+    if isinstance(value, str):
+        return harmless(value)
+    return value.isoformat() if isinstance(value, datetime) else value

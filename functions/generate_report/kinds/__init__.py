@@ -1,0 +1,1 @@
+"""The kinds of report: each reads its figures from Postgres, and puts them into words."""

@@ -1,0 +1,180 @@
+"""Analytics: how many jobs ran, how they ended, how long they took, and what went wrong."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from functions.generate_report import statements, words
+from functions.generate_report.document import (
+    AMBER,
+    GREEN,
+    GREY,
+    RED,
+    Bars,
+    Column,
+    Figure,
+    Ranking,
+    Section,
+    Series,
+    Table,
+)
+from functions.generate_report.kinds.reading import bar_axis, bar_labels, bar_values
+
+if TYPE_CHECKING:
+    from functions.generate_report.kinds.reading import Figures, Rows
+    from functions.generate_report.period import Period
+
+TITLE = "Background jobs"
+EMPTY = "No job was created in this period."
+MOST_BARS = 10
+
+
+def read(figures: Figures) -> dict[str, Any]:
+    """All figures of the report, as its JSON format has them."""
+    return {
+        "totals": figures.row(statements.TOTALS),
+        "before": figures.before.row(statements.TOTALS),
+        "byDay": figures.rows(statements.OUTCOMES_BY_DAY),
+        "byType": figures.rows(statements.OUTCOMES_BY_TYPE),
+        "topErrors": figures.rows(statements.TOP_ERRORS),
+    }
+
+
+def figures(data: dict[str, Any], period: Period) -> list[Figure]:
+    """The numbers at the top."""
+    now, before = data["totals"], data["before"]
+    ended, ended_before = _ended(now), _ended(before)
+    rate = words.share(now["completed"], ended)
+    rate_before = words.share(before["completed"], ended_before)
+    return [
+        Figure(
+            "Jobs created",
+            words.count(now["total"]),
+            words.change(now["total"], before["total"], period.days),
+        ),
+        Figure(
+            "Success rate",
+            rate,
+            f"{rate_before} before" if ended_before else "",
+            _is_better(now["completed"], ended, before["completed"], ended_before),
+        ),
+        Figure(
+            "Failed",
+            words.count(now["failed"]),
+            f"{words.count(before['failed'])} before",
+            None if now["failed"] == before["failed"] else now["failed"] < before["failed"],
+        ),
+        Figure("Typical duration", words.duration(now["p50"]), f"95 % within {_p95(now)}"),
+    ]
+
+
+def sections(data: dict[str, Any], period: Period) -> list[Section]:
+    """What is under the numbers."""
+    return [
+        _by_day(data["byDay"], period),
+        _durations(data["byType"]),
+        _by_type(data["byType"]),
+        _errors(data["topErrors"]),
+    ]
+
+
+def _ended(totals: dict[str, Any]) -> int:
+    return int(totals["completed"] + totals["failed"])
+
+
+def _p95(totals: dict[str, Any]) -> str:
+    return words.duration(totals["p95"])
+
+
+def _is_better(now: int, whole: int, before: int, whole_before: int) -> bool | None:
+    if not whole or not whole_before or now * whole_before == before * whole:
+        return None
+    return now * whole_before > before * whole
+
+
+def _by_day(by_day: Rows, period: Period) -> Section:
+    title = "Jobs by week" if period.is_by_week else "Jobs by day"
+    if not by_day:
+        return Section(title, empty=EMPTY)
+    shown = [
+        ("Completed", GREEN, "completed"),
+        ("Failed", RED, "failed"),
+        ("Cancelled", GREY, "cancelled"),
+        ("Not yet ended", AMBER, "open"),
+    ]
+    series = [Series(name, color, bar_values(period, by_day, key)) for name, color, key in shown]
+    chart = Bars(
+        bar_labels(period),
+        [each for each in series if any(each.values)],
+        "Jobs",
+        bar_axis(period, "of creation"),
+    )
+    return Section(title, chart=chart)
+
+
+def _durations(by_type: Rows) -> Section:
+    title = "Duration by type"
+    timed = [row for row in by_type if row["p95"] is not None]
+    if not timed:
+        return Section(title, empty="No job completed in this period.")
+    slowest = sorted(timed, key=lambda row: -row["p95"])[:MOST_BARS]
+    return Section(
+        title,
+        "95 of 100 completed jobs of a type took no longer than this.",
+        chart=Ranking(
+            [row["jobType"] for row in slowest],
+            [row["p95"] for row in slowest],
+            [words.duration(row["p95"]) for row in slowest],
+            "Seconds",
+        ),
+    )
+
+
+def _by_type(by_type: Rows) -> Section:
+    if not by_type:
+        return Section("Job types", empty=EMPTY)
+    columns = [
+        Column("Type", 2.4),
+        Column("Jobs", 1, "right"),
+        Column("Completed", 1.1, "right"),
+        Column("Failed", 0.9, "right"),
+        Column("Success rate", 1.2, "right"),
+        Column("Median", 1.1, "right"),
+        Column("95 % within", 1.2, "right"),
+    ]
+    rows = [
+        [
+            row["jobType"],
+            words.count(row["total"]),
+            words.count(row["completed"]),
+            words.count(row["failed"]),
+            words.share(row["completed"], _ended(row)),
+            words.duration(row["p50"]),
+            words.duration(row["p95"]),
+        ]
+        for row in by_type
+    ]
+    note = "The success rate is of the jobs that completed or failed; the rest has not ended yet."
+    return Section("Job types", note, table=Table(columns, rows))
+
+
+def _errors(errors: Rows) -> Section:
+    title = "Most frequent errors"
+    if not errors:
+        return Section(title, empty="No job failed in this period.")
+    columns = [
+        Column("Error", 4),
+        Column("Type", 1.7),
+        Column("Jobs", 0.7, "right"),
+        Column("Last", 1.4, "right"),
+    ]
+    rows = [
+        [
+            row["error"],
+            row["jobType"],
+            words.count(row["count"]),
+            words.moment(row["lastAt"]),
+        ]
+        for row in errors
+    ]
+    return Section(title, table=Table(columns, rows))

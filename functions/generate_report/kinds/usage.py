@@ -1,0 +1,143 @@
+"""Usage: which organizations and users had jobs run, and how many."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from functions.generate_report import statements, words
+from functions.generate_report.document import (
+    BLUE,
+    GREEN,
+    Bars,
+    Column,
+    Figure,
+    Ranking,
+    Section,
+    Series,
+    Table,
+)
+from functions.generate_report.kinds.reading import bar_axis, bar_labels, bar_values
+
+if TYPE_CHECKING:
+    from functions.generate_report.kinds.reading import Figures, Rows
+    from functions.generate_report.period import Period
+
+TITLE = "Usage"
+EMPTY = "No job was created in this period."
+MOST_BARS = 10
+
+
+def read(figures: Figures) -> dict[str, Any]:
+    """All figures of the report, as its JSON format has them."""
+    return {
+        "totals": figures.row(statements.USAGE_TOTALS),
+        "before": figures.before.row(statements.USAGE_TOTALS),
+        "byDay": figures.rows(statements.USAGE_BY_DAY),
+        "byOrganization": figures.rows(statements.USAGE_BY_ORGANIZATION),
+        "byUser": figures.rows(statements.USAGE_BY_USER),
+    }
+
+
+def figures(data: dict[str, Any], period: Period) -> list[Figure]:
+    """The numbers at the top."""
+    now, before = data["totals"], data["before"]
+    counted = [("Jobs", "total"), ("Organizations", "organizations"), ("Users", "users")]
+    return [
+        *(
+            Figure(
+                label, words.count(now[key]), words.change(now[key], before[key], period.days)
+            )
+            for label, key in counted
+        ),
+        Figure(
+            "Time at work",
+            words.duration(now["seconds"]),
+            words.change(now["seconds"], before["seconds"], period.days),
+        ),
+    ]
+
+
+def sections(data: dict[str, Any], period: Period) -> list[Section]:
+    """What is under the numbers."""
+    return [
+        _by_day(data["byDay"], period),
+        _largest(data["byOrganization"]),
+        _by_organization(data["byOrganization"]),
+        _by_user(data["byUser"]),
+    ]
+
+
+def _by_day(by_day: Rows, period: Period) -> Section:
+    title = "Jobs by week" if period.is_by_week else "Jobs by day"
+    if not by_day:
+        return Section(title, empty=EMPTY)
+    series = [Series("Jobs", GREEN, bar_values(period, by_day, "total"))]
+    axis = bar_axis(period, "of creation")
+    return Section(title, chart=Bars(bar_labels(period), series, "Jobs", axis))
+
+
+def _largest(organizations: Rows) -> Section:
+    title = "Largest organizations"
+    if not organizations:
+        return Section(title, empty="No job of this period belongs to an organization.")
+    largest = organizations[:MOST_BARS]
+    return Section(
+        title,
+        chart=Ranking(
+            [row["organizationId"] for row in largest],
+            [row["total"] for row in largest],
+            [words.count(row["total"]) for row in largest],
+            "Jobs",
+            BLUE,
+        ),
+    )
+
+
+def _by_organization(organizations: Rows) -> Section:
+    if not organizations:
+        return Section("Organizations", empty="No job of this period belongs to an organization.")
+    columns = [
+        Column("Organization", 2.6),
+        Column("Jobs", 1, "right"),
+        Column("Failed", 0.9, "right"),
+        Column("Users", 0.9, "right"),
+        Column("Time at work", 1.3, "right"),
+        Column("Last", 1.4, "right"),
+    ]
+    rows = [
+        [
+            row["organizationId"],
+            words.count(row["total"]),
+            words.count(row["failed"]),
+            words.count(row["users"]),
+            words.duration(row["seconds"]),
+            words.moment(row["lastAt"]),
+        ]
+        for row in organizations
+    ]
+    note = "The 25 with the most jobs." if len(organizations) == 25 else ""
+    return Section("Organizations", note, table=Table(columns, rows))
+
+
+def _by_user(users: Rows) -> Section:
+    if not users:
+        return Section("Users", empty="No job of this period belongs to a user.")
+    columns = [
+        Column("User", 2.4),
+        Column("Organization", 2),
+        Column("Jobs", 1, "right"),
+        Column("Failed", 0.9, "right"),
+        Column("Last", 1.4, "right"),
+    ]
+    rows = [
+        [
+            row["userId"],
+            row["organizationId"] or "–",
+            words.count(row["total"]),
+            words.count(row["failed"]),
+            words.moment(row["lastAt"]),
+        ]
+        for row in users
+    ]
+    note = "The 25 with the most jobs." if len(users) == 25 else ""
+    return Section("Users", note, table=Table(columns, rows))

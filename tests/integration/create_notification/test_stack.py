@@ -1,0 +1,29 @@
+"""create-notification over the whole local system: enqueue, deliver, record, list."""
+
+from pathlib import Path
+
+import pytest
+
+from functions.create_notification import notifications
+from functions.create_notification.handler import create_notification
+from stashjobs import database
+from tests.stacks import as_an_app, ended, local_stack
+
+
+async def test_enqueued_delivered_and_listed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with local_stack(tmp_path, monkeypatch):
+        enqueued = await as_an_app(
+            lambda: create_notification.enqueue(
+                create_notification.example(), organization_id="o_1"
+            )
+        )
+        done = await ended(enqueued.job_id)
+        assert (done.status, done.attempt) == ("completed", 1), done.error
+        assert done.result == {"recipients": 2, "created": 2}
+        page = await as_an_app(
+            lambda: notifications.list_for_user(database.connection(), "u_2", unread_only=True)
+        )
+        [shown] = page.notifications
+        assert (shown.title, shown.organization_id) == ("Exports are here", "o_1")
