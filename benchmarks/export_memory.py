@@ -30,7 +30,7 @@ SELECT 'job_' || lpad(i::text, 12, '0'),
        (ARRAY['send-email', 'export-data', 'process-webhook'])[1 + mod(i, 3)],
        CASE WHEN mod(i, 20) = 0 THEN 'failed' ELSE 'completed' END,
        jsonb_build_object('to', 'ada@example.com', 'text', repeat('x', 100)),
-       '{"emailId": "4f1c"}', CASE WHEN mod(i, 20) = 0 THEN 'ResendError: 500 Internal Server Error' END,
+       '{"emailId": "4f1c"}', CASE WHEN mod(i, 20) = 0 THEN 'ResendError: 500 Server Error' END,
        4, 1, 'u_' || mod(i, 1000), 'o_' || mod(i, 50),
        now() - i * interval '1 s', now() - i * interval '1 s', now() - (i - 0.4) * interval '1 s'
   FROM generate_series(1, %s) AS i

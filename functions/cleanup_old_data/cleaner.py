@@ -191,6 +191,8 @@ def _row(statement: str, parameters: dict[str, Any]) -> tuple[Any, ...] | None:
     return row
 
 
-def _number(connection: Connection, statement: str, parameters: dict[str, Any] | None = None) -> int:
+def _number(
+    connection: Connection, statement: str, parameters: dict[str, Any] | None = None
+) -> int:
     found = connection.execute(statement, parameters).fetchone()
     return 0 if found is None else int(found[0])

@@ -58,7 +58,8 @@ of_job AS (
     SELECT job_id, jsonb_agg(to_jsonb(actions) - 'job_id' ORDER BY action_id) AS all_of_them
       FROM actions GROUP BY job_id)
 SELECT CASE WHEN of_job.job_id IS NULL THEN row_to_json(gone)::text
-            ELSE left(row_to_json(gone)::text, -1) || ',"actions":' || of_job.all_of_them || '}}' END
+            ELSE left(row_to_json(gone)::text, -1)
+                 || ',"actions":' || of_job.all_of_them || '}}' END
   FROM gone LEFT JOIN of_job USING (job_id)
  ORDER BY created_at, job_id
 """
@@ -67,7 +68,7 @@ FORGET_BATCH = "DELETE FROM archive_batches WHERE object_key = %s"
 COUNT_PAST_RETENTION = f"""
 SELECT job_type, count(*) FROM job_executions WHERE {_PAST_RETENTION} GROUP BY 1 ORDER BY 1
 """
-# For the progress, so up to a bound: after a long pause there may be more than one can count in time.
+# For the progress, so up to a bound: after a long pause there may be too many to count in time.
 COUNT_ALL_PAST_RETENTION = f"""
 SELECT count(*) FROM (SELECT FROM job_executions WHERE {_PAST_RETENTION} LIMIT 1000000) AS past
 """

@@ -7,10 +7,7 @@ only chooses among the names.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
-
-if TYPE_CHECKING:
-    from typing import LiteralString
+from typing import Literal, LiteralString
 
 Kind = Literal["text", "number", "time", "json"]
 

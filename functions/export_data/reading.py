@@ -82,6 +82,4 @@ def snapshot(export: Export, seconds: float) -> Iterator[Snapshot]:
 def _selected(name: str, column: Column, *, as_json: bool) -> sql.Composed:
     # JSON that goes into a cell stays the text that it is: no need to take it apart here.
     cast = sql.SQL("::text" if column.kind == "json" and not as_json else "")
-    return sql.SQL("({}){} AS {}").format(
-        sql.SQL(column.expression), cast, sql.Identifier(name)
-    )
+    return sql.SQL("({}){} AS {}").format(sql.SQL(column.expression), cast, sql.Identifier(name))

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from datetime import datetime
+from typing import Any, Literal
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from datetime import datetime
-
-    from functions.generate_report.period import Period
+from functions.generate_report.period import Period
 
 # Also those of the emails.
 GREEN, RED, AMBER, GREY, BLUE = "#17895f", "#d2483f", "#e0a030", "#b4bfba", "#3c6fb4"
@@ -37,12 +35,14 @@ class Series:
 
 @dataclass(frozen=True)
 class Bars:
-    """Upright bars over time, the series stacked."""
+    """Upright bars over time: the series stacked, where together they are a whole, else side by
+    side."""
 
     labels: Sequence[str]
     series: Sequence[Series]
     value_axis: str
     label_axis: str
+    stacked: bool = True
 
 
 @dataclass(frozen=True)

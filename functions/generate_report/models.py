@@ -84,7 +84,8 @@ class ReportRequest(_Wire):
             raise PydanticCustomError("period", "to is before from")
         if days > MAX_DAYS:
             raise PydanticCustomError(
-                "period", "from and to are {days} days apart; a report covers {most} at most",
+                "period",
+                "from and to are {days} days apart; a report covers {most} at most",
                 {"days": days, "most": MAX_DAYS},
             )
         return self

@@ -14,7 +14,7 @@ USUAL_DAYS = 30
 # More days than this are shown by the week.
 DAYS_SHOWN_SINGLY = 92
 
-MONTHS = "Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split()
+MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
 
 
 @dataclass(frozen=True)
@@ -49,9 +49,7 @@ class Period:
     @property
     def end(self) -> datetime:
         """The first moment after it."""
-        return datetime.combine(
-            self.last_day + timedelta(days=1), time(), ZoneInfo(self.timezone)
-        )
+        return datetime.combine(self.last_day + timedelta(days=1), time(), ZoneInfo(self.timezone))
 
     @property
     def before(self) -> Period:

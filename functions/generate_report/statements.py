@@ -8,6 +8,7 @@ from __future__ import annotations
 
 ONE_SNAPSHOT = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"
 TIME_LIMIT = "SELECT set_config('statement_timeout', %s, true)"
+TIMES_IN = "SELECT set_config('TimeZone', %s, true)"
 
 _CREATED_IN_PERIOD = """
   FROM job_executions
@@ -44,9 +45,10 @@ SELECT job_type AS "jobType", {_BY_OUTCOME}, {_PERCENTILES}
 # the same most often.
 TOP_ERRORS = f"""
 SELECT left(split_part(coalesce(error, 'no error was recorded'), E'\\n', 1), 200) AS error,
-       job_type AS "jobType", count(*) AS count, max(completed_at) AS "lastAt"
+       array_agg(DISTINCT job_type ORDER BY job_type) AS "jobTypes", count(*) AS count,
+       max(completed_at) AS "lastAt"
 {_CREATED_IN_PERIOD} AND status = 'failed'
- GROUP BY 1, 2 ORDER BY count DESC, "lastAt" DESC LIMIT 10
+ GROUP BY 1 ORDER BY count DESC, "lastAt" DESC LIMIT 10
 """
 
 USAGE_TOTALS = f"""

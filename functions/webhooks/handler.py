@@ -82,7 +82,7 @@ def handler(event: Event, _lambda_context: Any) -> Response:
         source=source.name,
         webhook_event=webhook.event,
         job_id=enqueued.job_id,
-        created=enqueued.created,
+        is_new=enqueued.created,
     )
     return lambda_event.respond(200, {"jobId": enqueued.job_id, "created": enqueued.created})
 

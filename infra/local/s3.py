@@ -89,8 +89,8 @@ def serve(handle: int, bucket: str) -> None:
     """Answer on the listening socket `handle` until the process is killed."""
     import logging
 
+    from moto.moto_server.werkzeug_app import create_backend_app
     from moto.s3.models import s3_backends
-    from moto.server import create_backend_app
     from werkzeug.serving import make_server
 
     logging.getLogger("werkzeug").setLevel(logging.ERROR)

@@ -105,14 +105,30 @@ def enqueue_many(
     options: Options,
     connection: Connection[Any] | None,
 ) -> list[Enqueued]:
-    """Record jobs in one INSERT; publish them unless their transaction is the caller's."""
-    jobs = [prepare(job, payload, options) for payload in payloads]
+    """Record jobs of one type in one INSERT; publish them unless their transaction is the
+    caller's."""
+    return enqueue_prepared([prepare(job, payload, options) for payload in payloads], connection)
+
+
+def enqueue_prepared(
+    jobs: Sequence[NewJob], connection: Connection[Any] | None = None
+) -> list[Enqueued]:
+    """Record prepared jobs, of whatever types, in one INSERT; publish them unless their
+    transaction is the caller's.
+
+    Raises:
+        ValueError: Two of them have the same type and idempotency key.
+    """
     if not jobs:
         return []
+    keys = [(new.job_type, new.idempotency_key) for new in jobs if new.idempotency_key is not None]
+    if len(set(keys)) < len(keys):
+        raise ValueError("two of the jobs have the same type and idempotency key")
     if connection is not None:
         return _enqueued(jobs, execution_log.record_new_jobs(connection, jobs))
     # A missing setting is found before anything is written.
-    url_of(job)
+    for job_type in {new.job_type for new in jobs}:
+        url_of(find(job_type))
     qstash()
     with database.borrowed() as own:
         enqueued = _enqueued(jobs, execution_log.record_new_jobs(own, jobs))

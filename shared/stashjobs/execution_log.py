@@ -282,9 +282,9 @@ UPDATE job_executions AS job
 RETURNING job_id, job_type, status
 """
 
-# QStash counts every answer, we count attempts: a busy job, an unreachable Postgres or a lost answer
-# uses up its retries and none of ours. So a job that has attempts left is given another message, by
-# the relay, while there is patience with what was in the way.
+# QStash counts every answer, we count attempts: a busy job, an unreachable Postgres or a lost
+# answer uses up its retries and none of ours. So a job that has attempts left is given another
+# message, by the relay, while there is patience with what was in the way.
 _ANOTHER_MESSAGE = """(job.attempt < job.max_attempts
                  AND job.available_at > now() - make_interval(secs => told.patience))"""
 _ENDS = f"(job.status IN ('pending', 'retrying') AND NOT {_ANOTHER_MESSAGE})"

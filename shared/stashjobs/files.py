@@ -125,9 +125,7 @@ class Upload:
 
     def _send(self, part: bytes) -> None:
         if self._upload_id is None:
-            begun = client().create_multipart_upload(
-                **self._target, ContentType=self._content_type
-            )
+            begun = client().create_multipart_upload(**self._target, ContentType=self._content_type)
             self._upload_id = begun["UploadId"]
         number = len(self._parts) + 1
         sent = client().upload_part(

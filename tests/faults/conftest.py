@@ -100,7 +100,7 @@ class Faults:
 
     async def until(self, condition: Callable[[], object]) -> None:
         async with asyncio.timeout(PATIENCE_SECONDS):
-            while not condition():
+            while not condition():  # noqa: ASYNC110 - it is about rows and files
                 await asyncio.sleep(0.02)
 
     async def effects(self) -> dict[str, int]:

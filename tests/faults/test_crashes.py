@@ -3,9 +3,12 @@ took two attempts."""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 
-from tests.faults.conftest import Faults
+if TYPE_CHECKING:
+    from tests.faults.conftest import Faults
 
 # step: the attempts that the job needs, and the errors of those that did not complete
 STEPS = {

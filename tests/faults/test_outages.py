@@ -53,7 +53,8 @@ async def test_a_message_that_qstash_refuses_does_not_hold_up_the_others(faults:
     ids = await faults.enqueue(20)
     poison = ids[7]
     await faults.query(
-        """UPDATE job_executions SET delivery = '{"callback": "no URL at all"}' WHERE job_id = %s""",
+        "UPDATE job_executions SET delivery = jsonb_build_object('callback', 'no URL')"
+        " WHERE job_id = %s",
         poison,
     )
     await faults.system.start_qstash()

@@ -23,7 +23,7 @@ async def test_signing_keys_are_rotated_in_the_middle_of_a_run(faults: Faults) -
     faults.system.configure(
         QSTASH_CURRENT_SIGNING_KEY=rotated.current, QSTASH_NEXT_SIGNING_KEY=rotated.next
     )
-    while faults.system.kill_process("FaultyFunction"):
+    while faults.system.kill_process("FaultyFunction"):  # noqa: ASYNC110
         await asyncio.sleep(0.05)
     ids += await faults.enqueue(20)
     assert {row["status"] for row in await faults.ended()} == {"completed"}

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from functions.generate_report.kinds.reading import Figures, Rows
     from functions.generate_report.period import Period
 
-TITLE = "Background jobs"
+TITLE = "Background job report"
 EMPTY = "No job was created in this period."
 MOST_BARS = 10
 
@@ -64,7 +64,11 @@ def figures(data: dict[str, Any], period: Period) -> list[Figure]:
             f"{words.count(before['failed'])} before",
             None if now["failed"] == before["failed"] else now["failed"] < before["failed"],
         ),
-        Figure("Typical duration", words.duration(now["p50"]), f"95 % within {_p95(now)}"),
+        Figure(
+            "Median duration",
+            words.duration(now["p50"]),
+            "" if now["p95"] is None else f"95 % within {words.duration(now['p95'])}",
+        ),
     ]
 
 
@@ -80,10 +84,6 @@ def sections(data: dict[str, Any], period: Period) -> list[Section]:
 
 def _ended(totals: dict[str, Any]) -> int:
     return int(totals["completed"] + totals["failed"])
-
-
-def _p95(totals: dict[str, Any]) -> str:
-    return words.duration(totals["p95"])
 
 
 def _is_better(now: int, whole: int, before: int, whole_before: int) -> bool | None:
@@ -163,15 +163,15 @@ def _errors(errors: Rows) -> Section:
     if not errors:
         return Section(title, empty="No job failed in this period.")
     columns = [
-        Column("Error", 4),
-        Column("Type", 1.7),
+        Column("Error", 3.8),
+        Column("Job types", 2),
         Column("Jobs", 0.7, "right"),
         Column("Last", 1.4, "right"),
     ]
     rows = [
         [
             row["error"],
-            row["jobType"],
+            ", ".join(row["jobTypes"]),
             words.count(row["count"]),
             words.moment(row["lastAt"]),
         ]

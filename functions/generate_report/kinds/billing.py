@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from functions.generate_report.kinds.reading import Figures, Rows
     from functions.generate_report.period import Period
 
-TITLE = "Billing"
+TITLE = "Billing report"
 EMPTY = "There was no paying subscription at the end of this period."
 MOST_BARS = 8
 
@@ -90,7 +90,8 @@ def _comings_and_goings(by_day: Rows, period: Period) -> Section:
         Series("Ended", RED, bar_values(period, by_day, "ended")),
     ]
     axis = bar_axis(period, "of the change")
-    return Section(title, chart=Bars(bar_labels(period), series, "Subscriptions", axis))
+    chart = Bars(bar_labels(period), series, "Subscriptions", axis, stacked=False)
+    return Section(title, chart=chart)
 
 
 def _revenue_by_plan(plans: Rows) -> list[Section]:

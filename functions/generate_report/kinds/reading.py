@@ -20,9 +20,7 @@ Rows = list[dict[str, Any]]
 class Figures:
     """Answers statements over one period of one scope."""
 
-    def __init__(
-        self, connection: Connection, period: Period, organization_id: str | None
-    ) -> None:
+    def __init__(self, connection: Connection, period: Period, organization_id: str | None) -> None:
         self._connection = connection
         self.period = period
         self._organization_id = organization_id

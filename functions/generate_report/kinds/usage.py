@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from functions.generate_report.kinds.reading import Figures, Rows
     from functions.generate_report.period import Period
 
-TITLE = "Usage"
+TITLE = "Usage report"
 EMPTY = "No job was created in this period."
 MOST_BARS = 10
 
@@ -44,9 +44,7 @@ def figures(data: dict[str, Any], period: Period) -> list[Figure]:
     counted = [("Jobs", "total"), ("Organizations", "organizations"), ("Users", "users")]
     return [
         *(
-            Figure(
-                label, words.count(now[key]), words.change(now[key], before[key], period.days)
-            )
+            Figure(label, words.count(now[key]), words.change(now[key], before[key], period.days))
             for label, key in counted
         ),
         Figure(

@@ -50,8 +50,10 @@ def plan(jobs: int, seed: int) -> list[Disturbance]:
     dice = random.Random(seed)
     disturbances = []
     for _ in range(max(1, jobs // 2000)):
-        for what in ("postgres fast", "postgres immediate", "qstash"):
-            disturbances.append(Disturbance(dice.random(), what, dice.uniform(0, 2)))
+        disturbances += [
+            Disturbance(dice.random(), what, dice.uniform(0, 2))
+            for what in ("postgres fast", "postgres immediate", "qstash")
+        ]
     for _ in range(max(5, jobs // 120)):
         what = dice.choices(["kill ChaosFunction", "kill RelayFunction"], [5, 1])[0]
         disturbances.append(Disturbance(dice.random(), what, which=dice.randrange(4)))
@@ -98,7 +100,7 @@ class Run:
             await in_thread(lambda: producer.run(self._give_up))
             await disturbing
             await self.network.settle()
-            while time.time() < self._give_up and self.left != 0:
+            while time.time() < self._give_up and self.left != 0:  # noqa: ASYNC110
                 await asyncio.sleep(0.2)
         finally:
             for each in background:

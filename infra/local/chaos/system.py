@@ -1,4 +1,4 @@
-"""The local system, made to be broken: each part can be stopped and started while the others run."""
+"""The local system, made to be broken: each part stops and starts while the others run."""
 
 from __future__ import annotations
 

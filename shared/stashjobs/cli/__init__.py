@@ -21,6 +21,7 @@ COMMANDS = {
     "migrate": "stashjobs.cli.migrate:migrate",
     "retry": "stashjobs.cli.operate:retry",
     "schedules": "stashjobs.cli.schedules:schedules",
+    "tokens": "stashjobs.cli.tokens:tokens",
     "status": "stashjobs.cli.jobs:status",
 }
 

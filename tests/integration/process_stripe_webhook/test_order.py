@@ -75,7 +75,7 @@ def put_until(stripe: StripeServer, happened: int) -> None:
 
 
 @settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(history=histories())
 def test_any_order_and_any_repetition_end_in_the_same_state(

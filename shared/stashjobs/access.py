@@ -10,13 +10,13 @@ import hashlib
 import hmac
 import secrets
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from stashjobs import settings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from datetime import datetime
 
     from psycopg import Connection
 
@@ -89,18 +89,18 @@ SELECT outcome, actor, remaining,
   FROM decided
 """
 
-CREATE_TOKEN = """
+CREATE = """
 INSERT INTO access_tokens (name, token_hash, scopes, per_minute, expires_at)
 VALUES (%s, %s, %s, %s, %s)
 ON CONFLICT (name) DO NOTHING
 RETURNING name
 """
 
-REVOKE_TOKEN = """
+REVOKE = """
 UPDATE access_tokens SET revoked_at = now() WHERE name = %s AND revoked_at IS NULL RETURNING name
 """
 
-LIST_TOKENS = """
+LIST = """
 SELECT name, scopes, per_minute, created_at, expires_at, revoked_at
   FROM access_tokens ORDER BY created_at
 """
@@ -142,10 +142,27 @@ def create_token(
     the name is taken."""
     token = PREFIX + secrets.token_urlsafe(TOKEN_BYTES)
     parameters = [name, hash_of(token), list(scopes), per_minute, expires_at]
-    made = None if name == ADMIN else connection.execute(CREATE_TOKEN, parameters).fetchone()
+    made = None if name == ADMIN else connection.execute(CREATE, parameters).fetchone()
     return token if made else None
 
 
 def revoke_token(connection: Connection[Any], name: str) -> bool:
     """End a token at once. False: there is none of this name, or it was revoked before."""
-    return connection.execute(REVOKE_TOKEN, [name]).fetchone() is not None
+    return connection.execute(REVOKE, [name]).fetchone() is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """What is known of a token; never the token."""
+
+    name: str
+    scopes: list[str]
+    per_minute: int
+    created_at: datetime
+    expires_at: datetime | None
+    revoked_at: datetime | None
+
+
+def list_tokens(connection: Connection[Any]) -> list[Token]:
+    """Every token there is or was, the oldest first."""
+    return [Token(*row) for row in connection.execute(LIST)]

@@ -1,0 +1,44 @@
+"""A report as one HTML page that needs nothing else: charts are SVG in the page itself."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+from reportlab.graphics import renderSVG
+
+from functions.generate_report import charts
+
+if TYPE_CHECKING:
+    from functions.generate_report.document import Chart, Report
+
+# In points of the drawing, which the page stretches to its own width: 8 become 11 or so.
+CHART_WIDTH = 560.0
+
+
+def render(report: Report) -> bytes:
+    """The page, in UTF-8."""
+    return _environment().get_template("report.html").render(report=report).encode()
+
+
+def svg(chart: Chart) -> Markup:
+    """The chart as an SVG element. reportlab builds it as a document, so texts are escaped."""
+    drawn: str = renderSVG.drawToString(charts.draw(chart, CHART_WIDTH))
+    return Markup(drawn[drawn.index("<svg") :])  # noqa: S704 - see above
+
+
+@lru_cache(maxsize=1)
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        auto_reload=False,
+    )
+    environment.filters["svg"] = svg
+    return environment

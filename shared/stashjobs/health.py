@@ -1,0 +1,136 @@
+"""How the system is: what the deployment guide's health check and alert conditions ask, made right.
+
+A rate is a rate (failed of all that ended), nothing is divided by zero, and a system without jobs
+is `idle`, not ill.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from stashjobs import settings
+
+if TYPE_CHECKING:
+    from stashjobs.database import Connection
+
+DEFAULT_WINDOW_SECONDS = 3600
+DEFAULT_FAILURE_PERCENT = 5
+DEFAULT_STUCK_SECONDS = 600
+
+
+@dataclass(frozen=True, slots=True)
+class TypeHealth:
+    """One job type, or all of them together (`job_type` None), within the window.
+
+    Attributes:
+        counts: Jobs created within the window, by status.
+        failure_rate: Failed of those that ended as completed or failed, from 0 to 1. None: none
+            has ended.
+        average_seconds: Of the attempts that ended the jobs that completed. None: none did.
+        p95_seconds: Likewise.
+        stuck: Attempts that have run for longer than the threshold, however old the job is.
+        health: `healthy`, `unhealthy` or `idle`.
+    """
+
+    job_type: str | None
+    counts: dict[str, int]
+    total: int
+    failure_rate: float | None
+    average_seconds: float | None
+    p95_seconds: float | None
+    stuck: int
+    health: str
+
+
+# The window is one range of the index on created_at; those that run are few.
+READ = """
+WITH recent AS (
+    SELECT job_type, status, count(*) AS jobs,
+           avg(extract(epoch FROM completed_at - started_at))
+             FILTER (WHERE status = 'completed') AS average_seconds,
+           percentile_cont(0.95) WITHIN GROUP (
+             ORDER BY extract(epoch FROM completed_at - started_at))
+             FILTER (WHERE status = 'completed') AS p95_seconds
+      FROM job_executions
+     WHERE created_at > now() - make_interval(secs => %(window_seconds)s)
+     GROUP BY GROUPING SETS ((job_type, status), (status))
+), stuck AS (
+    SELECT job_type, count(*) AS jobs
+      FROM job_executions
+     WHERE status = 'processing'
+       AND started_at < now() - make_interval(secs => %(stuck_seconds)s)
+     GROUP BY GROUPING SETS ((job_type), ())
+), kinds AS (
+    SELECT job_type FROM recent UNION SELECT job_type FROM stuck UNION SELECT NULL
+)
+SELECT kinds.job_type,
+       coalesce(jsonb_object_agg(recent.status, recent.jobs)
+                  FILTER (WHERE recent.status IS NOT NULL), '{}'),
+       max(recent.average_seconds)::float,
+       max(recent.p95_seconds)::float,
+       coalesce(max(stuck.jobs), 0)
+  FROM kinds
+  LEFT JOIN recent ON recent.job_type IS NOT DISTINCT FROM kinds.job_type
+  LEFT JOIN stuck ON stuck.job_type IS NOT DISTINCT FROM kinds.job_type
+ GROUP BY kinds.job_type
+ ORDER BY kinds.job_type NULLS FIRST
+"""
+
+
+def window_seconds() -> int:
+    """How far back health looks, in seconds (`HEALTH_WINDOW_SECONDS`)."""
+    return settings.whole_number("HEALTH_WINDOW_SECONDS", DEFAULT_WINDOW_SECONDS)
+
+
+def read(connection: Connection) -> list[TypeHealth]:
+    """The health of everything together, first, and of each type that has had jobs in the window.
+
+    Thresholds: `HEALTH_FAILURE_PERCENT` (5) and `HEALTH_STUCK_SECONDS` (600).
+
+    Raises:
+        SettingError: A threshold is no number.
+    """
+    parameters = {
+        "window_seconds": window_seconds(),
+        "stuck_seconds": settings.whole_number("HEALTH_STUCK_SECONDS", DEFAULT_STUCK_SECONDS),
+    }
+    percent = settings.whole_number("HEALTH_FAILURE_PERCENT", DEFAULT_FAILURE_PERCENT)
+    rows = connection.execute(READ, parameters).fetchall()
+    return [_judge(*row, threshold=percent / 100) for row in rows]
+
+
+def _judge(
+    job_type: str | None,
+    counts: dict[str, int],
+    average_seconds: float | None,
+    p95_seconds: float | None,
+    stuck: int,
+    *,
+    threshold: float,
+) -> TypeHealth:
+    failed = counts.get("failed", 0)
+    ended = failed + counts.get("completed", 0)
+    rate = failed / ended if ended else None
+    total = sum(counts.values())
+    if stuck or (rate is not None and rate > threshold):
+        health = "unhealthy"
+    else:
+        health = "healthy" if total else "idle"
+    return TypeHealth(job_type, counts, total, rate, average_seconds, p95_seconds, stuck, health)
+
+
+def to_document(health: TypeHealth) -> dict[str, Any]:
+    """In the shape of the deployment guide's endpoint: `stats`, `failureRate`, `totalJobs`,
+    `health`, and what it lacked."""
+    return {
+        "stats": [
+            {"status": status, "count": count} for status, count in sorted(health.counts.items())
+        ],
+        "failureRate": health.failure_rate,
+        "totalJobs": health.total,
+        "averageSeconds": health.average_seconds,
+        "p95Seconds": health.p95_seconds,
+        "stuck": health.stuck,
+        "health": health.health,
+    }
