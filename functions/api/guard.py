@@ -16,7 +16,8 @@ bearer = HTTPBearer(auto_error=False, description="A token made with `stashjobs 
 
 
 def connection() -> Iterator[database.Connection]:
-    """A connection for one request."""
+    """A connection for one request, of the process's pool: endpoints run in changing threads."""
+    database.pool()
     with database.borrowed() as borrowed:
         yield borrowed
 

@@ -140,8 +140,8 @@ def enqueue(
         return _accepted(enqueued)
     if idempotency_key is not None:
         raise HTTPException(422, "Idempotency-Key is for one job; give each its idempotencyKey")
-    enqueued = dispatcher.enqueue_prepared([_prepared(one) for one in new.jobs])
-    return AcceptedJobs(jobs=[_accepted(one) for one in enqueued])
+    all_of_them = dispatcher.enqueue_prepared([_prepared(one) for one in new.jobs])
+    return AcceptedJobs(jobs=[_accepted(one) for one in all_of_them])
 
 
 @router.get("/jobs/{job_id}")

@@ -141,6 +141,7 @@ class Stack:
             {name: self.settings.get(name, kept[name]) for name in WEBHOOK_SECRETS}
         )
         await self._start_postgres()
+        self.environment["ADMIN_TOKEN"] = kept["ADMIN_TOKEN"]
         await self._start_mailbox(kept)
         self._start_s3()
         self._start_stripe()
@@ -303,6 +304,7 @@ def load_secrets(home: Path) -> dict[str, str]:
         "QSTASH_CURRENT_SIGNING_KEY": f"sig_{secrets.token_urlsafe(24)}",
         "QSTASH_NEXT_SIGNING_KEY": f"sig_{secrets.token_urlsafe(24)}",
         "RESEND_API_KEY": f"re_local_{secrets.token_urlsafe(12)}",
+        "ADMIN_TOKEN": f"sj_local_{secrets.token_urlsafe(24)}",
         "STRIPE_WEBHOOK_SECRET": f"whsec_{secrets.token_hex(16)}",
         "GITHUB_WEBHOOK_SECRET": secrets.token_urlsafe(24),
         "RESEND_WEBHOOK_SECRET": f"whsec_{b64encode(secrets.token_bytes(24)).decode()}",

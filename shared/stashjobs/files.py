@@ -72,10 +72,12 @@ def put(key: str, content: bytes, content_type: str) -> None:
     """Write a whole file; one that has this key already is replaced.
 
     Raises:
+        SettingError: `FILES_BUCKET` is missing.
         botocore.exceptions.ClientError: S3 refused.
         botocore.exceptions.BotoCoreError: S3 cannot be reached.
     """
-    client().put_object(Bucket=bucket(), Key=key, Body=content, ContentType=content_type)
+    target = bucket()
+    client().put_object(Bucket=target, Key=key, Body=content, ContentType=content_type)
 
 
 class Upload:

@@ -26,6 +26,7 @@ SECRET_SETTINGS = (
     "PAYLOAD_KEYS",
     "ADMIN_TOKEN",
     "SENTRY_DSN",
+    "FILES_LINK_SECRET",
 )
 _PASSWORD_IN_URL = re.compile(r"://[^:/@]*:([^@]+)@")
 MAX_MESSAGE_CHARACTERS = 2_000

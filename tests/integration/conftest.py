@@ -3,19 +3,24 @@ from __future__ import annotations
 import io
 import json
 import logging
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
 from psycopg import sql
 
-from stashjobs import database, dispatcher, telemetry
+from infra.local.s3 import S3
+from stashjobs import database, dispatcher, files, telemetry
+from tests.buckets import Bucket
 from tests.deliveries import Table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from infra.local.postgres import Postgres
+
+REPOSITORY = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="session")
@@ -35,6 +40,7 @@ def database_url(shared_database_url: str) -> Iterator[str]:
     """The URL of a migrated database without a row and without another's session."""
     yield shared_database_url
     database.close()
+    database.close_pool()
     with psycopg.connect(shared_database_url, autocommit=True) as connection:
         connection.execute(
             "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
@@ -94,3 +100,22 @@ def use_qstash(settings: pytest.MonkeyPatch) -> Iterator[Callable[[str, str], No
     yield use
     # The client is kept for the life of the process; a test's QStash is not.
     dispatcher.close()
+
+
+@pytest.fixture(scope="session")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3]:
+    """moto's S3, reached over HTTP like the real one, for the whole run."""
+    server = S3(REPOSITORY, 0, tmp_path_factory.mktemp("s3") / "s3.log")
+    server.serve_now()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def bucket(s3: S3, settings: pytest.MonkeyPatch) -> Iterator[Bucket]:
+    """An empty bucket; the settings lead to it."""
+    for name, value in s3.environment.items():
+        settings.setenv(name, value)
+    yield (found := Bucket())
+    found.clear()
+    files.close()

@@ -138,7 +138,7 @@ class Run:
                 self.left = -1
             print(
                 f"{time.time() - self._began:5.0f} s  {len(producer.promises.accepted)} enqueued, "
-                f"{self.network.sent} delivered, {max(self.left, 0) or '?'} left  "
+                f"{self.network.sent} delivered, {'?' if self.left < 0 else self.left} left  "
                 f"[{self._last_disturbance}]",
                 file=sys.stderr,
                 flush=True,

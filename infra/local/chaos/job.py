@@ -19,6 +19,8 @@ CREATE TABLE effects (
 CREATE TABLE external_effects (
     key text PRIMARY KEY, job_id text NOT NULL, calls integer NOT NULL DEFAULT 1
 );
+CREATE INDEX ON effects (job_id);
+CREATE INDEX ON external_effects (job_id);
 """
 
 _elsewhere: psycopg.Connection[Any] | None = None

@@ -1,0 +1,197 @@
+"""What goes, what stays, and what the archive then has."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import psycopg
+import pytest
+
+from functions.cleanup_old_data.handler import cleanup_old_data
+from functions.cleanup_old_data.models import CleanedUp
+from tests.deliveries import lambda_context
+
+if TYPE_CHECKING:
+    from tests.buckets import Bucket
+    from tests.deliveries import Table
+    from tests.integration.cleanup_old_data.conftest import Past
+
+
+def test_what_ended_before_the_cutoff_moves_to_the_archive(past: Past, bucket: Bucket) -> None:
+    for status in ("completed", "failed", "cancelled"):
+        past.add(f"old-{status}", status=status)
+    past.add("young", days=89)
+    past.add("old-waiting", status="pending")
+    past.add("old-retrying", status="retrying")
+    past.add("old-ended-lately", completed_at="2026-11-01T00:00:00Z")
+
+    done = past.clean()
+
+    assert (done.archived, done.deleted, done.objects, done.finished) == (3, 3, 1, True)
+    assert past.ids() == {"young", "old-waiting", "old-retrying", "old-ended-lately"}
+    assert {row["job_id"] for row in bucket.archived()} == {
+        "old-completed",
+        "old-failed",
+        "old-cancelled",
+    }
+
+
+def test_the_archive_has_every_column_of_a_row_and_what_operators_did(
+    past: Past, bucket: Bucket
+) -> None:
+    past.add("old", result='{"emailId": "e\\u00e9\\n"}', idempotency_key="k", user_id='u"1')
+    past.table.run(
+        "INSERT INTO job_actions (actor, action, job_id, before) VALUES "
+        "('ada', 'retry', 'old', '{\"status\": \"failed\"}'), ('bob', 'retry', 'other', '{}')"
+    )
+    [before] = past.table.run("SELECT row_to_json(j)::text AS row FROM job_executions AS j")
+
+    past.clean()
+
+    [row] = bucket.archived()
+    [action] = row.pop("actions")
+    assert row == json.loads(before["row"])
+    assert (action["actor"], action["before"]) == ("ada", {"status": "failed"})
+    assert [each["job_id"] for each in past.table.run("SELECT job_id FROM job_actions")] == [
+        "other"
+    ]
+
+
+def test_objects_are_partitioned_by_the_day_of_creation(past: Past, bucket: Bucket) -> None:
+    for index, created in enumerate(
+        ["2026-01-01T23:59:59Z", "2026-01-02T00:00:00Z", "2026-01-02T12:00:00Z"]
+    ):
+        past.add(f"job-{index}", created_at=created)
+
+    assert past.clean(batch_rows=100).objects == 2
+
+    first, second = bucket.keys("archive/")
+    assert first.startswith("archive/executions/date=2026-01-01/job-0-")
+    assert second.startswith("archive/executions/date=2026-01-02/job-1-")
+    assert first.endswith(".jsonl.gz")
+
+
+def test_a_job_id_of_another_make_is_no_path(past: Past, bucket: Bucket) -> None:
+    past.add("../../other/tenant?x=ü")
+
+    past.clean()
+
+    [key] = bucket.keys()
+    assert key.count("/") == 3
+    assert bucket.archived()[0]["job_id"] == "../../other/tenant?x=ü"
+
+
+def test_payload_then_declaration_then_default_decide_how_long_a_type_is_kept(
+    past: Past, bucket: Bucket
+) -> None:
+    for job_type in ("by-payload", "by-declaration", "by-default"):
+        for days in (5, 15, 45):
+            past.add(f"{job_type}-{days}", days=days, job_type=job_type)
+
+    past.clean(
+        retention=40,
+        per_type={"by-payload": 10},
+        declared={"by-payload": 1, "by-declaration": 20},
+    )
+
+    assert past.ids() == {
+        "by-payload-5",
+        "by-declaration-5",
+        "by-declaration-15",
+        "by-default-5",
+        "by-default-15",
+    }
+    assert len(bucket.archived()) == 4
+
+
+def test_a_dry_run_counts_and_touches_nothing(past: Past) -> None:
+    past.add("a", job_type="one", idempotency_key="k")
+    past.add("b", job_type="one")
+    past.add("c", job_type="two")
+
+    done = past.clean(dry_run=True, idempotency_key_days=10)
+
+    assert done == CleanedUp(would_delete={"one": 2, "two": 1}, idempotency_keys=1)
+    assert past.ids() == {"a", "b", "c"}
+
+
+def test_when_the_time_is_up_it_stops_and_the_next_run_goes_on(past: Past, bucket: Bucket) -> None:
+    for number in range(10):
+        past.add(f"job-{number}")
+    assert past.cleaner(seconds=4).run() == CleanedUp(finished=False)
+
+    cleaner = past.cleaner(batch_rows=3)
+    left = iter([True, True, False])
+    cleaner._has_time = lambda: next(left)  # type: ignore[method-assign]
+    first = cleaner.run()
+    assert (first.deleted, first.finished) == (6, False)
+
+    second = past.clean(batch_rows=3)
+    assert (second.deleted, second.finished) == (4, True)
+    assert len(bucket.archived()) == 10
+
+
+def test_keys_may_be_freed_before_their_rows_go(past: Past) -> None:
+    for number, days in enumerate((1, 8, 9, 10)):
+        past.add(f"job-{number}", days=days, idempotency_key=f"key-{number}")
+    past.add("running", days=50, status="pending", idempotency_key="still-needed")
+
+    done = past.clean(idempotency_key_days=7, batch_rows=2)
+
+    assert done.idempotency_keys == 3
+    kept = {row["idempotency_key"] for row in past.table.rows()}
+    assert kept == {"key-0", "still-needed", None}
+
+
+def test_notifications_that_were_read_long_ago_go(past: Past) -> None:
+    for number, read in enumerate(["-100 d", "-100 d", "-100 d", "-1 d", None]):
+        past.table.run(
+            "INSERT INTO notifications (job_id, user_id, type, title, message, read_at) VALUES "
+            "(%s, 'u', 'info', 't', 'm', %s::timestamptz + %s::interval)",
+            f"job-{number}",
+            "2026-11-24T03:00:00Z",
+            read,
+        )
+
+    assert past.clean(batch_rows=2).notifications == 3
+
+    left = past.table.run("SELECT job_id FROM notifications ORDER BY job_id")
+    assert [row["job_id"] for row in left] == ["job-3", "job-4"]
+
+
+def test_a_batch_that_another_clean_up_is_at_work_on_is_left_to_it(
+    past: Past, database_url: str
+) -> None:
+    past.add("old")
+    with psycopg.connect(database_url) as other:
+        other.execute("INSERT INTO archive_batches (object_key, job_ids) VALUES ('k', '{x}')")
+        other.commit()
+        other.execute("SELECT FROM archive_batches FOR UPDATE")
+
+        assert past.clean() == CleanedUp(finished=False)
+
+    assert past.ids() == {"old"}
+
+
+def test_without_a_bucket_nothing_is_deleted(past: Past, monkeypatch: pytest.MonkeyPatch) -> None:
+    from stashjobs import SettingError
+
+    monkeypatch.delenv("FILES_BUCKET", raising=False)
+    past.add("old")
+
+    with pytest.raises(SettingError, match="FILES_BUCKET"):
+        past.clean()
+
+    assert past.ids() == {"old"}
+
+
+def test_the_schedule_invokes_it_without_http(table: Table, bucket: Bucket) -> None:
+    event = {"type": "cleanup-old-data", "jobId": "an-execution-id", "payload": {"retention": 90}}
+
+    answer = cleanup_old_data.handler(event, lambda_context(610))
+
+    assert answer["statusCode"] == 200
+    row = table.row("an-execution-id")
+    assert (row["status"], row["result"]["finished"]) == ("completed", True)
+    assert bucket.keys() == []

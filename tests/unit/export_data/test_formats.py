@@ -1,0 +1,120 @@
+"""The writers alone: cells, formulas, sheets."""
+
+from __future__ import annotations
+
+import csv
+import io
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import openpyxl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from functions.export_data import formats
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+WHEN = datetime(2026, 6, 9, 14, 30, 5, tzinfo=UTC)
+FORMULAS = [
+    "=1+1",
+    "=cmd|' /C calc'!A0",
+    "+1",
+    "-1+1",
+    "@SUM(A1)",
+    "\t=1",
+    "\r=1",
+    "\n=1",
+    "＝1+1",
+    '=HYPERLINK("https://evil.example","click")',
+]
+
+
+class Bytes:
+    """A sink in memory."""
+
+    def __init__(self) -> None:
+        self.content = b""
+
+    def write(self, content: bytes) -> None:
+        self.content += content
+
+
+def csv_rows(rows: list[tuple[Any, ...]], columns: list[str]) -> list[list[str]]:
+    sink = Bytes()
+    writer = formats.CsvWriter(sink, columns)
+    writer.add(rows)
+    writer.finish()
+    return list(csv.reader(io.StringIO(sink.content.decode("utf-8-sig"), newline="")))
+
+
+def workbook(rows: list[tuple[Any, ...]], folder: Path, **options: Any) -> Any:
+    sink = Bytes()
+    columns = [(f"c{n}", "text") for n in range(len(rows[0]))]
+    writer = formats.XlsxWriter(sink, columns, folder, **options)
+    writer.add(rows)
+    writer.finish()
+    return openpyxl.load_workbook(io.BytesIO(sink.content))
+
+
+def test_excel_is_told_that_a_csv_is_utf_8() -> None:
+    sink = Bytes()
+    formats.CsvWriter(sink, ["é"]).finish()
+    assert sink.content == "\ufeffé\r\n".encode()
+
+
+def test_values_in_csv() -> None:
+    rows = csv_rows([("a\nb,\"c\" é 🎉", -5, 1.5, None, WHEN)], ["a", "b", "c", "d", "e"])
+    assert rows[1] == ['a\nb,"c" é 🎉', "-5", "1.5", "", "2026-06-09T14:30:05+00:00"]
+
+
+@pytest.mark.parametrize("formula", FORMULAS)
+def test_no_text_is_a_formula_in_csv(formula: str) -> None:
+    assert csv_rows([(formula,)], ["c"])[1] == [f"'{formula}"]
+
+
+@given(st.text())
+def test_a_text_comes_back_with_an_apostrophe_at_most(text: str) -> None:
+    safe = formats.harmless(text)
+    assert safe.removeprefix("'") == text.removeprefix("'") or safe == f"'{text}"
+    assert not safe.startswith(("=", "+", "-", "@", "\t", "\r", "\n"))
+
+
+@pytest.mark.parametrize("formula", FORMULAS[:5] + FORMULAS[8:])
+def test_no_text_is_a_formula_or_a_link_in_xlsx(formula: str, tmp_path: Path) -> None:
+    book = workbook([(formula,)], tmp_path)
+    cell = book.active["A2"]
+    # openpyxl shows texts that begin with = as formulas, unless the file says that they are texts.
+    assert (cell.value, cell.data_type, cell.hyperlink) == (formula, "s", None)
+
+
+def test_values_in_xlsx(tmp_path: Path) -> None:
+    [heads, cells] = workbook([("é 🎉", -5, 1.5, None, WHEN)], tmp_path).active.iter_rows(
+        values_only=True
+    )
+    assert heads == ("c0", "c1", "c2", "c3", "c4")
+    assert cells == ("é 🎉", -5, 1.5, None, WHEN.replace(tzinfo=None))
+
+
+def test_a_full_sheet_is_followed_by_another(tmp_path: Path) -> None:
+    book = workbook([(f"r{n}",) for n in range(7)], tmp_path, sheet_rows=4)
+    found = [[cell for (cell,) in sheet.iter_rows(values_only=True)] for sheet in book]
+    assert found == [["c0", "r0", "r1", "r2"], ["c0", "r3", "r4", "r5"], ["c0", "r6"]]
+
+
+def test_a_text_that_is_too_long_for_excel_says_so(tmp_path: Path) -> None:
+    value = workbook([("x" * 40_000,)], tmp_path).active["A2"].value
+    assert len(value) == formats.CELL_CHARACTERS
+    assert value.endswith("[cut short: Excel takes no more]")
+
+
+def test_the_workbook_s_folder_is_gone_also_after_a_failure() -> None:
+    with pytest.raises(RuntimeError), ExitStack() as exits:
+        writer = formats.writer("xlsx", Bytes(), [("a", "text")], exits)
+        assert isinstance(writer, formats.XlsxWriter)
+        folder = writer._path.parent
+        raise RuntimeError
+    assert not folder.exists()
