@@ -1,4 +1,4 @@
-"""What every test may ask for: a real Postgres of its own, migrated, and the settings to reach it."""
+"""What every test may ask for: a real, migrated Postgres of its own, and settings to reach it."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from contextlib import ExitStack
 
 CONTENT_TYPES = {
@@ -142,6 +142,11 @@ class XlsxWriter:
             while content := file.read(COPY_BYTES):
                 self._sink.write(content)
 
+    def give_up(self) -> None:
+        """Close the sheets' temporary files, which an unfinished workbook leaves open."""
+        for sheet in self._book.worksheets():
+            sheet.row_data_fh.close()
+
     def _begin_sheet(self) -> None:
         self._sheet = self._book.add_worksheet()
         for position, (name, kind) in enumerate(self._columns):
@@ -174,14 +179,14 @@ def writer(
         columns: Their names and kinds.
         exits: What is to be tidied up, however it ends.
     """
-    make: dict[str, Callable[[], Writer]] = {
-        "csv": lambda: CsvWriter(sink, [name for name, _ in columns]),
-        "jsonl": lambda: JsonLinesWriter(sink),
-        "xlsx": lambda: XlsxWriter(
-            sink, columns, Path(exits.enter_context(tempfile.TemporaryDirectory(prefix="export-")))
-        ),
-    }
-    return make[format_name]()
+    if format_name == "csv":
+        return CsvWriter(sink, [name for name, _ in columns])
+    if format_name == "jsonl":
+        return JsonLinesWriter(sink)
+    folder = Path(exits.enter_context(tempfile.TemporaryDirectory(prefix="export-")))
+    workbook = XlsxWriter(sink, columns, folder)
+    exits.callback(workbook.give_up)
+    return workbook
 
 
 def _csv_cell(value: Any) -> Any:

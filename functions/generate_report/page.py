@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,8 +27,11 @@ def render(report: Report) -> bytes:
 
 def svg(chart: Chart) -> Markup:
     """The chart as an SVG element. reportlab builds it as a document, so texts are escaped."""
-    drawn: str = renderSVG.drawToString(charts.draw(chart, CHART_WIDTH))
-    return Markup(drawn[drawn.index("<svg") :])  # noqa: S704 - see above
+    drawn: str = renderSVG.drawToString(charts.draw(chart, CHART_WIDTH), useClip=True)
+    element = drawn[drawn.index("<svg") :]
+    # Three dots as a tooltip, and an id that the next chart would have too.
+    element = re.sub(r'<(title|desc)>\.\.\.</\1>| id="group"', "", element)
+    return Markup(element)  # noqa: S704 - see above
 
 
 @lru_cache(maxsize=1)

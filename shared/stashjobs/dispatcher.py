@@ -127,8 +127,7 @@ def enqueue_prepared(
     if connection is not None:
         return _enqueued(jobs, execution_log.record_new_jobs(connection, jobs))
     # A missing setting is found before anything is written.
-    for job_type in {new.job_type for new in jobs}:
-        url_of(find(job_type))
+    settings.base_url()
     qstash()
     with database.borrowed() as own:
         enqueued = _enqueued(jobs, execution_log.record_new_jobs(own, jobs))

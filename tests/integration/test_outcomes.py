@@ -816,9 +816,10 @@ def test_a_failed_direct_invocation_is_left_to_the_relay(table: Table) -> None:
 
 
 def test_a_direct_invocation_of_another_type_is_refused(table: Table) -> None:
-    for event in ({"type": "other", "payload": {}}, {}, [], "no object"):
+    events: list[Any] = [{"type": "other", "payload": {}}, {}, [], "no object"]
+    for event in events:
         with pytest.raises(DeliveryRefused):
-            handle(probe(), event)  # type: ignore[arg-type]
+            handle(probe(), event)
     assert table.rows() == []
 
 

@@ -10,10 +10,12 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings as hypothesis_settings
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from functions.cleanup_old_data import archive, cleaner as cleaning
+from functions.cleanup_old_data import archive
+from functions.cleanup_old_data import cleaner as cleaning
 from stashjobs import database
 
 if TYPE_CHECKING:
@@ -125,16 +127,12 @@ def test_every_row_is_in_the_table_or_once_in_the_archive(
     assert all(row["status"] == "pending" for row in past.table.rows())
     assert past.table.run("SELECT FROM archive_batches") == []
     # Those that were retried end again, and are then archived like the others.
-    past.table.run(
-        "UPDATE job_executions SET status = 'cancelled', completed_at = created_at"
-    )
+    past.table.run("UPDATE job_executions SET status = 'cancelled', completed_at = created_at")
     past.clean(batch_rows=rows)
     assert sorted(row["job_id"] for row in bucket.archived()) == sorted(everything)
 
 
-def test_sigkill_after_the_object_is_written(
-    past: Past, bucket: Bucket, database_url: str
-) -> None:
+def test_sigkill_after_the_object_is_written(past: Past, bucket: Bucket, database_url: str) -> None:
     for number in range(10):
         past.add(f"job-{number}", days=100)
 

@@ -141,9 +141,7 @@ def test_filters_choose_rows(table: Table, bucket: Bucket) -> None:
 
     def ids(**filters: Any) -> list[str]:
         chosen = {**FILTERS, **filters}
-        _, content = export(
-            table, bucket, format="jsonl", columns=["jobId"], filters=chosen
-        )
+        _, content = export(table, bucket, format="jsonl", columns=["jobId"], filters=chosen)
         return [json.loads(line)["jobId"] for line in content.splitlines()]
 
     assert ids(status=["failed", "cancelled"]) == ["job-1", "job-2"]

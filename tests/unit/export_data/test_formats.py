@@ -67,7 +67,7 @@ def test_excel_is_told_that_a_csv_is_utf_8() -> None:
 
 
 def test_values_in_csv() -> None:
-    rows = csv_rows([("a\nb,\"c\" é 🎉", -5, 1.5, None, WHEN)], ["a", "b", "c", "d", "e"])
+    rows = csv_rows([('a\nb,"c" é 🎉', -5, 1.5, None, WHEN)], ["a", "b", "c", "d", "e"])
     assert rows[1] == ['a\nb,"c" é 🎉', "-5", "1.5", "", "2026-06-09T14:30:05+00:00"]
 
 
