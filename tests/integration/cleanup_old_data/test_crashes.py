@@ -140,6 +140,7 @@ def test_sigkill_after_the_object_is_written(past: Past, bucket: Bucket, databas
         ran = subprocess.run(
             [sys.executable, "-c", PROGRAM],
             env={**os.environ, "PYTHONPATH": os.pathsep.join(["shared", "."])},
+            check=False,
         )
         assert ran.returncode == -signal.SIGKILL
 

@@ -7,7 +7,6 @@ import io
 import json
 import urllib.request
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import openpyxl
@@ -22,6 +21,8 @@ from stashjobs import Context, files
 from tests.deliveries import deliver
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from infra.local.s3 import S3
     from tests.buckets import Bucket
     from tests.deliveries import Table
@@ -232,10 +233,14 @@ def test_progress_is_on_the_row_while_it_runs(
 def test_a_failure_half_way_leaves_neither_file_nor_parts(
     bucket: Bucket, stops: type[BaseException]
 ) -> None:
-    with pytest.raises(stops), files.Upload("exports/half", "text/csv") as upload:
-        upload.write(b"x" * (files.PART_BYTES + 1))
-        assert bucket.unfinished_uploads() == 1
-        raise stops
+    def fail_half_way() -> None:
+        with files.Upload("exports/half", "text/csv") as upload:
+            upload.write(b"x" * (files.PART_BYTES + 1))
+            assert bucket.unfinished_uploads() == 1
+            raise stops
+
+    with pytest.raises(stops):
+        fail_half_way()
 
     assert bucket.unfinished_uploads() == 0
     assert bucket.keys() == []

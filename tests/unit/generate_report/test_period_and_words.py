@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from reportlab.pdfbase.pdfmetrics import stringWidth
 
 from functions.generate_report import charts, words
 from functions.generate_report.handler import generate_report
-from functions.generate_report.models import ReportRequest
 from functions.generate_report.period import Period
 from stashjobs import InvalidPayload
+
+if TYPE_CHECKING:
+    from functions.generate_report.models import ReportRequest
 
 
 def request(**payload: Any) -> ReportRequest:
@@ -128,4 +131,4 @@ def test_jobs_are_counted_in_whole_ones() -> None:
 
 def test_a_long_label_is_cut_to_its_room() -> None:
     assert charts.shortened("x" * 200, 60).endswith("x…")
-    assert charts.stringWidth(charts.shortened("x" * 200, 60), "Helvetica", 8) <= 60
+    assert stringWidth(charts.shortened("x" * 200, 60), "Helvetica", 8) <= 60
