@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 
-from stashjobs import database, envelope, execution_log, lambda_event, sealing, telemetry
+from stashjobs import database, envelope, lambda_event, publications, sealing, telemetry
 from stashjobs.errors import InvalidEnvelope, SettingError, UnknownJobType
-from stashjobs.execution_log import GivenUp, NewJob
+from stashjobs.execution_log import NewJob
 from stashjobs.job import find, load
 from stashjobs.relay import given_up, record_given_up
 from stashjobs.signature import InvalidSignature
@@ -22,6 +22,7 @@ from stashjobs.signature import InvalidSignature
 if TYPE_CHECKING:
     from stashjobs.envelope import Envelope
     from stashjobs.lambda_event import Event, Response
+    from stashjobs.publications import GivenUp
 
 
 def handler(event: Event, _lambda_context: Any) -> Response:
@@ -86,7 +87,7 @@ def _record_unseen(message: Envelope, dead: GivenUp) -> bool:
         organization_id=message.organization_id,
         metadata=message.metadata,
     )
-    return execution_log.record_never_delivered(database.connection(), new, dead)
+    return publications.record_never_delivered(database.connection(), new, dead)
 
 
 def _refuse(status: int, error: Exception) -> Response:

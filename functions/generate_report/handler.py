@@ -28,7 +28,7 @@ def generate_report(request: ReportRequest, context: Context) -> GeneratedReport
         file_ready.send(
             context,
             request.email,
-            title=f"Your report: {report.title}, {period.label}",
+            title=f"{report.title} for {period.label}",
             description=report.scope,
             link=link,
             size=len(content),

@@ -18,11 +18,12 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from stashjobs import database, envelope, execution_log, sealing, settings, telemetry
+from stashjobs import database, envelope, execution_log, publications, sealing, settings, telemetry
 from stashjobs.errors import InvalidPayload, PayloadTooLarge
-from stashjobs.execution_log import NewJob, Unpublished
+from stashjobs.execution_log import NewJob
 from stashjobs.ids import new_job_id
 from stashjobs.job import Job, find, to_json
+from stashjobs.publications import Unpublished
 from stashjobs.sealing import Place
 
 if TYPE_CHECKING:
@@ -266,7 +267,7 @@ def publish(jobs: Sequence[Unpublished]) -> dict[str, str | None]:
     if told:
         try:
             with database.borrowed() as own:
-                execution_log.confirm_published(own, told)
+                publications.confirm_published(own, told)
         except Exception as error:  # noqa: BLE001
             log.warning(
                 "%d published jobs could not be confirmed: %s", len(told), telemetry.one_line(error)

@@ -16,9 +16,9 @@ from psycopg.types.json import Jsonb
 
 from stashjobs import database, dispatcher, sealing, telemetry
 from stashjobs.errors import SealError, StashjobsError
-from stashjobs.execution_log import Unpublished
 from stashjobs.job import declared
 from stashjobs.lookup import Filter
+from stashjobs.publications import Unpublished
 from stashjobs.sealing import Place, Purpose
 
 if TYPE_CHECKING:

@@ -13,11 +13,19 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from stashjobs import database, dispatcher, envelope, execution_log, settings, telemetry
+from stashjobs import (
+    database,
+    dispatcher,
+    envelope,
+    execution_log,
+    publications,
+    settings,
+    telemetry,
+)
 from stashjobs.errors import InvalidEnvelope
-from stashjobs.execution_log import GivenUp, Unpublished
 from stashjobs.ids import job_id_from
 from stashjobs.job import declared
+from stashjobs.publications import GivenUp, Unpublished
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -101,7 +109,7 @@ def publish_unpublished(report: Report, deadline: float, quiet_seconds: float) -
     while time.time() < deadline:
         began = time.time()
         with database.connection().transaction():
-            batch = execution_log.take_unpublished(
+            batch = publications.take_unpublished(
                 database.connection(),
                 job_types=[job.type for job in declared()],
                 limit=size,
@@ -127,7 +135,7 @@ def publish_unpublished(report: Report, deadline: float, quiet_seconds: float) -
                     continue
                 _refused(report, batch[0], error)
             else:
-                execution_log.confirm_published(database.connection(), told)
+                publications.confirm_published(database.connection(), told)
                 report.published += len(told)
         if len(batch) < size:
             return
@@ -176,7 +184,7 @@ def reconcile_dead_letters(report: Report, deadline: float) -> None:
 def find_vanished(report: Report, deadline: float) -> None:
     """Send another message for jobs whose message QStash no longer has, although nobody heard of
     its end: QStash lost it, or somebody deleted it there."""
-    silent = execution_log.find_silent(
+    silent = publications.find_silent(
         database.connection(), seconds=SILENT_SECONDS, limit=SILENT_BATCH
     )
     heard = []
@@ -189,7 +197,7 @@ def find_vanished(report: Report, deadline: float) -> None:
             report.vanished += 1
         heard.append((job_id, message_id, exists))
     if heard:
-        execution_log.record_heard_of(database.connection(), heard)
+        publications.record_heard_of(database.connection(), heard)
 
 
 def _qstash_has(message_id: str) -> bool:
@@ -204,7 +212,7 @@ def _qstash_has(message_id: str) -> bool:
 
 def record_given_up(messages: Sequence[GivenUp]) -> int:
     """Write down that QStash gave up on these messages. Returns how many rows that changed."""
-    changed = execution_log.record_given_up(database.connection(), messages)
+    changed = publications.record_given_up(database.connection(), messages)
     for job_id, status in changed:
         log.error("QStash gave up", extra={"job_id": job_id, "row_status": status})
     return len(changed)

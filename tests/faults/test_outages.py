@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import psycopg
 
 from infra.local.qstash import DeliveryResponse
-from stashjobs import database, dispatcher, relay
+from stashjobs import database, dispatcher, publications, relay
 from tests.faults.jobs import faulty
 
 if TYPE_CHECKING:
@@ -91,13 +91,12 @@ _one_at_a_time = threading.Lock()
 
 def _relay_alone(url: str) -> int:
     """What `publish_unpublished` does, on a connection of this relay alone."""
-    from stashjobs import execution_log
 
     published = 0
     with psycopg.connect(url, autocommit=True) as connection:
         while True:
             with connection.transaction():
-                batch = execution_log.take_unpublished(
+                batch = publications.take_unpublished(
                     connection,
                     job_types=[faulty.type],
                     limit=7,
@@ -108,7 +107,7 @@ def _relay_alone(url: str) -> int:
                 with _one_at_a_time:
                     told = dispatcher.send(batch) if batch else {}
                 if told:
-                    execution_log.confirm_published(connection, told)
+                    publications.confirm_published(connection, told)
             published += len(told)
             if not batch:
                 return published

@@ -25,7 +25,7 @@ from stashjobs import (
     SettingError,
     database,
     dispatcher,
-    execution_log,
+    publications,
 )
 from tests.deliveries import Table, deliver, handle
 from tests.qstash_servers import Server, qstash_running, serving
@@ -588,5 +588,5 @@ def test_a_delivery_that_is_faster_than_the_confirmation_keeps_its_message(
     job_id = table.add(any_job)
     assert deliver(any_job, job_id).status == 200
     before = table.row(job_id)
-    execution_log.confirm_published(table.other, {job_id: "msg_told"})
+    publications.confirm_published(table.other, {job_id: "msg_told"})
     assert table.row(job_id) == before

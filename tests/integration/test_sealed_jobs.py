@@ -29,7 +29,7 @@ from stashjobs import (
     sealing,
 )
 from stashjobs.cli import main
-from stashjobs.execution_log import GivenUp
+from stashjobs.publications import GivenUp
 from stashjobs.relay import record_given_up
 from stashjobs.sealing import Place, is_sealed, seal, unseal
 from tests.deliveries import Table, deliver, delivery, handle, probe

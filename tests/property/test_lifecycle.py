@@ -29,8 +29,9 @@ from psycopg import sql
 from psycopg.rows import dict_row
 
 from stashjobs import Context, database, dispatcher, execution_log, job, operations, relay
-from stashjobs.execution_log import GivenUp, Lease, NewJob, Unpublished
+from stashjobs.execution_log import Lease, NewJob
 from stashjobs.ids import new_job_id
+from stashjobs.publications import GivenUp, Unpublished
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -276,7 +276,7 @@ def test_the_email_says_what_it_is(table: Table, bucket: Bucket) -> None:
 
     [mail] = [row for row in table.rows() if row["job_type"] == "send-email"]
     data_of_mail = mail["payload"]["data"]
-    assert data_of_mail["title"] == "Your report: Usage report, 1 – 31 May 2026"
+    assert data_of_mail["title"] == "Usage report for 1 – 31 May 2026"
     assert data_of_mail["size"].endswith("kB")
 
 
