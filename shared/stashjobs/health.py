@@ -78,6 +78,35 @@ SELECT kinds.job_type,
 """
 
 
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """What waits, and whether anything moves.
+
+    Attributes:
+        depth: Jobs that are due and wait for an attempt.
+        oldest_seconds: For how long the first of them has been due; 0 where none waits.
+        processed_last_hour: Jobs that ended within the hour, of those created within a day.
+    """
+
+    depth: int
+    oldest_seconds: float
+    processed_last_hour: int
+
+
+READ_QUEUE = """
+SELECT waiting.depth, waiting.oldest_seconds, processed.jobs
+  FROM (SELECT count(*) AS depth,
+               coalesce(extract(epoch FROM now() - min(available_at)), 0)::float AS oldest_seconds
+          FROM job_executions
+         WHERE status IN ('pending', 'retrying') AND available_at <= now()) AS waiting,
+       -- Nothing is indexed by its end; a day of the index on created_at holds what matters here.
+       (SELECT count(*) AS jobs
+          FROM job_executions
+         WHERE created_at > now() - interval '1 day' AND completed_at > now() - interval '1 hour'
+           AND status IN ('completed', 'failed')) AS processed
+"""
+
+
 def window_seconds() -> int:
     """How far back health looks, in seconds (`HEALTH_WINDOW_SECONDS`)."""
     return settings.whole_number("HEALTH_WINDOW_SECONDS", DEFAULT_WINDOW_SECONDS)
@@ -98,6 +127,12 @@ def read(connection: Connection) -> list[TypeHealth]:
     percent = settings.whole_number("HEALTH_FAILURE_PERCENT", DEFAULT_FAILURE_PERCENT)
     rows = connection.execute(READ, parameters).fetchall()
     return [_judge(*row, threshold=percent / 100) for row in rows]
+
+
+def read_queue(connection: Connection) -> Queue:
+    """What waits just now."""
+    row = connection.execute(READ_QUEUE).fetchone()
+    return Queue(*row) if row else Queue(0, 0.0, 0)
 
 
 def _judge(

@@ -1,0 +1,105 @@
+"""Lambda entry: `functions.monitor.handler.handler`, invoked by a schedule every minute.
+
+What the alarms and the dashboard of `infra/` look at, as CloudWatch metrics in the embedded metric
+format: a line of the log is a metric, so nothing is called and nothing can fail on the way. Names,
+units and alarms are in docs/monitoring.md.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from stashjobs import database, health, settings, telemetry
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+NAMESPACE = "stashjobs"
+# A monitor must not be a load: what takes longer than this is left out of this minute.
+QUERY_TIMEOUT_SECONDS = 10.0
+DEAD_LETTERS_PER_PAGE = 100
+MAX_DEAD_LETTERS = 1_000
+
+
+def handler(_event: Mapping[str, Any], lambda_context: Any) -> dict[str, Any]:
+    """Emit the metrics of this minute; what cannot be read is left out and logged."""
+    telemetry.logger().append_keys(function_request_id=lambda_context.aws_request_id)
+    values: dict[str, float] = {}
+    averages: dict[str, float] = {}
+    try:
+        values, averages = read()
+    except Exception as error:  # noqa: BLE001 - the metrics of QStash are worth having alone
+        telemetry.logger().error("the jobs could not be read", error=telemetry.one_line(error))
+    try:
+        values["DeadLetters"] = count_dead_letters()
+    except Exception as error:  # noqa: BLE001
+        telemetry.logger().error("QStash could not be asked", error=telemetry.one_line(error))
+    emit(values, averages)
+    return {**values, "AverageSeconds": averages}
+
+
+def read() -> tuple[dict[str, float], dict[str, float]]:
+    """The metrics of the jobs, and the average duration by type; from the read replica where
+    `POSTGRES_READ_URL` is set.
+
+    Raises:
+        SettingError: A setting is missing.
+        psycopg.Error: Postgres cannot be reached, or took too long.
+    """
+    url = settings.optional("POSTGRES_READ_URL") or settings.postgres_url()
+    with database.connect(url, statement_timeout_seconds=QUERY_TIMEOUT_SECONDS) as connection:
+        everything, *types = health.read(connection)
+        queue = health.read_queue(connection)
+    values = {
+        "StuckJobs": float(everything.stuck),
+        "QueueDepth": float(queue.depth),
+        "OldestPendingSeconds": queue.oldest_seconds,
+        "ProcessedLastHour": float(queue.processed_last_hour),
+    }
+    if everything.failure_rate is not None:
+        values["FailureRate"] = everything.failure_rate * 100
+    averages = {
+        str(one.job_type): one.average_seconds for one in types if one.average_seconds is not None
+    }
+    return values, averages
+
+
+def count_dead_letters() -> int:
+    """How many messages QStash has given up on and keeps; counted up to `MAX_DEAD_LETTERS`.
+
+    Raises:
+        SettingError: `QSTASH_TOKEN` is missing.
+        Exception: QStash refused, or cannot be reached.
+    """
+    from stashjobs import dispatcher
+
+    count, cursor = 0, None
+    while count < MAX_DEAD_LETTERS:
+        page = dispatcher.qstash().dlq.list(cursor=cursor, count=DEAD_LETTERS_PER_PAGE)
+        count += len(page.messages)
+        cursor = page.cursor
+        if not cursor:
+            break
+    return count
+
+
+def emit(values: Mapping[str, float], averages: Mapping[str, float]) -> None:
+    """Write the metrics to the log, where CloudWatch finds them."""
+    from aws_lambda_powertools import Metrics, single_metric
+    from aws_lambda_powertools.metrics import MetricUnit
+
+    units = {
+        "FailureRate": MetricUnit.Percent,
+        "OldestPendingSeconds": MetricUnit.Seconds,
+    }
+    metrics = Metrics(namespace=NAMESPACE)
+    metrics.set_default_dimensions(Stage=settings.stage())
+    for name, value in values.items():
+        metrics.add_metric(name=name, unit=units.get(name, MetricUnit.Count), value=value)
+    metrics.flush_metrics(raise_on_empty_metrics=False)
+    for job_type, seconds in averages.items():
+        with single_metric(
+            namespace=NAMESPACE, name="AverageSeconds", unit=MetricUnit.Seconds, value=seconds
+        ) as metric:
+            metric.add_dimension("Stage", settings.stage())
+            metric.add_dimension("Type", job_type)

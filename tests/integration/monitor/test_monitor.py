@@ -1,0 +1,159 @@
+"""Every minute, what the alarms look at: each condition crosses its threshold both ways."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from functions.monitor.handler import handler
+from infra.local.qstash import QStashOptions, QStashServer
+from stashjobs import dispatcher
+from tests.deliveries import lambda_context, probe
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from tests.deliveries import Table
+
+PROBE = probe()
+
+
+@pytest.fixture(autouse=True)
+def _qstash_is_away(table: Table, settings: pytest.MonkeyPatch) -> None:
+    settings.setenv("QSTASH_TOKEN", "token-of-a-test")
+    settings.setenv("QSTASH_URL", "http://127.0.0.1:9")
+
+
+@pytest.fixture
+async def qstash(settings: pytest.MonkeyPatch) -> AsyncIterator[QStashServer]:
+    async with QStashServer(QStashOptions()) as server:
+        for name, value in server.environment.items():
+            settings.setenv(name, value)
+        yield server
+
+
+def ended(table: Table, status: str, count: int, *, ago: str = "1 minute") -> None:
+    table.run(
+        """INSERT INTO job_executions (job_id, job_type, status, payload, max_attempts, attempt,
+                                       created_at, started_at, completed_at)
+           SELECT gen_random_uuid()::text, 'probe', %s, '{}', 1, 1, now() - %s::interval,
+                  now() - %s::interval - interval '3 s', now() - %s::interval
+             FROM generate_series(1, %s)""",
+        status,
+        ago,
+        ago,
+        ago,
+        count,
+    )
+
+
+def monitor() -> dict[str, Any]:
+    return handler({}, lambda_context())
+
+
+def test_an_idle_system_has_no_failure_rate_and_nothing_waits() -> None:
+    assert monitor() == {
+        "StuckJobs": 0.0,
+        "QueueDepth": 0.0,
+        "OldestPendingSeconds": 0.0,
+        "ProcessedLastHour": 0.0,
+        "AverageSeconds": {},
+    }
+
+
+@pytest.mark.parametrize(("failed", "rate"), [(0, 0), (5, 5), (6, 6)])
+def test_the_failure_rate_is_a_percentage_of_what_ended(
+    table: Table, failed: int, rate: float
+) -> None:
+    ended(table, "completed", 100 - failed)
+    ended(table, "failed", failed)
+    assert monitor()["FailureRate"] == pytest.approx(rate)
+
+
+def test_an_attempt_is_stuck_after_ten_minutes(table: Table) -> None:
+    job_id = table.add(PROBE)
+    for minutes, stuck in ((9, 0.0), (11, 1.0)):
+        table.run(
+            """UPDATE job_executions SET status = 'processing', lease_expires_at = now(),
+                      started_at = now() - make_interval(mins => %s) WHERE job_id = %s""",
+            minutes,
+            job_id,
+        )
+        assert monitor()["StuckJobs"] == stuck
+
+
+@pytest.mark.parametrize(("ago", "processed"), [("59 minutes", 2), ("61 minutes", 0)])
+def test_what_ended_within_the_hour_was_processed(table: Table, ago: str, processed: float) -> None:
+    ended(table, "completed", 1, ago=ago)
+    ended(table, "failed", 1, ago=ago)
+    assert monitor()["ProcessedLastHour"] == processed
+
+
+def test_the_depth_is_what_is_due_and_its_age_that_of_the_first(table: Table) -> None:
+    first, _second, later = (table.add(PROBE) for _ in range(3))
+    move = "UPDATE job_executions SET available_at = now() + %s::interval WHERE job_id = %s"
+    table.run(move, "-90 s", first)
+    table.run(move, "1 hour", later)
+    values = monitor()
+    assert values["QueueDepth"] == 2
+    assert 90 <= values["OldestPendingSeconds"] < 120
+
+
+def test_the_average_duration_is_told_for_each_type(table: Table) -> None:
+    ended(table, "completed", 2)
+    assert monitor()["AverageSeconds"] == {"probe": pytest.approx(3)}
+
+
+async def test_dead_letters_are_counted(table: Table, qstash: QStashServer) -> None:
+    def publish() -> None:
+        for _ in range(3):
+            dispatcher.qstash().message.publish(url="http://127.0.0.1:9/", body="x", retries=0)
+
+    await asyncio.to_thread(publish)
+    values: dict[str, Any] = {}
+    for _ in range(100):
+        values = await asyncio.to_thread(monitor)
+        if values.get("DeadLetters") == 3:
+            break
+        await asyncio.sleep(0.1)
+    assert values["DeadLetters"] == 3
+
+
+async def test_without_postgres_the_metrics_of_qstash_remain(
+    settings: pytest.MonkeyPatch, qstash: QStashServer
+) -> None:
+    settings.setenv("POSTGRES_URL", "postgresql://nobody@127.0.0.1:9/none")
+    assert await asyncio.to_thread(monitor) == {"DeadLetters": 0, "AverageSeconds": {}}
+
+
+def test_the_read_replica_is_asked_where_there_is_one(
+    settings: pytest.MonkeyPatch, database_url: str
+) -> None:
+    settings.setenv("POSTGRES_URL", "postgresql://nobody@127.0.0.1:9/none")
+    settings.setenv("POSTGRES_READ_URL", database_url)
+    assert monitor()["QueueDepth"] == 0
+
+
+def test_metrics_are_lines_of_the_log_in_the_embedded_format(
+    table: Table, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ended(table, "completed", 1)
+    monitor()
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    metrics = [line for line in lines if "_aws" in line]
+    everything, average = metrics
+    [directive] = everything["_aws"]["CloudWatchMetrics"]
+    assert directive["Namespace"] == "stashjobs"
+    assert directive["Dimensions"] == [["Stage"]]
+    assert {metric["Name"] for metric in directive["Metrics"]} == {
+        "StuckJobs",
+        "QueueDepth",
+        "OldestPendingSeconds",
+        "ProcessedLastHour",
+        "FailureRate",
+    }
+    assert everything["Stage"] == "local"
+    assert (average["Type"], average["AverageSeconds"]) == ("probe", [pytest.approx(3)])
