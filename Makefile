@@ -5,6 +5,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 REQUIREMENTS := requirements/bootstrap.txt requirements/dev.txt
+# SAM's command has an environment of its own: it is heavy, and its pins are not ours.
+SAM_VENV := .venv-deploy
+SAM_READY := $(SAM_VENV)/.ready
+SAM := SAM_CLI_TELEMETRY=0 PATH="$(CURDIR)/$(BIN):$(PATH)" $(SAM_VENV)/bin/sam
 
 .DEFAULT_GOAL := help
 
@@ -31,23 +35,43 @@ check: $(READY) ## Run the linter, the formatter, the type checker and the templ
 	$(BIN)/mypy
 	$(BIN)/cfn-lint template.yaml
 
+.PHONY: build
+build: $(READY) $(SAM_READY) ## Build what goes to AWS: the layer and every function, and their sizes.
+	@$(SAM) validate --lint --region us-east-1
+	@$(SAM) build --parallel
+	@$(BIN)/python -m infra.build.report .aws-sam/build
+
 .PHONY: format
 format: $(READY) ## Format the code and mend what the linter can mend.
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
+# The layer has what every job needs; a function adds what its extra in pyproject.toml names, less
+# what the layer and Lambda's runtime have. dev.txt constrains both: deployed is what was tested.
+LAYER_EXTRAS := worker sealed
+FUNCTION_EXTRAS := api:api export_data:export generate_report:report \
+	process_stripe_webhook:stripe send_email:email
+COMPILE := UV_CUSTOM_COMPILE_COMMAND="make lock" ../$(BIN)/uv pip compile --quiet --upgrade \
+	--universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate
+
 .PHONY: lock
 lock: $(READY) ## Pin the newest versions of all requirements, with hashes.
-	cd requirements && UV_CUSTOM_COMPILE_COMMAND="make lock" ../$(BIN)/uv pip compile --quiet \
-		--universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate \
-		--upgrade bootstrap.in --output-file bootstrap.txt
-	cd requirements && UV_CUSTOM_COMPILE_COMMAND="make lock" ../$(BIN)/uv pip compile --quiet \
-		--universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate \
-		--upgrade --all-extras --group ../pyproject.toml:dev ../pyproject.toml --output-file dev.txt
+	cd requirements && $(COMPILE) bootstrap.in --output-file bootstrap.txt
+	cd requirements && $(COMPILE) deploy.in --output-file deploy.txt
+	cd requirements && $(COMPILE) --all-extras --group ../pyproject.toml:dev ../pyproject.toml \
+		--output-file dev.txt
+	cd requirements && $(COMPILE) $(addprefix --extra ,$(LAYER_EXTRAS)) ../pyproject.toml \
+		--constraint dev.txt --output-file layer.txt
+	cd requirements && for each in $(FUNCTION_EXTRAS); do \
+		$(COMPILE) --extra $${each#*:} ../pyproject.toml \
+			--constraint dev.txt --constraint layer.txt --excludes runtime.txt \
+			$$(sed -n 's/^\([a-z0-9-]*\)==.*/--no-emit-package \1/p' layer.txt) \
+			--output-file functions/$${each%:*}.txt || exit 1; \
+	done
 
 .PHONY: clean
 clean: ## Remove the environment and everything that was made, also the local data.
-	rm -rf $(VENV) .stashjobs .mypy_cache .pytest_cache .ruff_cache .hypothesis dist
+	rm -rf $(VENV) $(SAM_VENV) .aws-sam .stashjobs .mypy_cache .pytest_cache .ruff_cache .hypothesis dist
 
 # Every package is pinned with its hash. uv installs them in seconds; pip, which has the same
 # guarantees, is the way where uv cannot reach the registry (it does not read pip.conf).
@@ -58,6 +82,13 @@ $(READY): $(REQUIREMENTS) pyproject.toml
 	$(BIN)/uv pip sync --quiet --system-certs --python $(BIN)/python --require-hashes $(REQUIREMENTS) \
 		|| $(BIN)/python -m pip install --quiet --require-hashes --requirement requirements/dev.txt
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --offline --editable .
+	@touch $@
+
+$(SAM_READY): requirements/deploy.txt $(READY)
+	$(BIN)/python -m venv --without-pip $(SAM_VENV)
+	$(BIN)/uv pip sync --quiet --system-certs --python $(SAM_VENV)/bin/python --require-hashes $< \
+		|| $(BIN)/python -m pip --python $(SAM_VENV)/bin/python install --quiet --require-hashes \
+			--requirement $<
 	@touch $@
 
 .PHONY: chaos

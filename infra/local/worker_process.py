@@ -12,7 +12,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -59,9 +59,23 @@ class FunctionFailedError(Exception):
 
 
 class WorkerProcess:
-    """A warm process; it handles one invocation at a time."""
+    """A warm process; it handles one invocation at a time.
 
-    def __init__(self, handler: str, *, code_version: int, log: Callable[[str], None]) -> None:
+    Args:
+        handler: `package.module.function`.
+        code_version: tells the caller whether the process still runs the code of today.
+        log: receives every line that the process writes.
+        python: the command that starts the Python it runs in.
+    """
+
+    def __init__(
+        self,
+        handler: str,
+        *,
+        code_version: int,
+        log: Callable[[str], None],
+        python: Sequence[str] = (sys.executable,),
+    ) -> None:
         self.handler = handler
         self.code_version = code_version
         self.idle_since = time.monotonic()
@@ -69,6 +83,7 @@ class WorkerProcess:
         self.exited = asyncio.Event()
         self.usable = True
         self._log = log
+        self._python = python
         self._waiting: asyncio.Queue[Invocation] = asyncio.Queue(maxsize=1)
         self._program: guard.Guarded | None = None
         self._runner: web.AppRunner | None = None
@@ -112,7 +127,7 @@ class WorkerProcess:
         read_end, write_end = os.pipe()
         try:
             self._program = guard.start(
-                [sys.executable, "-m", "awslambdaric", self.handler],
+                [*self._python, "-m", "awslambdaric", self.handler],
                 environment=environment,
                 directory=directory,
                 output=write_end,

@@ -108,12 +108,18 @@ SELECT name, scopes, per_minute, created_at, expires_at, revoked_at
 
 def authorize(connection: Connection[Any], token: str, scope: str, request: Request) -> Decision:
     """Decide about a request, count it, and write it down."""
-    admin = settings.optional("ADMIN_TOKEN")
+    return authorize_hash(connection, hash_of(token), scope, request)
+
+
+def authorize_hash(
+    connection: Connection[Any], token_hash: bytes, scope: str, request: Request
+) -> Decision:
+    """`authorize`, for a session, which knows only the hash of the token it began with."""
     row = connection.execute(
         AUTHORIZE,
         {
-            "token_hash": hash_of(token),
-            "is_admin": admin is not None and hmac.compare_digest(hash_of(admin), hash_of(token)),
+            "token_hash": token_hash,
+            "is_admin": is_admin(token_hash),
             "admin_per_minute": DEFAULT_PER_MINUTE,
             "scope": scope,
             "method": request.method,
@@ -123,6 +129,12 @@ def authorize(connection: Connection[Any], token: str, scope: str, request: Requ
         },
     ).fetchone()
     return Decision(*row) if row else Decision("unknown", None, 0, 0)
+
+
+def is_admin(token_hash: bytes) -> bool:
+    """Whether this is the hash of `ADMIN_TOKEN`."""
+    admin = settings.optional("ADMIN_TOKEN")
+    return admin is not None and hmac.compare_digest(hash_of(admin), token_hash)
 
 
 def hash_of(token: str) -> bytes:

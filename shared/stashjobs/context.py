@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
     from stashjobs.job import Job
 
+# Where a job's metadata say which job enqueued it.
+PARENT = "parentJobId"
+
 
 @dataclass
 class Context:
@@ -72,9 +75,9 @@ class Context:
         completion: what is written here happens if and only if the job completes. Opened at its
         first use, so use it late: a long transaction holds back Postgres's vacuum."""
         if self._connection is None:
-            opened = database.connection()
-            opened.execute("BEGIN")
-            self._connection = opened
+            # Noted first: the deadline may come between any two lines.
+            self._connection = database.connection()
+            self._connection.execute("BEGIN")
         return self._connection
 
     @property
@@ -115,6 +118,7 @@ class Context:
         `Job.enqueue`. It is published right after the commit."""
         options.setdefault("user_id", self.user_id)
         options.setdefault("organization_id", self.organization_id)
+        options["metadata"] = {PARENT: self.job_id} | dict(options.get("metadata") or {})
         enqueued = job.enqueue(payload, connection=self.connection, **options)
         self._enqueued.append(enqueued)
         return enqueued

@@ -92,7 +92,14 @@ def connection() -> Connection:
             return existing.it
         close()
     _close_those_of_ended_threads()
-    opened = connect(url)
+    try:
+        opened = connect(url)
+    except psycopg.OperationalError:
+        # The password may have been rotated, or the server moved, since the setting was read.
+        tried = url
+        if not settings.refresh() or (url := settings.postgres_url()) == tried:
+            raise
+        opened = connect(url)
     _by_thread[threading.current_thread()] = _Opened(opened, url, os.getpid())
     return opened
 

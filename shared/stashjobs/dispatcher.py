@@ -11,6 +11,7 @@ import hashlib
 import json
 import logging
 import math
+import os
 import re
 import threading
 from collections.abc import Iterable, Mapping, Sequence
@@ -33,6 +34,16 @@ if TYPE_CHECKING:
     from qstash.message import BatchRequest, FlowControl
 
 DEFAULT_MAX_PAYLOAD_BYTES = 1_000_000
+# A btree entry is at most 2,704 bytes, and an idempotency key shares its own with the type's name.
+MAX_INDEXED_BYTES = 1_000
+# Python's years end at 1 and 9999, and a row is read back in whatever time zone a session has.
+EARLIEST, LATEST = datetime(1970, 1, 1, tzinfo=UTC), datetime(9000, 1, 1, tzinfo=UTC)
+# What every plan of QStash's allows but the free one, whose maximum is 3 (Upstash pricing).
+DEFAULT_MAX_RETRIES = 5
+# For how long QStash holds a message on its free plan, the shortest of all (Upstash pricing).
+DEFAULT_MAX_DELAY_SECONDS = 7 * 86_400
+# Its clock is not ours, and it refuses what is a second too far away.
+CLOCK_GRACE_SECONDS = 60.0
 # QStash bounds a batch call by its size only (100 MB); this keeps one call to a second or so.
 BATCH_MESSAGES = 1_000
 # Enqueue waits for QStash no longer than this, over all tries and the pauses after them; the row
@@ -49,7 +60,7 @@ DELIVERY_FAILED_ENDPOINT = "/api/jobs/delivery-failed"
 log = logging.getLogger("stashjobs")
 
 _client_lock = threading.RLock()
-_client: tuple[tuple[str, str | None], QStash] | None = None  # what it was made for, and it
+_client: tuple[tuple[str, str | None, int], QStash] | None = None  # what it was made for, and it
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +143,7 @@ def enqueue_prepared(
     qstash()
     with database.borrowed() as own:
         enqueued = _enqueued(jobs, execution_log.record_new_jobs(own, jobs))
-    publish_enqueued([one for one in enqueued if one.created])
+    publish_enqueued(enqueued)
     return enqueued
 
 
@@ -163,10 +174,17 @@ def prepare(job: Job[Any, Any], payload: Any, options: Options) -> NewJob:
         raise ValueError(f"retries is {retries}, it must be 0 or more")
     if options.idempotency_key == "":
         raise ValueError("idempotency_key is empty; leave it out or give it a value")
+    indexed = {
+        "user_id": options.user_id,
+        "organization_id": options.organization_id,
+        "idempotency_key": options.idempotency_key,
+    }
     metadata, delivery = to_json(dict(options.metadata)), _delivery(options)
-    texts = [options.user_id, options.organization_id, options.idempotency_key]
-    if (misfit := envelope.unstorable([texts, metadata, delivery])) is not None:
+    if (misfit := envelope.unstorable([*indexed.values(), metadata, delivery])) is not None:
         raise ValueError(f"an option contains {misfit}")
+    for name, text in indexed.items():
+        if text is not None and len(text.encode()) > MAX_INDEXED_BYTES:
+            raise ValueError(f"{name} is longer than {MAX_INDEXED_BYTES} bytes")
     job_id = new_job_id()
     if _is_encrypted(job, options):
         document = sealing.seal(document, Place(job_id, job.type, "payload"))
@@ -205,20 +223,21 @@ def url_of(job: Job[Any, Any]) -> str:
 
 
 def qstash() -> QStash:
-    """The official client, made at its first use and anew when the token is rotated.
+    """The official client, made at its first use, and anew when the token is rotated or the process
+    is a fork: sockets are not to be shared.
 
     Raises:
         SettingError: `QSTASH_TOKEN` is missing.
     """
     global _client  # noqa: PLW0603 - this module is the client's one owner
-    wanted = settings.require("QSTASH_TOKEN"), settings.optional("QSTASH_URL")
+    wanted = settings.require("QSTASH_TOKEN"), settings.optional("QSTASH_URL"), os.getpid()
     with _client_lock:
         if _client is not None and _client[0] == wanted:
             return _client[1]
         close()
         from qstash import QStash
 
-        token, url = wanted
+        token, url, _ = wanted
         pause_ms = QSTASH_PAUSE_SECONDS * 1000
         retry: RetryConfig = {"retries": QSTASH_TRIES - 1, "backoff": lambda _: pause_ms}
         made = QStash(token, base_url=url, retry=retry)
@@ -238,20 +257,24 @@ def close() -> None:
 
 
 def publish_enqueued(enqueued: Sequence[Enqueued]) -> None:
-    """Tell QStash of these jobs and note on their rows that it knows. Never raises: the rows are
-    committed, so whatever goes wrong here is for the relay to mend."""
-    told = publish([one._unpublished for one in enqueued])
-    for one in enqueued:
+    """Tell QStash of those that are new and note on their rows that it knows. Never raises: the
+    rows are committed, so whatever goes wrong here is for the relay to mend."""
+    created = [one for one in enqueued if one.created]
+    told = publish([one._unpublished for one in created])
+    for one in created:
         one.published = one.job_id in told
 
 
 def publish(jobs: Sequence[Unpublished]) -> dict[str, str | None]:
-    """Publish recorded jobs and confirm it on their rows.
+    """Publish recorded jobs and confirm it on their rows. Those that are due too late for QStash to
+    hold them are left to the relay.
 
     Returns:
         QStash's message id by job id, for those that QStash has taken.
     """
     told: dict[str, str | None] = {}
+    last = datetime.now(UTC) + timedelta(seconds=horizon_seconds())
+    jobs = [job for job in jobs if job.available_at is None or job.available_at <= last]
     for start in range(0, len(jobs), BATCH_MESSAGES):
         batch = jobs[start : start + BATCH_MESSAGES]
         try:
@@ -283,7 +306,7 @@ def message_for(job: Job[Any, Any], unpublished: Unpublished) -> BatchRequest:
         "body": json.dumps(envelope.thin(unpublished.job_id, unpublished.job_type)),
         "content_type": "application/json",
         "deduplication_id": deduplication_id(unpublished),
-        "retries": max(0, unpublished.max_attempts - unpublished.attempt - 1),
+        "retries": retries_at_qstash(unpublished.max_attempts - unpublished.attempt - 1),
         "timeout": math.ceil(job.timeout) + ANSWER_GRACE_SECONDS,
         "failure_callback": settings.base_url() + DELIVERY_FAILED_ENDPOINT,
         "label": job.type,
@@ -301,6 +324,20 @@ def message_for(job: Job[Any, Any], unpublished: Unpublished) -> BatchRequest:
     if "failureCallback" in delivery:
         message["failure_callback"] = delivery["failureCallback"]
     return message
+
+
+def retries_at_qstash(wanted: int) -> int:
+    """How many retries to ask of QStash, which refuses a message that asks for more than its plan
+    allows (`QSTASH_MAX_RETRIES`). A job that has attempts left when QStash gives up is given another
+    message (`publications.RECORD_GIVEN_UP`)."""
+    return max(0, min(wanted, settings.whole_number("QSTASH_MAX_RETRIES", DEFAULT_MAX_RETRIES)))
+
+
+def horizon_seconds() -> float:
+    """How far ahead QStash can be told of a job: it refuses a message that asks for a longer delay
+    than its plan allows (`QSTASH_MAX_DELAY_SECONDS`)."""
+    longest = settings.whole_number("QSTASH_MAX_DELAY_SECONDS", DEFAULT_MAX_DELAY_SECONDS)
+    return longest - CLOCK_GRACE_SECONDS
 
 
 def flow_control_of(job: Job[Any, Any]) -> FlowControl | None:
@@ -368,15 +405,19 @@ def _available_at(options: Options) -> datetime | None:
     if options.at is not None:
         if options.at.tzinfo is None:
             raise ValueError("at has no time zone; give an aware datetime")
-        return options.at
-    if options.delay is None:
+        at = options.at
+    elif options.delay is not None:
+        if not (math.isfinite(options.delay) and options.delay >= 0):
+            raise ValueError(f"delay is {options.delay}, it must be 0 or more seconds")
+        try:
+            at = datetime.now(UTC) + timedelta(seconds=options.delay)
+        except OverflowError:
+            raise ValueError(f"delay is {options.delay} seconds: no calendar goes so far") from None
+    else:
         return None
-    if not (math.isfinite(options.delay) and options.delay >= 0):
-        raise ValueError(f"delay is {options.delay}, it must be 0 or more seconds")
-    try:
-        return datetime.now(UTC) + timedelta(seconds=options.delay)
-    except OverflowError:
-        raise ValueError(f"delay is {options.delay} seconds, which no calendar reaches") from None
+    if not EARLIEST <= at <= LATEST:
+        raise ValueError(f"at is {at.isoformat()}, it must be from {EARLIEST:%Y} to {LATEST:%Y}")
+    return at
 
 
 def _delivery(options: Options) -> dict[str, Any]:

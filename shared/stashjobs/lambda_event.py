@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from stashjobs import settings
-from stashjobs.signature import verify
+from stashjobs.signature import InvalidSignature, verify
 
 Event = Mapping[str, Any]
 Response = dict[str, Any]
@@ -65,13 +65,25 @@ def verified_request(event: Event) -> Request:
         SettingError: A signing key is missing.
     """
     request = read_request(event)
+    try:
+        _verify(request)
+    except InvalidSignature:
+        # The keys may have been rotated since they were read. A single roll is no matter, since the
+        # next key is known; but leaked keys are rolled twice, and each refusal would use up one of
+        # the message's retries.
+        if not settings.refresh():
+            raise
+        _verify(request)
+    return request
+
+
+def _verify(request: Request) -> None:
     verify(
         request.headers.get("upstash-signature"),
         request.body,
         keys=settings.signing_keys(),
         urls=request.urls,
     )
-    return request
 
 
 def respond(

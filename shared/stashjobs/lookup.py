@@ -91,6 +91,15 @@ class JobExecution:
 
 
 @dataclass(frozen=True, slots=True)
+class Relative:
+    """A job that another one enqueued."""
+
+    job_id: str
+    job_type: str
+    status: str
+
+
+@dataclass(frozen=True, slots=True)
 class Filter:
     """Which jobs: those that fit every condition that is given.
 
@@ -141,6 +150,15 @@ _COLUMNS = ", ".join(field.name for field in fields(JobExecution))
 
 FIND = f"SELECT {_COLUMNS} FROM job_executions WHERE job_id = %s"
 
+FIND_PAYLOAD = "SELECT payload FROM job_executions WHERE job_id = %s"
+
+FIND_CHILDREN = """
+SELECT job_id, job_type, status FROM job_executions
+ WHERE metadata ->> 'parentJobId' = %s AND metadata ? 'parentJobId'
+ ORDER BY created_at, job_id
+ LIMIT %s
+"""
+
 # Keyset pagination: the next page begins behind the last row of this one, however far down it is.
 NEWEST = f"""
 SELECT {_COLUMNS} FROM job_executions
@@ -155,6 +173,17 @@ def find(connection: Connection, job_id: str) -> JobExecution | None:
     """The job with this id, or None."""
     row = connection.execute(FIND, [job_id]).fetchone()
     return JobExecution(*row) if row else None
+
+
+def find_payload(connection: Connection, job_id: str) -> Any:
+    """The payload of a job as the row has it, sealed where it is. None: there is no such job."""
+    row = connection.execute(FIND_PAYLOAD, [job_id]).fetchone()
+    return row[0] if row else None
+
+
+def find_children(connection: Connection, job_id: str, limit: int = 50) -> list[Relative]:
+    """The jobs that this job enqueued, the oldest first."""
+    return [Relative(*row) for row in connection.execute(FIND_CHILDREN, [job_id, limit])]
 
 
 def newest(

@@ -187,6 +187,22 @@ def retry_all(which: Filter, *, actor: str) -> int:
     return sum(len(_retry(ids, actor, None)) for ids in _batches(RETRYABLE, which))
 
 
+def retry_these(job_ids: Sequence[str], *, actor: str) -> int:
+    """Retry those of these jobs that have ended. Returns how many."""
+    return sum(
+        len(_retry(list(job_ids[start : start + BATCH]), actor, None))
+        for start in range(0, len(job_ids), BATCH)
+    )
+
+
+def cancel_these(job_ids: Sequence[str], *, actor: str) -> int:
+    """Cancel those of these jobs that wait. Returns how many."""
+    return sum(
+        len(_cancel(list(job_ids[start : start + BATCH]), actor))
+        for start in range(0, len(job_ids), BATCH)
+    )
+
+
 def cancel(job_id: str, *, actor: str) -> None:
     """Cancel a job that waits, and QStash's message with it.
 

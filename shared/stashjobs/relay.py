@@ -38,8 +38,6 @@ BATCH = 100
 DEFAULT_MESSAGES_PER_SECOND = 100
 # An enqueue tells QStash itself, right after its commit; the relay is for those that could not.
 QUIET_SECONDS = 15.0
-# QStash holds a message for at most a week on its free plan (Upstash pricing, "Max Delay").
-DEFAULT_HORIZON_SECONDS = 7 * 86_400
 # The first look at the dead-letter queue goes back this far, the later ones to a little before the
 # last one that succeeded.
 FIRST_LOOK_BACK = timedelta(days=3)
@@ -114,9 +112,7 @@ def publish_unpublished(report: Report, deadline: float, quiet_seconds: float) -
                 job_types=[job.type for job in declared()],
                 limit=size,
                 quiet_seconds=quiet_seconds,
-                horizon_seconds=settings.whole_number(
-                    "QSTASH_MAX_DELAY_SECONDS", DEFAULT_HORIZON_SECONDS
-                ),
+                horizon_seconds=dispatcher.horizon_seconds(),
                 after=last,
             )
             if not batch:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
     from qstash.schedule import Schedule as QStashSchedule
 
+    from stashjobs.dispatcher import Enqueued
+
 
 # By this QStash's copy tells whether it is still the declared one, whatever else it normalizes.
 FINGERPRINT_HEADER = "Stashjobs-Schedule"
@@ -63,7 +65,7 @@ class Schedule:
             "destination": dispatcher.url_of(self.job),
             "cron": f"CRON_TZ={self.timezone} {self.cron}",
             "body": body,
-            "retries": self.job.retries,
+            "retries": dispatcher.retries_at_qstash(self.job.retries),
             "timeout": math.ceil(self.job.timeout) + dispatcher.ANSWER_GRACE_SECONDS,
             "failure_callback": settings.base_url() + dispatcher.DELIVERY_FAILED_ENDPOINT,
             "label": self.job.type,
@@ -147,6 +149,32 @@ def remote() -> list[QStashSchedule]:
     """
     found = dispatcher.qstash().schedule.list()
     return [each for each in found if each.schedule_id.startswith(_prefix())]
+
+
+def pause(name: str) -> None:
+    """Have a schedule not fire until it is resumed.
+
+    Raises:
+        SettingError: A setting is missing.
+        qstash.errors.QStashError: QStash refused; or it knows no such schedule.
+    """
+    dispatcher.qstash().schedule.pause(_prefix() + name)
+
+
+def resume(name: str) -> None:
+    """Have a paused schedule fire again. Raises what `pause` raises."""
+    dispatcher.qstash().schedule.resume(_prefix() + name)
+
+
+def run_now(schedule: Schedule) -> Enqueued:
+    """Enqueue a schedule's job now, besides its firings, paused or not: a row first, like any other
+    job. Raises what `Job.enqueue` raises."""
+    return schedule.job.enqueue(schedule.payload, metadata={"schedule": schedule.name})
+
+
+def name_of(found: QStashSchedule) -> str:
+    """The name that a schedule of QStash's was declared with."""
+    return found.schedule_id.removeprefix(_prefix())
 
 
 def _prefix() -> str:

@@ -1,7 +1,8 @@
-"""Settings, by the names of the environment variables that hold them.
+"""Settings, by their names: in the environment, else in the stage's secret.
 
 The one place that knows where a setting comes from. A setting is read when it is needed, so a
-Lambda that sends no email never asks for `RESEND_API_KEY`.
+Lambda that sends no email never asks for `RESEND_API_KEY`, and a setting that is rotated is found
+without a deploy (docs/settings.md).
 """
 
 from __future__ import annotations
@@ -9,21 +10,24 @@ from __future__ import annotations
 import os
 from typing import overload
 
+from stashjobs import stage_secret
 from stashjobs.errors import SettingError
+
+# A value in the secret that does not work may be one that was rotated since it was read; reading it
+# again is worth it once in so many seconds.
+ROTATED_SECONDS = 30.0
 
 
 def require(name: str) -> str:
     """The value of a setting that must be there.
 
     Raises:
-        SettingError: It is missing or blank; the message says where to put it.
+        SettingError: It is missing, blank or still a placeholder, or the secret cannot be read; the
+            message says where to put it.
     """
     value = optional(name)
     if value is None:
-        raise SettingError(
-            f"{name} is not set. Put it in .env or in the secret stashjobs/{stage()} "
-            "(see docs/deployment.md)."
-        )
+        raise SettingError(f"{name} {_why_missing(name)} (see docs/settings.md).")
     return value
 
 
@@ -32,8 +36,29 @@ def optional(name: str) -> str | None: ...
 @overload
 def optional(name: str, default: str) -> str: ...
 def optional(name: str, default: str | None = None) -> str | None:
-    """The value of a setting, or `default` where it is missing or blank."""
-    return os.environ.get(name, "").strip() or default
+    """The value of a setting, or `default` where it is missing, blank or a placeholder.
+
+    Raises:
+        SettingError: It is not in the environment, and there is a secret that was never read and
+            cannot be: nobody knows whether it is set.
+    """
+    value = os.environ.get(name, "").strip()
+    if not value and name not in _NEVER_IN_THE_SECRET:
+        value = (stage_secret.value(name) or "").strip()
+    return default if not value or _is_placeholder(value) else value
+
+
+def known(name: str) -> str | None:
+    """The value of a setting as far as it is known without asking: for the log and for what takes
+    secrets out of it, which must neither fail nor wait."""
+    value = os.environ.get(name, "").strip() or (stage_secret.known_value(name) or "").strip()
+    return None if not value or _is_placeholder(value) else value
+
+
+def refresh() -> bool:
+    """Look whether the secret was rotated. True: it was, so what did not work is worth another try.
+    At most once in `ROTATED_SECONDS`; False without a secret."""
+    return stage_secret.refresh(older_than=ROTATED_SECONDS)
 
 
 def whole_number(name: str, default: int) -> int:
@@ -51,7 +76,7 @@ def whole_number(name: str, default: int) -> int:
 
 
 def stage() -> str:
-    """`production`, `staging` or `local` (the default)."""
+    """`production`, `staging`, `dev` or `local` (the default)."""
     return optional("STAGE", "local")
 
 
@@ -90,3 +115,25 @@ def signing_keys() -> tuple[str, str]:
         SettingError: One of them is missing.
     """
     return require("QSTASH_CURRENT_SIGNING_KEY"), require("QSTASH_NEXT_SIGNING_KEY")
+
+
+# What says which secret there is cannot be in it.
+_NEVER_IN_THE_SECRET = frozenset({"STAGE", stage_secret.SETTING, stage_secret.TTL_SETTING})
+
+
+def _is_placeholder(value: str) -> bool:
+    return value.startswith(stage_secret.PLACEHOLDER)
+
+
+def _why_missing(name: str) -> str:
+    secret = stage_secret.name_of_secret()
+    here, there = os.environ.get(name, "").strip(), stage_secret.known_value(name)
+    if _is_placeholder(here or there or ""):
+        place = "the environment" if here else f"the secret {secret}"
+        return (
+            f"is still the placeholder {stage_secret.PLACEHOLDER} in {place}. "
+            "Put the true value there"
+        )
+    if secret is not None:
+        return f"is not set. Put it in the secret {secret}"
+    return f"is not set. Put it in .env or in the secret stashjobs/{stage()}"

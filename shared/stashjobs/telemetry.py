@@ -38,13 +38,13 @@ def logger() -> Logger:
     """The process's logger. Imported at first use: an app that only enqueues need not have it."""
     from aws_lambda_powertools import Logger
 
-    return Logger(service="stashjobs", level=settings.optional("LOG_LEVEL", "INFO"), utc=True)
+    return Logger(service="stashjobs", level=settings.known("LOG_LEVEL") or "INFO", utc=True)
 
 
 def redact(text: str) -> str:
     """`text` without the value of any secret setting, or the password in one that is a URL."""
     for name in SECRET_SETTINGS:
-        value = settings.optional(name, "")
+        value = settings.known(name) or ""
         for secret in [value, *_PASSWORD_IN_URL.findall(value), *_keys_in(name, value)]:
             if len(secret) >= 8:
                 text = text.replace(secret, f"[{name}]")

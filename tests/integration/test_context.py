@@ -11,7 +11,7 @@ import psycopg
 import pytest
 
 import stashjobs
-from stashjobs import Context, PermanentError, database
+from stashjobs import Context, DeadlineNear, PermanentError, database
 from tests.deliveries import Table, deliver, probe
 from tests.qstash_servers import Received, serving
 
@@ -238,6 +238,40 @@ def test_one_delivery_leaves_no_transaction_to_the_next(
     assert database.connection().info.transaction_status.name == "IDLE"
 
 
+def test_a_deadline_right_after_the_begin_leaves_no_transaction_open(
+    table: Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    execute = psycopg.Connection.execute
+
+    def execute_and_stop(connection: Any, query: Any, *rest: Any, **options: Any) -> Any:
+        cursor = execute(connection, query, *rest, **options)
+        if query == "BEGIN":
+            raise DeadlineNear("in this very moment")
+        return cursor
+
+    monkeypatch.setattr(psycopg.Connection, "execute", execute_and_stop)
+    job = probe(lambda _, context: context.connection)
+    job_id = table.add(job)
+    assert deliver(job, job_id).status == 503
+    assert table.status(job_id) == "retrying"
+
+
+def test_a_transaction_that_a_job_left_open_is_undone(
+    table: Table, effects: Callable[[], list[str]]
+) -> None:
+    """On the worker's connection, but not by `context.connection`."""
+
+    def work(_payload: Any, _context: Context) -> None:
+        database.connection().execute("BEGIN")
+        database.connection().execute("INSERT INTO effects VALUES ('lost')")
+
+    job = probe(work)
+    job_id = table.add(job)
+    assert deliver(job, job_id).status == 200
+    assert table.status(job_id) == "completed"
+    assert effects() == []
+
+
 # ------------------------------------------------------------------ enqueue
 
 
@@ -294,6 +328,19 @@ def test_a_child_is_published_after_its_parents_commit(
     assert visible_when_told == [1]
     [row] = children(table)
     assert (row["message_id"], row["published_at"] is not None) == ("msg_0", True)
+
+
+def test_a_child_whose_key_exists_is_not_published_under_an_id_that_no_row_has(
+    table: Table, use_qstash: Callable[[str], None]
+) -> None:
+    with serving() as qstash:
+        use_qstash(qstash.url)
+        first = child.enqueue({}, idempotency_key="once")
+        job = probe(lambda _, context: context.enqueue(child, {}, idempotency_key="once").job_id)
+        job_id = table.add(job)
+        assert deliver(job, job_id).status == 200
+    assert table.row(job_id)["result"] == first.job_id
+    assert len(qstash.messages) == 1
 
 
 @pytest.mark.usefixtures("unreachable_qstash")

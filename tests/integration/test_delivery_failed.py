@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from functions.delivery_failed.handler import handler
-from stashjobs import job
+from stashjobs import RetryLater, job, sealing
+from stashjobs.ids import new_job_id
 from tests.deliveries import deliver, http_event, lambda_context, probe, sign
 
 if TYPE_CHECKING:
@@ -103,6 +104,52 @@ def test_a_running_attempt_goes_on_and_its_retry_gets_a_new_message(table: Table
     deliver(job, job_id)
     row = table.row(job_id)
     assert (row["status"], row["published_at"]) == ("retrying", None)
+
+
+@pytest.mark.parametrize(
+    ("error", "answer", "expected"),
+    [(OSError("no"), 500, "retrying"), (RetryLater(600), 503, "retrying")],
+    ids=["error", "later"],
+)
+def test_a_job_with_attempts_left_goes_on_however_long_ago_it_was_due(
+    table: Table, error: Exception, answer: int, expected: str
+) -> None:
+    """QStash's plan allows fewer retries than the job asks for, and backs off for hours."""
+
+    def fail(_payload: Any, _context: Any) -> None:
+        raise error
+
+    job = probe(fail, retries=20)
+    job_id = table.add(job)
+    table.run(
+        "UPDATE job_executions SET available_at = now() - interval '2 days' WHERE job_id = %s",
+        job_id,
+    )
+    for _ in range(6):
+        assert deliver(job, job_id).status == answer
+    call(callback(thin(job_id), status=answer, maxRetries=5))
+    row = table.row(job_id)
+    assert (row["status"], row["published_at"]) == (expected, None)
+    wait = (row["available_at"] - row["updated_at"]).total_seconds()
+    assert wait == pytest.approx(getattr(error, "seconds", 0), abs=5)
+
+
+def test_a_job_that_only_ever_fails_to_start_is_given_up_in_the_end(
+    table: Table, settings: pytest.MonkeyPatch
+) -> None:
+    """A missing setting uses up no attempt, so it must not renew the patience either."""
+    settings.setenv("PAYLOAD_KEYS", sealing.new_entry("k1"))
+    job_id = new_job_id()
+    sealed = sealing.seal({}, sealing.Place(job_id, PROBE.type, "payload"))
+    table.add(PROBE, sealed, job_id=job_id)
+    table.run(
+        "UPDATE job_executions SET available_at = now() - interval '2 days' WHERE job_id = %s",
+        job_id,
+    )
+    settings.delenv("PAYLOAD_KEYS")
+    assert deliver(PROBE, job_id).status == 503
+    call(callback(thin(job_id), status=503))
+    assert table.status(job_id) == "failed"
 
 
 def test_a_job_that_never_reached_its_function_is_recorded_as_failed(table: Table) -> None:

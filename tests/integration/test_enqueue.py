@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -32,6 +33,8 @@ from tests.qstash_servers import Server, qstash_running, serving
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from tests.integration.conftest import Log
 
 
 class Greeting(BaseModel):
@@ -243,6 +246,12 @@ def test_a_payload_over_the_limit_is_refused_with_both_sizes(
         {"at": datetime(2030, 1, 1)},  # noqa: DTZ001
         {"retries": -1},
         {"idempotency_key": ""},
+        {"at": datetime(1, 1, 1, tzinfo=timezone(timedelta(hours=14)))},
+        {"at": datetime(9999, 12, 31, 23, tzinfo=timezone(timedelta(hours=-12)))},
+        {"at": datetime(9999, 12, 31, 23, tzinfo=UTC)},
+        {"user_id": "u" * 1001},
+        {"organization_id": "é" * 501},
+        {"idempotency_key": "k" * 1001},
         {"metadata": {"x": math.nan}},
         {"metadata": {"x": "\0"}},
         {"headers": {"X": "\ud800"}},
@@ -315,19 +324,19 @@ def test_the_message_asks_what_the_enqueue_asks(table: Table, qstash: Server) ->
     enqueued = any_job.enqueue(
         {},
         delay=60,
-        retries=7,
+        retries=4,
         headers={"X-Tenant": "t_1"},
         callback="https://app.example/done",
         failure_callback="https://app.example/failed",
     )
     headers = qstash.messages[0]["headers"]
-    assert headers["Upstash-Retries"] == "7"
+    assert headers["Upstash-Retries"] == "4"
     assert headers["Upstash-Forward-X-Tenant"] == "t_1"
     assert headers["Upstash-Callback"] == "https://app.example/done"
     assert headers["Upstash-Failure-Callback"] == "https://app.example/failed"
     assert 58 <= int(headers["Upstash-Not-Before"]) - time.time() <= 61
     row = table.row(enqueued.job_id)
-    assert row["max_attempts"] == 8
+    assert row["max_attempts"] == 5
     assert 59 < (row["available_at"] - row["created_at"]).total_seconds() < 61
 
 
@@ -380,6 +389,36 @@ def test_telling_qstash_twice_delivers_once(
         assert len(app.received) == 2
 
 
+def test_a_job_never_asks_for_more_retries_than_qstash_allows(
+    table: Table, settings: pytest.MonkeyPatch, use_qstash: Callable[[str, str], None]
+) -> None:
+    with qstash_running() as qstash:
+        use_qstash(qstash.url, qstash.token)
+        enqueued = any_job.enqueue({}, retries=20, delay=60)
+        assert enqueued.published
+    assert table.row(enqueued.job_id)["max_attempts"] == 21
+
+
+def test_the_plans_maximum_of_retries_is_a_setting(
+    table: Table, qstash: Server, settings: pytest.MonkeyPatch
+) -> None:
+    settings.setenv("QSTASH_MAX_RETRIES", "3")
+    any_job.enqueue({}, retries=20)
+    assert qstash.messages[0]["headers"]["Upstash-Retries"] == "3"
+
+
+def test_a_job_too_far_in_the_future_for_qstash_is_left_to_the_relay(
+    table: Table, qstash: Server, log: Log
+) -> None:
+    """It holds up none of those that are recorded with it, and is nothing to warn of."""
+    far = dispatcher.Options(at=datetime.now(UTC) + timedelta(days=8))
+    prepared = [dispatcher.prepare(any_job, {}, options) for options in (far, dispatcher.Options())]
+    enqueued = dispatcher.enqueue_prepared(prepared)
+    assert [one.published for one in enqueued] == [False, True]
+    assert len(qstash.messages) == 1
+    assert log.text == ""
+
+
 # ------------------------------------------------------------------ QStash is not there
 
 
@@ -424,6 +463,17 @@ def test_what_was_not_published_can_be_published_later(table: Table, qstash: Ser
     count = len(qstash.received)
     assert enqueued.publish() is True
     assert len(qstash.received) == count  # nothing left to tell
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # Python 3.12 warns of any thread
+def test_a_fork_does_not_use_its_parents_connection_to_qstash(qstash: Server) -> None:
+    parents = dispatcher.qstash()
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if dispatcher.qstash() is not parents else 1)
+    _, status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) == 0
+    assert dispatcher.qstash() is parents
 
 
 # ------------------------------------------------------------------ the caller's transaction

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from infra.local.qstash import QStashOptions, QStashServer
-from stashjobs import Cancelled, Context, PermanentError, job, operations
+from stashjobs import Cancelled, Context, PermanentError, dispatcher, job, operations
 from stashjobs.lookup import Filter
 from stashjobs.operations import CANCELLABLE, RETRYABLE, NotPossible
 from tests.deliveries import deliver
@@ -153,6 +153,24 @@ async def test_a_cancelled_job_is_cancelled_at_qstash_too(
     assert qstash.pending == 1
     await asyncio.to_thread(operations.cancel, enqueued.job_id, actor="ada")
     assert qstash.pending == 0
+
+
+async def test_many_are_cancelled_at_qstash_in_one_call(
+    table: Table, qstash: QStashServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await asyncio.to_thread(operated.enqueue_many, [{}] * 5, user_id="u_1", delay=3600)
+    assert qstash.pending == 5
+    http = dispatcher.qstash().http
+    calls: list[str] = []
+    request = http.request
+
+    def counted(**asked: Any) -> Any:
+        calls.append(asked["method"])
+        return request(**asked)
+
+    monkeypatch.setattr(http, "request", counted)
+    await asyncio.to_thread(operations.cancel_all, Filter(user_id="u_1"), actor="ada")
+    assert (qstash.pending, calls) == (0, ["DELETE"])
 
 
 def test_a_job_is_cancelled_here_also_when_qstash_is_away(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from pydantic import BaseModel
 
-from stashjobs import Cancelled, PermanentError, RetryLater
+from stashjobs import Cancelled, PermanentError, RetryLater, database, execution_log
 from stashjobs.errors import DeliveryRefused
 from stashjobs.execution_log import Lease, claim
 from tests.deliveries import (
@@ -326,6 +326,25 @@ def test_a_result_that_is_not_json_fails_the_job_for_good(table: Table, result: 
     job = probe(lambda _payload, _context: result)
     job_id = table.add(job)
     answer = deliver(job, job_id)
+    assert answer.stops_qstash
+    row = table.row(job_id)
+    assert row["status"] == "failed"
+    assert row["error"].startswith("PermanentError: probe ran, but its result ")
+
+
+def test_a_result_that_no_row_can_hold_fails_the_job_for_good(table: Table) -> None:
+    """Found by Postgres alone; doing the work again would not make it fit."""
+    deep: list[Any] = []
+    for _ in range(900):
+        deep = [deep]
+    table.run("ALTER DATABASE integration SET max_stack_depth = '100kB'")
+    try:
+        database.close()
+        job = probe(lambda _payload, _context: deep)
+        job_id = table.add(job)
+        answer = deliver(job, job_id)
+    finally:
+        table.run("ALTER DATABASE integration RESET max_stack_depth")
     assert answer.stops_qstash
     row = table.row(job_id)
     assert row["status"] == "failed"
@@ -709,6 +728,16 @@ def test_a_message_with_the_key_of_another_job_does_not_run(table: Table) -> Non
     assert answer.document["ran"] is False
     assert ran == []
     assert [row["job_id"] for row in table.rows()] == [first]
+
+
+def test_a_message_whose_first_job_has_just_gone_comes_again(
+    table: Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The clean-up may delete it between the refusal and the look for it."""
+    table.add(probe(), idempotency_key="welcome:u_1")
+    monkeypatch.setattr(execution_log, "find_by_idempotency_key", lambda *_: None)
+    answer = handle(probe(), delivery(payload_message()))
+    assert (answer.status, answer.document["ran"]) == (409, False)
 
 
 def test_a_key_belongs_to_its_type(table: Table) -> None:

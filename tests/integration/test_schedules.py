@@ -62,6 +62,13 @@ async def test_a_declared_schedule_is_created_with_its_time_zone(qstash: QStashS
     assert found.retries == 2
 
 
+async def test_a_schedule_never_asks_for_more_retries_than_qstash_allows(
+    qstash: QStashServer,
+) -> None:
+    await sync(schedule(job=probe(retries=20)))
+    assert (await remote())["stashjobs-local-nightly"].retries == 5
+
+
 async def test_a_second_sync_changes_nothing(qstash: QStashServer) -> None:
     await sync(schedule())
     assert await sync(schedule()) == schedules.Changes([], [], [], ["nightly"])

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from stashjobs import PermanentError, job
+from stashjobs import PermanentError, database, job
 from tests.deliveries import deliver
 
 if TYPE_CHECKING:
@@ -213,3 +213,39 @@ def test_while_postgres_is_away_the_answer_is_503_and_says_no_more(
         assert answer.status_code == 503
         assert answer.json() == {"error": "the database cannot be reached; try again"}
     assert app.get("/livez").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "document"),
+    [
+        ("GET", "/api/jobs?type=%00", None),
+        ("GET", "/api/jobs/%00", None),
+        ("GET", "/api/jobs?userId=%ED%A0%80%00", None),
+        ("POST", "/api/jobs/%00/retry", {}),
+        ("POST", "/api/admin/jobs/cancel", {"userId": "\0"}),
+        ("GET", f"/api/users/u_1/notifications?before={10**30}", None),
+        ("POST", "/api/jobs", {"type": "asked", "payload": {}, "idempotencyKey": "k" * 5000}),
+    ],
+)
+def test_what_no_row_can_hold_is_the_callers_mistake_and_no_outage(
+    app: TestClient, table: Table, method: str, path: str, document: Any
+) -> None:
+    answer = app.request(method, path, json=document)
+    assert answer.status_code == 422
+    [entry] = table.run("SELECT * FROM access_log")
+    assert entry["outcome"] == "allowed"
+
+
+def test_a_request_holds_one_connection_at_a_time(
+    app: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With more, a full pool of requests that each wait for a second one would stand still."""
+    database.close_pool()
+    monkeypatch.setattr(database, "POOL_MAX_CONNECTIONS", 1)
+    monkeypatch.setattr(database, "connection", None)  # nor one of the thread's own
+    job_id = app.post("/api/jobs", json={"type": "asked", "payload": {}}).json()["jobId"]
+    assert app.post(f"/api/jobs/{job_id}/cancel").status_code == 200
+    assert app.post(f"/api/jobs/{job_id}/retry", json={"payload": {}}).status_code == 200
+    assert app.get("/api/jobs").status_code == 200
+    assert app.get("/api/admin/job-health").status_code == 200
+    database.close_pool()

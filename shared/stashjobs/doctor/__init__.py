@@ -1,0 +1,29 @@
+"""The deployment checklist as a program: `stashjobs doctor` (docs/deployment.md).
+
+Each subject is a module with its CHECKS; each check is a function that looks and returns a verdict.
+Nothing here changes anything.
+"""
+
+from __future__ import annotations
+
+from stashjobs import dispatcher
+from stashjobs.doctor import aws, clock, email, postgres, qstash, setting_values, stripe, web
+from stashjobs.doctor.finding import Finding, Level, run
+
+__all__ = ["Finding", "Level", "examine", "worst"]
+
+SUBJECTS = (setting_values, postgres, qstash, web, clock, email, stripe, aws)
+_ORDER = (Level.GREY, Level.GREEN, Level.YELLOW, Level.RED)
+
+
+def examine() -> list[Finding]:
+    """Look at everything. Takes as long as its slowest subject; never raises for what it finds."""
+    try:
+        return run(subject.CHECKS for subject in SUBJECTS)
+    finally:
+        dispatcher.close()
+
+
+def worst(findings: list[Finding]) -> Level:
+    """The level that matters most."""
+    return max((finding.level for finding in findings), key=_ORDER.index, default=Level.GREEN)

@@ -1,0 +1,172 @@
+"""AWS: the stack, its secret, its alarms and whom they tell, and the database's backups."""
+
+from __future__ import annotations
+
+import functools
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from stashjobs import settings, stage_secret
+from stashjobs.doctor import stack
+from stashjobs.doctor.finding import Check, Verdict, green, not_checked, red, yellow
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+OLDEST_SECRET_DAYS = 365
+OLDEST_SNAPSHOT_HOURS = 26
+# RDS ships the log every five minutes; this much behind is a recovery that would lose work.
+OLDEST_RESTORE_POINT_HOURS = 1
+
+
+def where_aws_is(look: Callable[[], Verdict]) -> Callable[[], Verdict]:
+    """Have a check say "not checked" where AWS cannot be asked from here."""
+
+    @functools.wraps(look)
+    def run() -> Verdict:
+        try:
+            return look()
+        except stack.NotHere as reason:
+            return not_checked(str(reason))
+
+    return run
+
+
+@where_aws_is
+def deployed() -> Verdict:
+    """The last deploy went through."""
+    status = stack.describe()["StackStatus"]
+    told = f"{stack.name()} is {status}"
+    if "FAILED" in status or status.startswith(("ROLLBACK", "DELETE")):
+        return red(told, "see the stack's events in CloudFormation, then deploy again")
+    if status == "UPDATE_ROLLBACK_COMPLETE":
+        return yellow(f"{told}: the last deploy was undone", "see the stack's events")
+    if status.endswith("IN_PROGRESS"):
+        return yellow(told, "wait for the deploy to end, then run doctor again")
+    return green(told)
+
+
+@where_aws_is
+def secret() -> Verdict:
+    """The settings are in Secrets Manager, and were changed within a year."""
+    name = (stage_secret.name_of_secret() or f"stashjobs/{settings.stage()}").partition(",")[0]
+    secrets = stack.client("secretsmanager")
+    try:
+        found = secrets.describe_secret(SecretId=name.strip())
+    except secrets.exceptions.ResourceNotFoundException:
+        return red(f"there is no secret {name}", "create it (docs/deployment.md, Settings)")
+    changed = found.get("LastChangedDate") or found["CreatedDate"]
+    days = (datetime.now(UTC) - changed).days
+    if days > OLDEST_SECRET_DAYS:
+        return yellow(f"{name} was last changed {days} days ago", "rotate the credentials in it")
+    return green(f"{name}, changed {days} days ago")
+
+
+@where_aws_is
+def alarms() -> Verdict:
+    """There are alarms, none rings, and each tells somebody."""
+    names = list(stack.resources("AWS::CloudWatch::Alarm").values())
+    if not names:
+        return red("the stack has no alarms", "deploy the template with its alarms")
+    found = _alarms(names)
+    missing = set(names) - {each["AlarmName"] for each in found}
+    if missing:
+        return red(f"deleted by hand: {', '.join(sorted(missing))}", "deploy the stack again")
+    ringing = [each["AlarmName"] for each in found if each["StateValue"] == "ALARM"]
+    if ringing:
+        return red(f"in ALARM: {', '.join(ringing)}", "see docs/troubleshooting.md")
+    mute = [
+        each["AlarmName"]
+        for each in found
+        if not (each.get("ActionsEnabled", True) and each.get("AlarmActions"))
+    ]
+    if mute:
+        return yellow(f"these tell nobody: {', '.join(mute)}", "give them an action (SNS topic)")
+    return green(f"{len(found)} alarms, none rings")
+
+
+def _alarms(names: list[str]) -> list[dict[str, Any]]:
+    cloudwatch = stack.client("cloudwatch")
+    found: list[dict[str, Any]] = []
+    for start in range(0, len(names), 100):  # AlarmNames takes 100 (CloudWatch API reference)
+        answer = cloudwatch.describe_alarms(
+            AlarmNames=names[start : start + 100], AlarmTypes=["MetricAlarm", "CompositeAlarm"]
+        )
+        found += answer.get("MetricAlarms", []) + answer.get("CompositeAlarms", [])
+    return found
+
+
+@where_aws_is
+def subscriptions() -> Verdict:
+    """Somebody has confirmed that alarms may reach them."""
+    topics = list(stack.resources("AWS::SNS::Topic").values())
+    if not topics:
+        return red("the stack has no SNS topic, so alarms reach nobody", "deploy its alarms")
+    sns = stack.client("sns")
+    waiting = confirmed = 0
+    for topic in topics:
+        pages = sns.get_paginator("list_subscriptions_by_topic")
+        for page in pages.paginate(TopicArn=topic):
+            for each in page["Subscriptions"]:
+                is_confirmed = each["SubscriptionArn"].startswith("arn:")
+                confirmed += is_confirmed
+                waiting += not is_confirmed
+    if not confirmed:
+        told = "nobody has confirmed" if waiting else "nobody is subscribed"
+        return red(f"{told}: alarms reach nobody", "confirm by the link in the email from AWS")
+    if waiting:
+        return yellow(f"{waiting} wait for their confirmation", "confirm by the link in the email")
+    return green(f"{confirmed} confirmed")
+
+
+@where_aws_is
+def backups() -> Verdict:
+    """Where Postgres is RDS's: it is backed up every day, and can be wound back to a moment."""
+    host = urlsplit(settings.postgres_url()).hostname or ""
+    if not host.endswith(".rds.amazonaws.com"):
+        return not_checked(
+            f"{host} is not RDS",
+            "see your provider's console; then prove a restore: stashjobs backup verify",
+        )
+    rds = stack.client("rds")
+    for cluster in rds.describe_db_clusters()["DBClusters"]:
+        if host in {cluster.get("Endpoint"), cluster.get("ReaderEndpoint")}:
+            snapshots = rds.describe_db_cluster_snapshots(
+                DBClusterIdentifier=cluster["DBClusterIdentifier"]
+            )["DBClusterSnapshots"]
+            return judge_backups(cluster, snapshots)
+    for instance in rds.describe_db_instances()["DBInstances"]:
+        if instance.get("Endpoint", {}).get("Address") == host:
+            snapshots = rds.describe_db_snapshots(
+                DBInstanceIdentifier=instance["DBInstanceIdentifier"]
+            )["DBSnapshots"]
+            return judge_backups(instance, snapshots)
+    return not_checked(f"no database of this account has the address {host} (a proxy?)")
+
+
+def judge_backups(database: dict[str, Any], snapshots: list[dict[str, Any]]) -> Verdict:
+    """A verdict on what RDS says of a database (or cluster) and its snapshots."""
+    now = datetime.now(UTC)
+    days = database.get("BackupRetentionPeriod", 0)
+    if not days:
+        return red("automated backups are off", "set the backup retention to 7 days or more")
+    taken = [each["SnapshotCreateTime"] for each in snapshots if each.get("SnapshotCreateTime")]
+    if not taken:
+        return red("there is no snapshot", "take one: aws rds create-db-snapshot")
+    hours = (now - max(taken)).total_seconds() / 3600
+    if hours > OLDEST_SNAPSHOT_HOURS:
+        return red(f"the last snapshot is {hours:.0f} hours old", "see the events in RDS")
+    until = database.get("LatestRestorableTime")
+    if until is not None and (now - until).total_seconds() > OLDEST_RESTORE_POINT_HOURS * 3600:
+        return yellow(f"it can be restored to {until:%Y-%m-%d %H:%M} only", "see the events in RDS")
+    return green(f"last snapshot {hours:.0f} hours ago, kept for {days} days")
+
+
+CHECKS = (
+    Check("stack", deployed),
+    Check("secret", secret),
+    Check("alarms", alarms),
+    Check("alarm subscriptions", subscriptions),
+    Check("backups", backups),
+)

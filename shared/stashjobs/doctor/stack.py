@@ -1,0 +1,89 @@
+"""The CloudFormation stack of this stage, as far as AWS lets it be seen from here."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from stashjobs import settings
+
+# template.yaml's default for MaxConnections.
+DEFAULT_CONNECTIONS = 40
+
+
+class NotHere(Exception):
+    """AWS cannot be asked from here. The message says why."""
+
+
+def name() -> str:
+    """The stack's name: `STACK_NAME`, else `stashjobs-<stage>`.
+
+    Raises:
+        NotHere: This is the local stage, which has none.
+    """
+    given = settings.optional("STACK_NAME")
+    if given is not None:
+        return given
+    if settings.stage() == "local":
+        raise NotHere("the local stage has no stack (STACK_NAME names one)")
+    return f"stashjobs-{settings.stage()}"
+
+
+def client(service: str) -> Any:
+    """A client of boto3's, with few and short tries.
+
+    Raises:
+        NotHere: There is no stack, or there are no credentials.
+        ModuleNotFoundError: boto3 is not installed (`stashjobs[aws]`).
+    """
+    name()
+    import boto3
+    from botocore.config import Config
+
+    session = boto3.Session()
+    if session.get_credentials() is None:
+        raise NotHere("there are no AWS credentials here (AWS_PROFILE, say)")
+    if session.region_name is None:
+        raise NotHere("no AWS region is chosen here (AWS_REGION)")
+    short = Config(connect_timeout=3, read_timeout=8, retries={"max_attempts": 2})
+    return session.client(service, config=short)
+
+
+def describe() -> dict[str, Any]:
+    """The stack, as CloudFormation describes it.
+
+    Raises:
+        NotHere: AWS cannot be asked.
+        botocore.exceptions.ClientError: There is no such stack, or it may not be seen.
+    """
+    found: dict[str, Any] = client("cloudformation").describe_stacks(StackName=name())["Stacks"][0]
+    return found
+
+
+def resources(kind: str) -> dict[str, str]:
+    """Physical ids of the resources of a type, by logical id; those of nested stacks too."""
+    found: dict[str, str] = {}
+    waiting = [name()]
+    cloudformation = client("cloudformation")
+    while waiting:
+        pages = cloudformation.get_paginator("list_stack_resources")
+        for page in pages.paginate(StackName=waiting.pop()):
+            for each in page["StackResourceSummaries"]:
+                physical = each.get("PhysicalResourceId", "")
+                if each["ResourceType"] == "AWS::CloudFormation::Stack":
+                    waiting.append(physical)
+                elif each["ResourceType"] == kind:
+                    found[each["LogicalResourceId"]] = physical
+    return found
+
+
+def connections() -> int:
+    """How many connections the stack may open: its parameter MaxConnections; where the stack cannot
+    be seen the setting `MAX_CONNECTIONS`, else the template's default."""
+    try:
+        parameters = describe().get("Parameters", [])
+    except (NotHere, ModuleNotFoundError):
+        parameters = []
+    for each in parameters:
+        if each["ParameterKey"] == "MaxConnections":
+            return int(each["ParameterValue"])
+    return settings.whole_number("MAX_CONNECTIONS", DEFAULT_CONNECTIONS)

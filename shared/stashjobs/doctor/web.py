@@ -1,0 +1,65 @@
+"""The deployed API, from outside: it answers, and it turns away whoever may not come in."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+from stashjobs import dispatcher, settings
+from stashjobs.doctor.finding import Check, Verdict, green, not_checked, red
+from stashjobs.job import declared
+
+if TYPE_CHECKING:
+    import httpx
+
+TIMEOUT_SECONDS = 12.0
+
+
+def alive() -> Verdict:
+    """`/livez` and `/readyz` answer."""
+    for path in ("/livez", "/readyz"):
+        answer = fetch("GET", settings.base_url() + path)
+        if answer.status_code != 200:
+            then = "is it deployed? See ApiFunction's log; is BASE_URL the address of this stage?"
+            return red(f"{path} answered {answer.status_code}", then)
+    return green(f"{settings.base_url()} answers")
+
+
+def signatures_are_verified() -> Verdict:
+    """A job's route refuses a call that QStash has not signed. Nothing is run by asking."""
+    urls = {job.type: dispatcher.url_of(job) for job in declared()}
+    if not urls:
+        return not_checked("no job type is declared here; run this in a checkout")
+    with ThreadPoolExecutor(len(urls)) as pool:
+        answers = dict(zip(urls, pool.map(_status_of_unsigned, urls.values()), strict=True))
+    wrong = [f"{name} {status}" for name, status in answers.items() if status != 401]
+    if wrong:
+        told = f"an unsigned call was not answered 401: {', '.join(wrong)}"
+        return red(told, "is this version deployed? 404: the route is missing; 200: stop and mend")
+    return green(f"{len(answers)} job routes refuse what QStash has not signed")
+
+
+def api_needs_a_token() -> Verdict:
+    """The API refuses whoever has no token."""
+    status = fetch("GET", settings.base_url() + "/api/jobs").status_code
+    if status == 401:
+        return green("refuses a call without a token")
+    return red(f"a call without a token was answered {status}", "is this version deployed?")
+
+
+def fetch(method: str, url: str) -> httpx.Response:
+    """One request, without anything that is secret."""
+    import httpx  # what QStash's SDK is made of
+
+    return httpx.request(method, url, timeout=TIMEOUT_SECONDS)
+
+
+def _status_of_unsigned(url: str) -> int:
+    return fetch("POST", url).status_code
+
+
+CHECKS = (
+    Check("BASE_URL", alive),
+    Check("signatures", signatures_are_verified),
+    Check("API tokens", api_needs_a_token),
+)
