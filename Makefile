@@ -21,8 +21,8 @@ demo: $(READY) ## Run the main job end to end: enqueue, deliver, record.
 	@$(BIN)/stashjobs demo
 
 .PHONY: dev
-dev: $(READY) ## Run the whole system on this machine until Ctrl-C.
-	@$(BIN)/stashjobs dev
+dev: $(READY) ## Run the whole system on this machine until Ctrl-C (ARGS="--port 0").
+	@$(BIN)/stashjobs dev $(ARGS)
 
 .PHONY: test
 test: $(READY) check ## Run every check and every test.

@@ -95,6 +95,12 @@ async def _senseless(_request: Request, error: ValueError) -> JSONResponse:
     return JSONResponse({"error": telemetry.redact(str(error))}, 422)
 
 
+@app.exception_handler(psycopg.DataError)
+async def _unstorable(_request: Request, error: psycopg.DataError) -> JSONResponse:
+    """U+0000 in a text, say, or a number that is too large."""
+    return JSONResponse({"error": telemetry.one_line(error)}, 422)
+
+
 @app.exception_handler(psycopg.Error)
 async def _unavailable(_request: Request, error: psycopg.Error) -> JSONResponse:
     telemetry.logger().error("database", error=telemetry.one_line(error))

@@ -16,7 +16,8 @@ bearer = HTTPBearer(auto_error=False, description="A token made with `stashjobs 
 
 
 def connection() -> Iterator[database.Connection]:
-    """A connection for one request, of the process's pool: endpoints run in changing threads."""
+    """A connection of the process's pool, since endpoints run in changing threads. An endpoint asks
+    for it after `needs`, so that a request never holds two: a full pool would stand still."""
     database.pool()
     with database.borrowed() as borrowed:
         yield borrowed
@@ -31,7 +32,6 @@ def needs(scope: str) -> Any:
     def check(
         request: Request,
         response: Response,
-        own: Connected,
         credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)],
     ) -> str:
         event: dict[str, Any] = request.scope.get("aws.event") or {}
@@ -42,7 +42,9 @@ def needs(scope: str) -> Any:
             request_id=event.get("requestContext", {}).get("requestId"),
         )
         token = credentials.credentials if credentials else ""
-        decision = access.authorize(own, token, scope, asked)
+        database.pool()
+        with database.borrowed() as own:
+            decision = access.authorize(own, token, scope, asked)
         telemetry.logger().info(
             "access",
             extra={

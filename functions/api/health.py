@@ -26,13 +26,13 @@ def readyz(own: Connected) -> dict[str, str]:
 
 
 @router.get("/api/admin/job-health")
-def job_health(own: Connected, _actor: Annotated[str, needs("read")]) -> dict[str, Any]:
+def job_health(_actor: Annotated[str, needs("read")], own: Connected) -> dict[str, Any]:
     """The last hour: counts by status, the failure rate, and a verdict; `idle` without jobs."""
     return health.to_document(health.read(own)[0])
 
 
 @router.get("/api/admin/job-metrics")
-def job_metrics(own: Connected, _actor: Annotated[str, needs("read")]) -> dict[str, Any]:
+def job_metrics(_actor: Annotated[str, needs("read")], own: Connected) -> dict[str, Any]:
     """The same, and for each job type."""
     everything, *types = health.read(own)
     return health.to_document(everything) | {

@@ -145,7 +145,7 @@ def enqueue(
 
 
 @router.get("/jobs/{job_id}")
-def show(job_id: str, own: Connected, _actor: Annotated[str, needs("read")]) -> dict[str, Any]:
+def show(job_id: str, _actor: Annotated[str, needs("read")], own: Connected) -> dict[str, Any]:
     """One job: its state, attempts, progress and result, and its story."""
     found = lookup.find(own, job_id)
     if found is None:
@@ -159,8 +159,8 @@ def show(job_id: str, own: Connected, _actor: Annotated[str, needs("read")]) -> 
 
 @router.get("/jobs")
 def list_jobs(
-    own: Connected,
     _actor: Annotated[str, needs("read")],
+    own: Connected,
     *,
     type: str | None = None,  # noqa: A002 - the field's own term
     status: str | None = None,

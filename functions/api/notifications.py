@@ -43,8 +43,8 @@ class Marked(Wire):
 @router.get("")
 def list_notifications(
     user_id: str,
-    own: Connected,
     _actor: Annotated[str, needs("read")],
+    own: Connected,
     *,
     unread: bool = False,
     before: int | None = None,
@@ -64,7 +64,7 @@ def list_notifications(
 
 @router.post("/read")
 def mark_read(
-    user_id: str, marks: Marks, own: Connected, _actor: Annotated[str, needs("enqueue")]
+    user_id: str, marks: Marks, _actor: Annotated[str, needs("enqueue")], own: Connected
 ) -> Marked:
     """Mark notifications as read."""
     if marks.ids is None:
@@ -74,7 +74,7 @@ def mark_read(
 
 @router.post("/unread")
 def mark_unread(
-    user_id: str, marks: Marks, own: Connected, _actor: Annotated[str, needs("enqueue")]
+    user_id: str, marks: Marks, _actor: Annotated[str, needs("enqueue")], own: Connected
 ) -> Marked:
     """Mark notifications as unread again."""
     return Marked(count=notifications.mark_unread(own, user_id, marks.ids or []))

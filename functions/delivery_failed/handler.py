@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 
 from stashjobs import database, envelope, lambda_event, publications, sealing, telemetry
+from stashjobs.answers import answer, refuse
 from stashjobs.errors import InvalidEnvelope, SettingError, UnknownJobType
 from stashjobs.execution_log import NewJob
 from stashjobs.job import find, load
@@ -30,18 +31,18 @@ def handler(event: Event, _lambda_context: Any) -> Response:
     try:
         request = lambda_event.verified_request(event)
     except InvalidSignature as error:
-        return _refuse(401, error)
+        return refuse(401, error)
     except SettingError as error:
-        return _refuse(500, error)
+        return refuse(500, error)
     try:
         message, dead = read_callback(request.body)
     except (InvalidEnvelope, ValueError, KeyError, TypeError) as error:
-        return _refuse(489, InvalidEnvelope(f"not a failure callback: {type(error).__name__}"))
+        return refuse(489, InvalidEnvelope(f"not a failure callback: {type(error).__name__}"))
     try:
         changed = record_given_up([dead]) or _record_unseen(message, dead)
     except (psycopg.Error, SettingError) as error:
-        return _refuse(503, error)
-    return lambda_event.respond(200, {"jobId": dead.job_id, "changed": bool(changed)})
+        return refuse(503, error)
+    return answer(200, {"jobId": dead.job_id, "changed": bool(changed)})
 
 
 def read_callback(body: bytes) -> tuple[Envelope, GivenUp]:
@@ -88,13 +89,3 @@ def _record_unseen(message: Envelope, dead: GivenUp) -> bool:
         metadata=message.metadata,
     )
     return publications.record_never_delivered(database.connection(), new, dead)
-
-
-def _refuse(status: int, error: Exception) -> Response:
-    reason = telemetry.one_line(error)
-    telemetry.logger().warning("refused", status=status, error=reason)
-    return lambda_event.respond(
-        status,
-        {"status": "refused", "error": reason},
-        {"Upstash-NonRetryable-Error": "true"} if status == 489 else None,
-    )

@@ -40,7 +40,7 @@ def unzipped(folder: Path) -> int:
 
 def main(build: Path) -> int:
     """Print the table; 1 where Lambda would refuse a function."""
-    sizes = {path.name: measure(path) for path in sorted(build.iterdir()) if path.is_dir()}
+    sizes = {path.name: measure(path) for path in sorted(build.iterdir()) if _is_artefact(path)}
     layer = sizes.pop(LAYER)
     print(f"{'':30}{'files':>8}{'unzipped':>12}{'zipped':>12}{'with layer':>14}")
     print(_line(LAYER, layer))
@@ -54,10 +54,13 @@ def main(build: Path) -> int:
     return 1 if too_large else 0
 
 
+def _is_artefact(path: Path) -> bool:
+    """And not a nested stack."""
+    return path.is_dir() and not (path / "template.yaml").exists()
+
+
 def _line(name: str, size: Size) -> str:
-    return (
-        f"{name:30}{size.files:>8}{_megabytes(size.unzipped):>12}{_megabytes(size.zipped):>12}"
-    )
+    return f"{name:30}{size.files:>8}{_megabytes(size.unzipped):>12}{_megabytes(size.zipped):>12}"
 
 
 def _megabytes(size: int) -> str:

@@ -37,6 +37,7 @@ class Delivery:
     path: str
     status: int
     milliseconds: float
+    unrouted: bool = False
 
 
 @dataclass(frozen=True)
@@ -130,7 +131,8 @@ class Gateway:
         response = await self._respond(request, target, match, source)
         path = target.partition("?")[0]
         took = (time.perf_counter() - started) * 1000
-        self._on_delivery(Delivery(request.method, path, response.status, took))
+        unrouted = match is None
+        self._on_delivery(Delivery(request.method, path, response.status, took, unrouted))
         body = None if response.status in {204, 304} else response.body
         answer = web.Response(status=response.status, body=body)
         answer.headers.popall("content-type", None)

@@ -10,6 +10,7 @@ import fcntl
 import json
 import os
 import secrets
+import shlex
 from base64 import b64encode
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -275,7 +276,9 @@ class Stack:
 
     def _write_environment_file(self) -> None:
         """How `stashjobs status` in another shell finds this stack."""
-        lines = [f"{name}={value}\n" for name, value in sorted(self.environment.items())]
+        lines = [
+            f"{name}={shlex.quote(value)}\n" for name, value in sorted(self.environment.items())
+        ]
         write_private(self.environment_file, "".join(lines))
         self._exits.callback(self.environment_file.unlink, missing_ok=True)
 
@@ -344,7 +347,16 @@ def own_qstash(settings: dict[str, str]) -> dict[str, str]:
 def read_settings(root: Path, environment: dict[str, str], template: Template) -> dict[str, str]:
     """The user's own settings: those in .env, and variables of the shell that the system knows."""
     known = {name for each in template.functions.values() for name in each.environment}
-    known |= {*QSTASH, "RESEND_API_KEY", "RESEND_API_URL", "RESEND_FROM_EMAIL"}
+    # In AWS these are in the stage's secret, so the template does not name them.
+    known |= {
+        *QSTASH,
+        *WEBHOOK_SECRETS,
+        "PAYLOAD_KEYS",
+        "SENTRY_DSN",
+        "RESEND_API_KEY",
+        "RESEND_API_URL",
+        "RESEND_FROM_EMAIL",
+    }
     known |= {"STRIPE_SECRET_KEY", "STRIPE_API_BASE", "BILLING_URL"}
     settings = {name: value for name, value in dotenv_values(root / ".env").items() if value}
     settings.update({name: environment[name] for name in known if environment.get(name)})

@@ -185,7 +185,12 @@ class _Resolver:
                 return separator.join(str(part) for part in self.value(parts))
             case "Fn::FindInMap":
                 table, first, second = (self.value(each) for each in argument[:3])
-                return self.value(self.mappings[table][first][second])
+                try:
+                    return self.value(self.mappings[table][first][second])
+                except KeyError:
+                    raise TemplateError(
+                        f"Mappings.{table}.{first} has no {second}; add it to each list"
+                    ) from None
         raise UnknownHereError(name)
 
     def _named(self, name: str) -> Any:
@@ -243,7 +248,8 @@ def _function(
         for key, event in (own.get("Events") or {}).items()
         if resolver.is_wanted(event)
     ]
-    logging = setting("LoggingConfig", {})
+    # SAM merges the two (SAM docs, "Globals section"); a log group only AWS knows.
+    logging = {**defaults.get("LoggingConfig", {}), **own.get("LoggingConfig", {})}
     reserved = setting("ReservedConcurrentExecutions", None)
     return Function(
         name=name,
@@ -252,7 +258,7 @@ def _function(
         timeout=float(setting("Timeout", 3)),
         memory=int(setting("MemorySize", 128)),
         concurrency=None if reserved is None else int(reserved),
-        log_format=str(logging.get("LogFormat", "Text")),
+        log_format=str(resolver.value(logging.get("LogFormat", "Text"))),
         environment=_environment(own, defaults, resolver),
         routes=tuple(
             _route(properties, resolver) for _, kind, properties in events if kind == "HttpApi"

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from stashjobs import settings
+from stashjobs import settings, telemetry
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -123,7 +123,7 @@ def authorize_hash(
             "admin_per_minute": DEFAULT_PER_MINUTE,
             "scope": scope,
             "method": request.method,
-            "path": request.path[:500],
+            "path": telemetry.storable(request.path[:500]),
             "source_ip": request.source_ip,
             "request_id": request.request_id,
         },

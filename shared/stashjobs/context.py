@@ -99,6 +99,7 @@ class Context:
                 self._connection.execute("ROLLBACK")
             self._connection = None
             self._enqueued.clear()
+        database.close_if_in_transaction()  # one that the deadline interrupted as it began or ended
         self._close_beside()
 
     def _close_beside(self) -> None:

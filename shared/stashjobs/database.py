@@ -36,6 +36,9 @@ if TYPE_CHECKING:
 Connection = psycopg.Connection[Any]
 
 CONNECT_TIMEOUT_SECONDS = 2
+# How long what was sent may remain unacknowledged by the peer, which may have vanished without a
+# word while the Lambda was frozen.
+PEER_TIMEOUT_SECONDS = 10
 CANCEL_TIMEOUT_SECONDS = 1.0
 STATEMENT_TIMEOUT_SECONDS = 30.0
 LOCK_TIMEOUT_SECONDS = 5.0
@@ -187,6 +190,19 @@ def close() -> None:
         _close(mine.it)
 
 
+def close_if_in_transaction() -> bool:
+    """Close this thread's connection where a transaction was left open on it, which undoes that
+    transaction. Returns whether there was one."""
+    mine = _by_thread.get(threading.current_thread())
+    if mine is None or mine.it.pgconn.transaction_status not in {
+        TransactionStatus.INTRANS,
+        TransactionStatus.INERROR,
+    }:
+        return False
+    close()
+    return True
+
+
 def close_pool() -> None:
     """Close the process's pool, if there is one. Enqueues use their thread's connection again."""
     global _pool
@@ -244,6 +260,7 @@ def _connect(
             options=options,
             application_name="stashjobs",
             keepalives_idle=30,
+            tcp_user_timeout=PEER_TIMEOUT_SECONDS * 1000,
         )
 
     if url in _refusing_options:

@@ -273,20 +273,18 @@ def publish(jobs: Sequence[Unpublished]) -> dict[str, str | None]:
         QStash's message id by job id, for those that QStash has taken.
     """
     told: dict[str, str | None] = {}
-    last = datetime.now(UTC) + timedelta(seconds=horizon_seconds())
-    jobs = [job for job in jobs if job.available_at is None or job.available_at <= last]
-    for start in range(0, len(jobs), BATCH_MESSAGES):
-        batch = jobs[start : start + BATCH_MESSAGES]
-        try:
-            told |= send(batch)
-        except Exception as error:  # noqa: BLE001 - see publish_enqueued
-            log.warning(
-                "QStash could not be told of %d jobs; they are recorded and will be published "
-                "by the relay: %s",
-                len(jobs) - start,
-                telemetry.one_line(error),
-            )
-            break
+    try:
+        last = datetime.now(UTC) + timedelta(seconds=horizon_seconds())
+        jobs = [job for job in jobs if job.available_at is None or job.available_at <= last]
+        for start in range(0, len(jobs), BATCH_MESSAGES):
+            told |= send(jobs[start : start + BATCH_MESSAGES])
+    except Exception as error:  # noqa: BLE001 - see publish_enqueued
+        log.warning(
+            "QStash could not be told of %d jobs; they are recorded and will be published "
+            "by the relay: %s",
+            len(jobs) - len(told),
+            telemetry.one_line(error),
+        )
     if told:
         try:
             with database.borrowed() as own:
@@ -328,8 +326,8 @@ def message_for(job: Job[Any, Any], unpublished: Unpublished) -> BatchRequest:
 
 def retries_at_qstash(wanted: int) -> int:
     """How many retries to ask of QStash, which refuses a message that asks for more than its plan
-    allows (`QSTASH_MAX_RETRIES`). A job that has attempts left when QStash gives up is given another
-    message (`publications.RECORD_GIVEN_UP`)."""
+    allows (`QSTASH_MAX_RETRIES`). A job that has attempts left when QStash gives up is given
+    another message (`publications.RECORD_GIVEN_UP`)."""
     return max(0, min(wanted, settings.whole_number("QSTASH_MAX_RETRIES", DEFAULT_MAX_RETRIES)))
 
 

@@ -192,6 +192,10 @@ UPDATE job_executions
        -- QStash gave up on the message while the attempt ran: the relay sends another.
        published_at = CASE WHEN %(status)s = 'retrying' AND dlq_id IS NOT NULL THEN NULL
                            ELSE published_at END,
+       -- QStash's patience (`publications`) begins anew with an attempt that ran.
+       available_at = CASE WHEN %(status)s = 'retrying' AND %(uncounted)s = 0
+                           THEN now() + make_interval(secs => %(wait_seconds)s)
+                           ELSE available_at END,
        -- An attempt that ran nothing moves the window of attempts along with it.
        max_attempts = max_attempts + %(uncounted)s,
        attempts_before_run = attempts_before_run + %(uncounted)s,
@@ -223,7 +227,7 @@ UPDATE job_executions AS job
                   'attempt', attempt, 'type', 'LeaseExpired',
                   'message', 'the attempt ended without a word',
                   'startedAt', started_at, 'endedAt', lease_expires_at),
-       lease_expires_at = NULL, published_at = NULL, updated_at = now(),
+       lease_expires_at = NULL, published_at = NULL, updated_at = now(), available_at = now(),
        completed_at = CASE WHEN attempt >= max_attempts THEN now() END
  WHERE job_id IN (SELECT job_id FROM job_executions
                    WHERE status = 'processing' AND lease_expires_at <= now()
@@ -325,6 +329,7 @@ def record_not_completed(
     status: Status,
     details: dict[str, Any],
     counted: bool = True,
+    wait_seconds: float = 0.0,
 ) -> Recorded | None:
     """End the attempt with an error, if it still holds the job. None: the row is gone.
 
@@ -332,6 +337,7 @@ def record_not_completed(
         details: `type`, `message` and whatever else is known; the statement adds `attempt`,
             `startedAt` and `endedAt` and keeps it with the errors of the attempts before.
         counted: False where the job's function did not run, so that the job may try once more.
+        wait_seconds: How long the next attempt is to wait.
     """
     parameters = {
         "job_id": job_id,
@@ -340,6 +346,7 @@ def record_not_completed(
         "error": f"{details['type']}: {details['message']}",
         "details": Jsonb(details),
         "uncounted": 0 if counted else 1,
+        "wait_seconds": wait_seconds,
     }
     row = connection.execute(RECORD_NOT_COMPLETED, parameters).fetchone()
     return Recorded(*row) if row else None

@@ -29,6 +29,9 @@ Payload = TypeVar("Payload")
 Result = TypeVar("Result")
 
 _TYPE_NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
+NO_EXAMPLE = (
+    'its model gives no example; give it model_config = {"json_schema_extra": {"examples": [...]}}'
+)
 _registry: dict[str, Job[Any, Any]] = {}
 
 
@@ -276,7 +279,7 @@ class Job(Generic[Payload, Result]):
         """
         schema = {} if self._adapter is None else self._adapter.json_schema(by_alias=True)
         if not schema.get("examples"):
-            raise InvalidPayload(self.type, ["its model gives no example"])
+            raise InvalidPayload(self.type, [NO_EXAMPLE])
         return schema["examples"][0]
 
     def _to_json(self, payload: Any) -> Any:
@@ -374,7 +377,10 @@ def find(job_type: str) -> Job[Any, Any]:
         return _registry[job_type]
     except KeyError:
         known = ", ".join(sorted(_registry)) or "none"
-        raise UnknownJobType(f"unknown job type {job_type!r}; declared here: {known}") from None
+        raise UnknownJobType(
+            f"unknown job type {job_type!r}; declared here: {known} "
+            "(a type is looked for in functions/*/handler.py, beside an __init__.py)"
+        ) from None
 
 
 def declared() -> list[Job[Any, Any]]:

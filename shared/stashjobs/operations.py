@@ -172,7 +172,8 @@ def retry(job_id: str, *, actor: str, payload: Any = None) -> None:
 
 
 def _as_sealed_as_before(job_id: str, payload: Any) -> Any:
-    row = database.connection().execute(READ_SEALED, [job_id]).fetchone()
+    with database.borrowed() as own:
+        row = own.execute(READ_SEALED, [job_id]).fetchone()
     if row is None:
         return payload
     job_type, is_sealed = row
@@ -244,20 +245,21 @@ def _cancel(job_ids: list[str], actor: str) -> list[str]:
     }
     with database.borrowed() as own:
         cancelled = own.execute(CANCEL, parameters).fetchall()
-    for job_id, message_id in cancelled:
+    for job_id, _ in cancelled:
         log.info("cancelled by hand", extra={"job_id": job_id, "actor": actor})
-        if message_id is not None:
-            _cancel_message(message_id)
+    _cancel_messages([message_id for _, message_id in cancelled if message_id is not None])
     return [job_id for job_id, _ in cancelled]
 
 
-def _cancel_message(message_id: str) -> None:
-    """Take the message back from QStash. Where that fails, or it is under way, nothing is lost: its
+def _cancel_messages(message_ids: list[str]) -> None:
+    """Take messages back from QStash. Where that fails, or one is under way, nothing is lost: its
     delivery finds the job cancelled and runs nothing."""
+    if not message_ids:  # an empty list may be taken for no condition, and so for all there are
+        return
     try:
-        dispatcher.qstash().message.cancel(message_id)
+        dispatcher.qstash().message.cancel_many(message_ids)
     except Exception as error:  # noqa: BLE001
-        log.info("QStash's message could not be cancelled: %s", telemetry.one_line(error))
+        log.info("QStash's messages could not be cancelled: %s", telemetry.one_line(error))
 
 
 def _batches(statuses: Sequence[str], which: Filter) -> list[list[str]]:

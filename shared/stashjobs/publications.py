@@ -37,7 +37,7 @@ class Unpublished:
 @dataclass(frozen=True, slots=True)
 class GivenUp:
     """A message that QStash will not deliver any more. `patience`: until so many seconds after the
-    job was due, one that has attempts left is given another message."""
+    job was last due, one that has attempts left is given another message."""
 
     job_id: str
     message_id: str
@@ -73,8 +73,9 @@ UPDATE job_executions AS job
 
 
 # QStash counts every answer, we count attempts: a busy job, an unreachable Postgres or a lost
-# answer uses up its retries and none of ours. So a job that has attempts left is given another
-# message, by the relay, while there is patience with what was in the way.
+# answer uses up its retries and none of ours; and its plan may allow fewer retries than the job. So
+# a job that has attempts left is given another message, by the relay, while there is patience with
+# what was in the way. Each attempt that ran makes the job due anew.
 _ANOTHER_MESSAGE = """(job.attempt < job.max_attempts
                  AND job.available_at > now() - make_interval(secs => told.patience))"""
 

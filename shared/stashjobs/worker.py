@@ -3,14 +3,12 @@
     verify -> read -> claim -> run -> record -> answer
 
 Read `deliver` from top to bottom; every other function here is one of its steps. The answer's
-status is what makes QStash do the right thing: 2xx it stops, 489 it stops and dead-letters,
-anything else it tries again (Upstash docs, "Retry" and "Handling Failures").
+status is what makes QStash do the right thing (`answers`).
 """
 
 from __future__ import annotations
 
 import json
-import math
 import signal
 import threading
 import time
@@ -22,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import psycopg
 
 from stashjobs import database, envelope, execution_log, lambda_event, sealing, telemetry
+from stashjobs.answers import answer, refuse
 from stashjobs.context import Context
 from stashjobs.envelope import Envelope
 from stashjobs.errors import (
@@ -38,20 +37,22 @@ from stashjobs.errors import (
 from stashjobs.execution_log import Claim, Lease, NewJob, Recorded
 from stashjobs.ids import job_id_from
 from stashjobs.job import Job, to_json
-from stashjobs.lambda_event import Event, Request, Response, respond
 from stashjobs.sealing import Place
 from stashjobs.signature import InvalidSignature
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
     from types import FrameType
 
-NON_RETRYABLE = {"Upstash-NonRetryable-Error": "true"}
+    from stashjobs.lambda_event import Event, Request, Response
+
 BUSY_RETRY_SECONDS = 10
 DATABASE_RETRY_SECONDS = 20
 DEADLINE_RETRY_SECONDS = 5
 # For a person to mend a setting.
 SETTING_RETRY_SECONDS = 300
+# QStash honours no longer wait than a day (`RetryLater`).
+MAX_RETRY_AFTER_SECONDS = 86_400.0
 # What is left of Lambda's time for recording how the attempt ended.
 RECORD_SECONDS = 2.0
 # API Gateway's HTTP APIs hang up after 30 seconds, whatever the function's own timeout.
@@ -96,7 +97,7 @@ class Source:
 class Duplicate:
     """A message that was not recorded, since its idempotency key is that of another job."""
 
-    first_job_id: str | None
+    first_job_id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,11 +141,11 @@ def _deliver(job: Job[Any, Any], event: Event, lambda_context: Any) -> Response:
     try:
         message, source = _receive(job, event, lambda_context)
     except InvalidSignature as error:
-        return _refuse(401, error)
+        return refuse(401, error)
     except (InvalidEnvelope, SealError) as error:
-        return _refuse(489, error)
+        return refuse(489, error)
     except SettingError as error:
-        return _refuse(500, error)
+        return refuse(500, error)
 
     log.append_keys(job_id=message.job_id, message_id=source.message_id, retried=source.retried)
     deadline = _deadline(job, source, lambda_context, began)
@@ -152,9 +153,9 @@ def _deliver(job: Job[Any, Any], event: Event, lambda_context: Any) -> Response:
     try:
         claim = _claim(job, message, source, lease_seconds)
     except UNSTORABLE as error:
-        return _refuse(489, error)
+        return refuse(489, error)
     except (psycopg.Error, SettingError) as error:
-        return _refuse(503, error, retry_after=DATABASE_RETRY_SECONDS)
+        return refuse(503, error, retry_after=DATABASE_RETRY_SECONDS)
     if isinstance(claim, Duplicate):
         return _answer_duplicate(message, claim)
     if claim is None or not claim.held or claim.job_type != job.type:
@@ -180,7 +181,7 @@ def _deliver(job: Job[Any, Any], event: Event, lambda_context: Any) -> Response:
     try:
         outcome, recorded = _record(context, outcome)
     except psycopg.Error as error:
-        return _refuse(503, _shown(context, error), retry_after=DATABASE_RETRY_SECONDS)
+        return refuse(503, _shown(context, error), retry_after=DATABASE_RETRY_SECONDS)
     return _answer(context, outcome, recorded, began)
 
 
@@ -261,7 +262,8 @@ def _claim(
         first = execution_log.find_by_idempotency_key(
             connection, job.type, str(read.idempotency_key)
         )
-        return claim or Duplicate(first)
+        # Neither of them is there any more: the next delivery finds the key free.
+        return claim or (Duplicate(first) if first is not None else None)
 
 
 # --- run
@@ -305,6 +307,11 @@ def _attempt(job: Job[Any, Any], document: Any, context: Context) -> Outcome:
         payload = job.read_payload(document)
         with _stopping_at(context.deadline.timestamp()):
             result = job.function(payload, context)
+        if not context.has_connection and database.close_if_in_transaction():
+            raise PermanentError(
+                f"{job.type} left a transaction open, which was undone; what is to be committed "
+                "with the job's completion goes over context.connection"
+            )
         return Outcome("completed", result=_storable_result(job, result, context))
     except Cancelled as error:
         return Outcome("cancelled", error=error)
@@ -386,7 +393,10 @@ def _record(context: Context, outcome: Outcome) -> tuple[Outcome, Recorded | Non
         except psycopg.Error as error:
             shown = _shown(context, error)
             telemetry.logger().warning("not recorded yet", error=telemetry.one_line(shown))
-            if context.has_connection:
+            if outcome.error is None and isinstance(error, UNSTORABLE):
+                why = f"{context.job_type} ran, but its result cannot be kept: "
+                outcome = Outcome("failed", error=PermanentError(why + telemetry.one_line(shown)))
+            elif context.has_connection:
                 context.rollback()
                 if outcome.error is None:
                     outcome = _not_completed(context, shown)
@@ -404,6 +414,7 @@ def _write(context: Context, outcome: Outcome) -> Recorded | None:
             status=outcome.status,
             details=telemetry.describe_error(outcome.error),
             counted=outcome.counted,
+            wait_seconds=min(outcome.retry_after or 0.0, MAX_RETRY_AFTER_SECONDS),
         )
     recorded = execution_log.record_completed(
         context.connection if context.has_connection else database.connection(),
@@ -437,15 +448,16 @@ def _answer(
     if outcome.error is None:
         log.info(outcome.status, duration_ms=duration_ms)
         context.publish_enqueued()
-        return _respond(200, document)
+        return answer(200, document)
     document["error"] = telemetry.one_line(outcome.error)
     say = log.error if outcome.status == "failed" else log.warning
     say(outcome.status, error=document["error"], duration_ms=duration_ms)
     if outcome.status == "cancelled":
-        return _respond(200, document)
+        return answer(200, document)
     if outcome.status == "failed":
-        return _respond(489, document)
-    return _respond(500 if outcome.retry_after is None else 503, document, outcome.retry_after)
+        return answer(489, document)
+    status = 500 if outcome.retry_after is None else 503
+    return answer(status, document, retry_after=outcome.retry_after)
 
 
 def _answer_overtaken(document: dict[str, Any], recorded: Recorded | None) -> Response:
@@ -458,9 +470,9 @@ def _answer_overtaken(document: dict[str, Any], recorded: Recorded | None) -> Re
 def _answer_unclaimed(job: Job[Any, Any], message: Message, claim: Claim | None) -> Response:
     document: dict[str, Any] = {"jobId": message.job_id}
     if claim is not None and claim.job_type != job.type:
-        return _refuse(489, InvalidEnvelope(f"this job is a {claim.job_type}, not a {job.type}"))
+        return refuse(489, InvalidEnvelope(f"this job is a {claim.job_type}, not a {job.type}"))
     if claim is None and not message.envelope.has_payload:
-        return _refuse(489, InvalidEnvelope("there is no job with this id"))
+        return refuse(489, InvalidEnvelope("there is no job with this id"))
     status = "processing" if claim is None else claim.status
     telemetry.logger().info("not claimed", row_status=status)
     wait = claim.wait if claim is not None else None
@@ -475,30 +487,14 @@ def _answer_standing(
     """The answer for a delivery that runs nothing, because of how the job stands."""
     document |= {"status": status, "ran": False}
     if status in {"completed", "cancelled"}:
-        return _respond(200, document)
+        return answer(200, document)
     if status in {"failed", None}:
-        return _respond(489, document | {"error": error})
-    return _respond(409, document, wait)
+        return answer(489, document | {"error": error})
+    return answer(409, document, retry_after=wait)
 
 
 def _answer_duplicate(message: Message, duplicate: Duplicate) -> Response:
     """The message's idempotency key belongs to another job: that job stands for both."""
     telemetry.logger().info("duplicate idempotency key", first_job_id=duplicate.first_job_id)
     document = {"jobId": duplicate.first_job_id, "status": "duplicate", "ran": False}
-    return _respond(200, document)
-
-
-def _refuse(status: int, error: BaseException, retry_after: float | None = None) -> Response:
-    """The answer for a delivery that got no further than its message."""
-    reason = telemetry.one_line(error)
-    telemetry.logger().warning("refused", status=status, error=reason)
-    return _respond(status, {"status": "refused", "error": reason}, retry_after)
-
-
-def _respond(
-    status: int, document: Mapping[str, Any], retry_after: float | None = None
-) -> Response:
-    headers = dict(NON_RETRYABLE) if status == 489 else {}
-    if retry_after is not None:
-        headers["Retry-After"] = str(math.ceil(retry_after))
-    return respond(status, document, headers)
+    return answer(200, document)

@@ -250,16 +250,17 @@ def test_a_deadline_right_after_the_begin_leaves_no_transaction_open(
         return cursor
 
     monkeypatch.setattr(psycopg.Connection, "execute", execute_and_stop)
-    job = probe(lambda _, context: context.connection)
+    job = probe(lambda _payload, context: context.connection)
     job_id = table.add(job)
     assert deliver(job, job_id).status == 503
     assert table.status(job_id) == "retrying"
 
 
-def test_a_transaction_that_a_job_left_open_is_undone(
+def test_a_job_that_leaves_a_transaction_open_is_told_so(
     table: Table, effects: Callable[[], list[str]]
 ) -> None:
-    """On the worker's connection, but not by `context.connection`."""
+    """On the worker's connection, but not by `context.connection`: its record would be lost with
+    the transaction."""
 
     def work(_payload: Any, _context: Context) -> None:
         database.connection().execute("BEGIN")
@@ -267,8 +268,10 @@ def test_a_transaction_that_a_job_left_open_is_undone(
 
     job = probe(work)
     job_id = table.add(job)
-    assert deliver(job, job_id).status == 200
-    assert table.status(job_id) == "completed"
+    assert deliver(job, job_id).stops_qstash
+    row = table.row(job_id)
+    assert row["status"] == "failed"
+    assert "left a transaction open" in row["error"]
     assert effects() == []
 
 

@@ -60,9 +60,11 @@ def test_a_connection_has_both_timeouts(database_url: str) -> None:
 def test_a_peer_that_vanished_is_given_up_after_ten_seconds(database_url: str) -> None:
     """A Lambda that was frozen for long may find that a firewall has forgotten its connection, and
     drops what it sends without a word."""
-    with database.connect(database_url) as connection:
-        with socket.socket(fileno=os.dup(connection.fileno())) as tcp:
-            assert tcp.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 10_000
+    with (
+        database.connect(database_url) as connection,
+        socket.socket(fileno=os.dup(connection.fileno())) as tcp,
+    ):
+        assert tcp.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 10_000
 
 
 def test_a_statement_is_cancelled_at_its_timeout(database_url: str) -> None:

@@ -37,7 +37,7 @@ SELECT 'trigger ' || tgname || ' of ' || nspname || '.' || relname FROM pg_trigg
   JOIN pg_class ON pg_class.oid = tgrelid
   JOIN pg_namespace ON pg_namespace.oid = relnamespace WHERE NOT tgisinternal AND {_OURS}
 """  # noqa: S608
-# The sum of the rows' hashes does not depend on their order; a row that is there twice counts twice.
+# The sum of the rows' hashes does not depend on their order, and counts a doubled row twice.
 READ_ROWS = """
 SELECT count(*), coalesce(sum(hashtextextended(whole::text, 0)::numeric), 0)::text
   FROM ONLY {} AS whole

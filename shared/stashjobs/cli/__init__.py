@@ -12,9 +12,11 @@ import importlib
 import click
 
 COMMANDS = {
+    "backup": "stashjobs.cli.backup:backup",
     "cancel": "stashjobs.cli.operate:cancel",
     "demo": "stashjobs.cli.demo:demo",
     "dev": "stashjobs.cli.dev:dev",
+    "doctor": "stashjobs.cli.doctor:doctor",
     "enqueue": "stashjobs.cli.enqueue:enqueue",
     "keys": "stashjobs.cli.keys:keys",
     "list": "stashjobs.cli.jobs:list_jobs",
@@ -22,6 +24,7 @@ COMMANDS = {
     "retry": "stashjobs.cli.operate:retry",
     "schedules": "stashjobs.cli.schedules:schedules",
     "tokens": "stashjobs.cli.tokens:tokens",
+    "smoke": "stashjobs.cli.smoke:smoke",
     "status": "stashjobs.cli.jobs:status",
 }
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from infra.local.gateway import Delivery
 
 WRONG_USE = 2
+PORT = click.IntRange(0, 65_535)
 PORT_OPTIONS = {
     "gateway": "--port",
     "qstash": "--qstash-port",
@@ -31,15 +32,15 @@ PORT_OPTIONS = {
 
 
 @click.command()
-@click.option("--port", type=int, default=None, help="Of the gateway.  [default: 8700]")
-@click.option("--qstash-port", type=int, default=8701, show_default=True)
-@click.option("--mailbox-port", type=int, default=8702, show_default=True)
-@click.option("--postgres-port", type=int, default=8703, show_default=True)
-@click.option("--s3-port", type=int, default=8704, show_default=True)
-@click.option("--stripe-port", type=int, default=8705, show_default=True)
+@click.option("--port", type=PORT, default=None, help="Of the gateway.  [default: 8700]")
+@click.option("--qstash-port", type=PORT, default=8701, show_default=True)
+@click.option("--mailbox-port", type=PORT, default=8702, show_default=True)
+@click.option("--postgres-port", type=PORT, default=8703, show_default=True)
+@click.option("--s3-port", type=PORT, default=8704, show_default=True)
+@click.option("--stripe-port", type=PORT, default=8705, show_default=True)
 @click.option(
     "--function-url-port",
-    type=int,
+    type=PORT,
     default=8710,
     show_default=True,
     help="Of the first function URL; the next ones follow.",
@@ -218,7 +219,9 @@ def _show_urls(urls: dict[str, str], home: Path) -> None:
 def _show_delivery(delivery: Delivery) -> None:
     color = "green" if delivery.status < 400 else "yellow" if delivery.status < 500 else "red"
     status = click.style(str(delivery.status), fg=color)
-    click.echo(f"{delivery.method:<6} {delivery.path}  {status}  {delivery.milliseconds:.0f} ms")
+    hint = "  (no route in template.yaml; add it and restart)" if delivery.unrouted else ""
+    took = f"{delivery.milliseconds:.0f} ms"
+    click.echo(f"{delivery.method:<6} {delivery.path}  {status}  {took}{hint}")
 
 
 def _show_line(name: str, line: str) -> None:

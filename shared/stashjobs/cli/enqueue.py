@@ -33,7 +33,7 @@ def enqueue(
     load_jobs()
     chosen = find(job_type)
     if example == (payload is not None):
-        raise WrongUse("give a payload as JSON (or - for standard input), or --example")
+        raise WrongUse("give either a payload as JSON (or - for standard input), or --example")
     document = chosen.example() if example else parse_json(payload or "")
     try:
         enqueued = chosen.enqueue(document, **options)

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+from typing import TYPE_CHECKING
 
 import click
 
 from stashjobs import database, lookup
 from stashjobs.cli.common import command, json_option
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 COLORS = {
     "completed": "green",
@@ -67,9 +71,15 @@ def list_jobs(
 def tell(job: lookup.JobExecution) -> str:
     """One job's story, for a person: a line per event, with the time since the first."""
     head = f"{click.style(job.job_type, bold=True)}  {job.job_id}"
-    lines = [head]
-    for event in job.story():
-        since = f"+{(event.at - job.created_at).total_seconds():.3f} s"
+    return "\n".join([head, *story(job.story())])
+
+
+def story(events: Sequence[lookup.Event]) -> list[str]:
+    """The lines of a story, each with the time since the first event."""
+    lines = []
+    for event in events:
+        since = f"+{(event.at - events[0].at).total_seconds():.3f} s"
         state = click.style(f"{event.state:<10}", fg=COLORS.get(event.state))
-        lines.append(f"  {event.at:%H:%M:%S.%f}"[:-3] + f"  {since:>11}  {state}  {event.note}")
-    return "\n".join(lines).rstrip()
+        line = f"  {event.at:%H:%M:%S.%f}"[:-3] + f"  {since:>11}  {state}  {event.note}"
+        lines.append(line.rstrip())
+    return lines

@@ -7,7 +7,17 @@ Nothing here changes anything.
 from __future__ import annotations
 
 from stashjobs import dispatcher
-from stashjobs.doctor import aws, clock, email, postgres, qstash, setting_values, stripe, web
+from stashjobs.doctor import (
+    aws,
+    clock,
+    email,
+    postgres,
+    qstash,
+    setting_values,
+    stack,
+    stripe,
+    web,
+)
 from stashjobs.doctor.finding import Finding, Level, run
 
 __all__ = ["Finding", "Level", "examine", "worst"]
@@ -22,6 +32,7 @@ def examine() -> list[Finding]:
         return run(subject.CHECKS for subject in SUBJECTS)
     finally:
         dispatcher.close()
+        stack.close()
 
 
 def worst(findings: list[Finding]) -> Level:

@@ -28,6 +28,8 @@ def sender_is_verified() -> Verdict:
     for found in domains:
         if found["name"].lower() == domain:
             return _judge(domain, found["status"])
+    if settings.stage() == "local":
+        return not_checked("the local mailbox takes every sender")
     then = f"add {domain} at https://resend.com/domains, or correct RESEND_FROM_EMAIL"
     return red(f"Resend does not know the sender's domain {domain}", then)
 

@@ -27,8 +27,8 @@ LATE_SECONDS = 300.0
 # What an app's pool may open (`database.POOL_MAX_CONNECTIONS`): so much should be left for it.
 FOR_AN_APP = database.POOL_MAX_CONNECTIONS
 
-_MADE = re.compile(r"CREATE (?:UNIQUE )?INDEX (?:CONCURRENTLY )?(?:IF NOT EXISTS )?(\w+)", re.I)
-_DROPPED = re.compile(r"DROP INDEX (?:CONCURRENTLY )?(?:IF EXISTS )?(\w+)", re.I)
+_MADE = re.compile(r"(?i)CREATE (?:UNIQUE )?INDEX (?:CONCURRENTLY )?(?:IF NOT EXISTS )?(\w+)")
+_DROPPED = re.compile(r"(?i)DROP INDEX (?:CONCURRENTLY )?(?:IF EXISTS )?(\w+)")
 
 # Only those of the schema that the settings lead to.
 READ_INDEXES = """
@@ -65,7 +65,9 @@ def tls() -> Verdict:
     if settings.stage() == "local" and not encrypted:
         return not_checked("this is the local stage")
     if not encrypted:
-        return red(f"the connection to {host} is not encrypted", "add ?sslmode=require to POSTGRES_URL")
+        return red(
+            f"the connection to {host} is not encrypted", "add ?sslmode=require to POSTGRES_URL"
+        )
     mode = conninfo_to_dict(settings.postgres_url()).get("sslmode")
     if mode not in {"require", "verify-ca", "verify-full"}:
         return yellow(

@@ -158,7 +158,9 @@ def _why_development(name: str, value: str) -> str:
 
 def _is_example(domain: str) -> bool:
     """RFC 2606's names."""
-    return any(domain.lower() == each or domain.lower().endswith(f".{each}") for each in EXAMPLE_DOMAINS)
+    return any(
+        domain.lower() == each or domain.lower().endswith(f".{each}") for each in EXAMPLE_DOMAINS
+    )
 
 
 def _is_local(host: str) -> bool:

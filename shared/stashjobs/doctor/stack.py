@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 from stashjobs import settings
 
 # template.yaml's default for MaxConnections.
 DEFAULT_CONNECTIONS = 40
+
+_lock = threading.Lock()
+_clients: dict[str, Any] = {}
 
 
 class NotHere(Exception):
@@ -29,7 +33,7 @@ def name() -> str:
 
 
 def client(service: str) -> Any:
-    """A client of boto3's, with few and short tries.
+    """The process's client of an AWS service, with few and short tries. `close` closes all.
 
     Raises:
         NotHere: There is no stack, or there are no credentials.
@@ -45,7 +49,17 @@ def client(service: str) -> Any:
     if session.region_name is None:
         raise NotHere("no AWS region is chosen here (AWS_REGION)")
     short = Config(connect_timeout=3, read_timeout=8, retries={"max_attempts": 2})
-    return session.client(service, config=short)
+    with _lock:
+        if service not in _clients:
+            _clients[service] = session.client(service, config=short)
+        return _clients[service]
+
+
+def close() -> None:
+    """Close the clients' connections. The next use makes new ones."""
+    with _lock:
+        while _clients:
+            _clients.popitem()[1].close()
 
 
 def describe() -> dict[str, Any]:

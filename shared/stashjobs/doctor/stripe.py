@@ -35,11 +35,9 @@ def webhook_endpoint() -> Verdict:
     wanted = settings.base_url() + ROUTE
     import stripe
 
+    http = stripe.RequestsClient(timeout=TIMEOUT_SECONDS)
     client = stripe.StripeClient(
-        key,
-        base_addresses={"api": base},
-        max_network_retries=1,
-        http_client=stripe.RequestsClient(timeout=TIMEOUT_SECONDS),
+        key, base_addresses={"api": base}, max_network_retries=1, http_client=http
     )
     try:
         found = list(client.v1.webhook_endpoints.list({"limit": 100}).auto_paging_iter())
@@ -47,10 +45,12 @@ def webhook_endpoint() -> Verdict:
         return red("Stripe does not know the key", "set STRIPE_SECRET_KEY to one of this account")
     except stripe.PermissionError:
         return not_checked("the key may not list webhook endpoints, which is good", BY_HAND)
-    except stripe.InvalidRequestError as error:
+    except stripe.APIError as error:
         if error.http_status == 404 and base != API_BASE:
             return not_checked(f"the stand-in at {base} has no list of webhook endpoints")
         raise
+    finally:
+        http.close()
     return judge(found, wanted)
 
 
@@ -58,7 +58,9 @@ def judge(found: list[WebhookEndpoint], wanted: str) -> Verdict:
     """A verdict on the account's endpoints; `wanted` is this stage's URL."""
     here = [each for each in found if each.url == wanted]
     if not here:
-        return red(f"no endpoint leads to {wanted}", "add it at https://dashboard.stripe.com/webhooks")
+        return red(
+            f"no endpoint leads to {wanted}", "add it at https://dashboard.stripe.com/webhooks"
+        )
     enabled = [each for each in here if each.status == "enabled"]
     if not enabled:
         return red(f"the endpoint {wanted} is disabled", "enable it at Stripe")

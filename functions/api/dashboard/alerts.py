@@ -1,0 +1,210 @@
+"""The conditions that the alarms watch (functions/monitor, docs/monitoring.md), as they are just
+now: what is measured, from where on it is too much, and what to do then."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from functions.api.dashboard import words
+from functions.monitor.handler import count_dead_letters
+from stashjobs import health, settings, statistics, telemetry
+from stashjobs.job import declared
+
+if TYPE_CHECKING:
+    from stashjobs.database import Connection
+    from stashjobs.statistics import Recent, Waiting
+
+FIRING, OK, UNKNOWN = "firing", "ok", "unknown"
+MAX_DEPTH = 1_000
+MAX_WAIT_SECONDS = 300
+# An attempt that needs most of its timeout will soon need more than that.
+TIMEOUT_SHARE = 0.8
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """One condition.
+
+    Attributes:
+        state: `firing`, `ok` or `unknown`.
+        now: What is measured, in words.
+        limit: From where on it fires, in words.
+        advice: What to do when it fires.
+        link: Where to look, within the dashboard.
+    """
+
+    key: str
+    name: str
+    state: str
+    now: str
+    limit: str
+    advice: str
+    link: str
+
+
+def failure_percent() -> int:
+    """The threshold of the failure rate (`HEALTH_FAILURE_PERCENT`)."""
+    return settings.whole_number("HEALTH_FAILURE_PERCENT", health.DEFAULT_FAILURE_PERCENT)
+
+
+def stuck_seconds() -> int:
+    """From when on an attempt is stuck (`HEALTH_STUCK_SECONDS`)."""
+    return settings.whole_number("HEALTH_STUCK_SECONDS", health.DEFAULT_STUCK_SECONDS)
+
+
+def from_jobs(everything: Recent | None, types: list[Recent], waiting: Waiting) -> list[Condition]:
+    """The conditions that the rows alone tell."""
+    return [
+        _failing(everything),
+        _stuck(waiting),
+        _standstill(waiting),
+        _depth(waiting),
+        _oldest(waiting),
+        _slow(types),
+        _unpublished(waiting),
+    ]
+
+
+def read(connection: Connection) -> list[Condition]:
+    """All of them, also the one for which QStash is asked; those that fire first."""
+    recent = statistics.read_recent(connection, timedelta(hours=1))
+    waiting = statistics.read_waiting(connection, stuck_seconds())
+    everything, types = (recent[0] if recent else None), recent[1:]
+    found = [*from_jobs(everything, types, waiting), _dead_letters()]
+    order = {FIRING: 0, UNKNOWN: 1, OK: 2}
+    return sorted(found, key=lambda one: order[one.state])
+
+
+def _failing(everything: Recent | None) -> Condition:
+    percent = failure_percent()
+    rate = everything.failure_rate if everything else None
+    return Condition(
+        "failing",
+        "Jobs fail",
+        _when(rate is not None and rate * 100 > percent),
+        "no job has ended in the last hour"
+        if rate is None
+        else f"{words.percent(rate)} of the jobs of the last hour",
+        f"over {percent} %",
+        "Look at the kinds of errors on the overview: one kind in many jobs is a bug or an outage "
+        "of a service they call. Mend that first, then retry the failed jobs together.",
+        "/admin/jobs?status=failed&period=1h",
+    )
+
+
+def _stuck(waiting: Waiting) -> Condition:
+    limit = words.duration(stuck_seconds())
+    return Condition(
+        "stuck",
+        "Attempts are stuck",
+        _when(waiting.stuck > 0),
+        f"{words.plural(waiting.stuck, 'attempt')} of {words.number(waiting.running)} under way",
+        f"any that runs for over {limit}",
+        "Look at what it waits for in the function's log. When its lease runs out the relay hands "
+        "the job to another attempt by itself; a job that is always stuck needs a timeout.",
+        "/admin/jobs?status=processing",
+    )
+
+
+def _standstill(waiting: Waiting) -> Condition:
+    return Condition(
+        "standstill",
+        "Nothing is processed",
+        _when(not waiting.moving and waiting.oldest_seconds > MAX_WAIT_SECONDS),
+        "jobs have ended within the hour" if waiting.moving else "no job has ended within the hour",
+        "none in an hour, although jobs are due",
+        "See whether QStash delivers (its console, and the gateway's log) and whether the functions "
+        "answer 401: then the signing keys or BASE_URL are not the ones QStash uses.",
+        "/admin/jobs?status=pending",
+    )
+
+
+def _depth(waiting: Waiting) -> Condition:
+    more = " or more" if waiting.capped else ""
+    return Condition(
+        "depth",
+        "The queue is deep",
+        _when(waiting.depth > MAX_DEPTH),
+        f"{words.plural(waiting.depth, 'job')}{more} due and waiting",
+        f"over {words.number(MAX_DEPTH)}",
+        "If they fail, see there. If they only come faster than they are done, raise the reserved "
+        "concurrency or the type's rate and parallelism; or cancel what is not wanted any more.",
+        "/admin/jobs?status=pending",
+    )
+
+
+def _oldest(waiting: Waiting) -> Condition:
+    return Condition(
+        "oldest",
+        "Jobs wait long",
+        _when(waiting.oldest_seconds > MAX_WAIT_SECONDS),
+        f"the oldest has been due for {words.duration(waiting.oldest_seconds)}"
+        if waiting.depth
+        else "none is due",
+        f"over {words.duration(MAX_WAIT_SECONDS)}",
+        "Open the oldest. One that was never published waits for the relay; one that was published "
+        "waits for QStash: compare its message id with QStash's log.",
+        "/admin/jobs?status=pending",
+    )
+
+
+def _slow(types: list[Recent]) -> Condition:
+    timeouts = {job.type: job.timeout for job in declared()}
+    slow = [
+        f"{one.job_type} {words.duration(one.p95_seconds)} of {words.duration(timeouts[str(one.job_type)])}"
+        for one in types
+        if one.p95_seconds is not None
+        and one.p95_seconds > timeouts.get(str(one.job_type), float("inf")) * TIMEOUT_SHARE
+    ]
+    return Condition(
+        "slow",
+        "Jobs are slow",
+        _when(bool(slow)),
+        f"p95: {', '.join(slow)}" if slow else "every type is well within its timeout",
+        f"p95 over {TIMEOUT_SHARE:.0%} of a type's timeout".replace("%", " %"),
+        "See which step takes long; give the type a longer timeout or smaller jobs before attempts "
+        "begin to be cut off.",
+        "/admin/types",
+    )
+
+
+def _unpublished(waiting: Waiting) -> Condition:
+    more = " or more" if waiting.unpublished >= statistics.CAP else ""
+    return Condition(
+        "unpublished",
+        "The relay does not publish",
+        _when(waiting.unpublished > 0),
+        f"{words.plural(waiting.unpublished, 'job')}{more} of which QStash has not been told",
+        "any that is 3 minutes late",
+        "See whether RelayFunction runs every minute and what its log says; a refused QSTASH_TOKEN "
+        "or QStash's daily limit are the usual reasons. Nothing is lost: it is published as soon as "
+        "QStash takes it.",
+        "/admin/jobs?status=pending",
+    )
+
+
+def _dead_letters() -> Condition:
+    state, now = UNKNOWN, ""
+    try:
+        count = count_dead_letters()
+        state = _when(count > 0)
+        now = f"{words.plural(count, 'message')} that QStash has given up on"
+    except Exception as error:  # noqa: BLE001 - the other conditions are worth having alone
+        telemetry.logger().warning("QStash could not be asked", error=telemetry.one_line(error))
+        now = "QStash could not be asked; the log says why"
+    return Condition(
+        "dead-letters",
+        "QStash has dead letters",
+        state,
+        now,
+        "any",
+        "Each is a failed job here, with the error of its last attempt. Retry the jobs here: that "
+        "sends a new message; then delete the dead letters in QStash's console.",
+        "/admin/jobs?status=failed",
+    )
+
+
+def _when(fires: bool) -> str:  # noqa: FBT001
+    return FIRING if fires else OK

@@ -1,0 +1,93 @@
+"""The record: what operators did, and who asked for what. Read by its own keys, newest first."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from stashjobs.database import Connection
+
+PAGE = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """Something that an operator did to a job or to a schedule.
+
+    Attributes:
+        subject: The job's type, or the schedule's name.
+        before: The job's status then.
+    """
+
+    at: datetime
+    actor: str
+    action: str
+    subject: str
+    job_id: str | None
+    before: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """A request that a token was asked for."""
+
+    access_id: int
+    at: datetime
+    actor: str | None
+    method: str
+    path: str
+    outcome: str
+    source_ip: str | None
+
+
+READ_ACTIONS = """
+(SELECT at, actor, action, coalesce(before ->> 'jobType', ''), job_id, before ->> 'status'
+   FROM job_actions WHERE at < %(before)s ORDER BY at DESC LIMIT %(limit)s)
+UNION ALL
+(SELECT at, actor, action, schedule, job_id, NULL
+   FROM schedule_actions WHERE at < %(before)s ORDER BY at DESC LIMIT %(limit)s)
+ORDER BY at DESC
+LIMIT %(limit)s
+"""
+
+READ_ACTIONS_OF_JOB = """
+SELECT at, actor, action, coalesce(before ->> 'jobType', ''), job_id, before ->> 'status'
+  FROM job_actions WHERE job_id = %s ORDER BY at LIMIT 100
+"""
+
+READ_ACCESSES = """
+SELECT access_id, at, actor, method, path, outcome, source_ip FROM access_log
+ WHERE access_id < %(before)s AND path NOT LIKE '/admin/live/%%'
+ ORDER BY access_id DESC
+ LIMIT %(limit)s
+"""
+
+RECORD_SCHEDULE_ACTION = """
+INSERT INTO schedule_actions (actor, action, schedule, job_id) VALUES (%s, %s, %s, %s)
+"""
+
+
+def read_actions(connection: Connection, before: datetime | None = None) -> list[Action]:
+    """A page of actions, and one more where there is another page."""
+    parameters = {"before": before or "infinity", "limit": PAGE + 1}
+    return [Action(*row) for row in connection.execute(READ_ACTIONS, parameters)]
+
+
+def read_actions_of_job(connection: Connection, job_id: str) -> list[Action]:
+    """What operators did to one job, the oldest first."""
+    return [Action(*row) for row in connection.execute(READ_ACTIONS_OF_JOB, [job_id])]
+
+
+def read_accesses(connection: Connection, before: int | None = None) -> list[Access]:
+    """A page of accesses, without those by which an open page keeps itself up to date."""
+    parameters = {"before": before or 2**63 - 1, "limit": PAGE + 1}
+    return [Access(*row) for row in connection.execute(READ_ACCESSES, parameters)]
+
+
+def record_schedule_action(
+    connection: Connection, actor: str, action: str, schedule: str, job_id: str | None = None
+) -> None:
+    """Write down what an operator did to a schedule."""
+    connection.execute(RECORD_SCHEDULE_ACTION, [actor, action, schedule, job_id])

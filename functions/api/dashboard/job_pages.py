@@ -1,0 +1,215 @@
+"""The jobs: the list, one of them, and what can be done to them."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, urlencode
+
+from fastapi import APIRouter, HTTPException, Request
+from fastapi.responses import HTMLResponse, RedirectResponse
+from starlette.responses import Response
+
+from functions.api.dashboard import audit, redaction, timeline
+from functions.api.dashboard.guard import Operator, OperatorsForm, Posted, Reader
+from functions.api.dashboard.job_list import PERIODS, Query, find
+from functions.api.dashboard.pages import Page, render
+from functions.api.guard import Connected
+from stashjobs import lookup, operations, sealing, statistics
+from stashjobs.context import PARENT
+from stashjobs.errors import InvalidPayload
+from stashjobs.job import declared
+
+if TYPE_CHECKING:
+    from stashjobs.database import Connection
+    from stashjobs.lookup import JobExecution
+
+# What is done from here ends within one request; more is for `stashjobs retry` and `cancel`.
+MAX_AT_ONCE = 1_000
+ACTIONS = {
+    "retry": (operations.RETRYABLE, operations.retry_these, operations.retry_all),
+    "cancel": (operations.CANCELLABLE, operations.cancel_these, operations.cancel_all),
+}
+
+router = APIRouter(route_class=Page)
+
+
+@router.get("/jobs")
+def list_jobs(request: Request, own: Connected, _session: Reader) -> Response:
+    """A page of jobs; a job's id leads to it at once."""
+    wanted = request.query_params.get("id", "").strip()
+    if wanted:
+        if lookup.find(own, wanted) is None:
+            raise HTTPException(404, f"there is no job {wanted[:128]}")
+        return RedirectResponse(_job_url(wanted), 303)
+    query = Query.read(request.query_params)
+    return render(
+        request,
+        "jobs.html",
+        statuses=statistics.read_statuses(own, lookup.STATUSES),
+        types=[job.type for job in declared()],
+        periods=PERIODS,
+        notice=_notice(request),
+        **_listed(own, query),
+    )
+
+
+@router.get("/live/jobs")
+def list_part(request: Request, own: Connected, _session: Reader) -> HTMLResponse:
+    """The rows alone."""
+    return render(request, "_jobs.html", **_listed(own, Query.read(request.query_params)))
+
+
+def _listed(own: Connection, query: Query) -> dict[str, Any]:
+    return {"query": query, "listed": find(own, query), "operations": operations}
+
+
+@router.post("/jobs/{action}")
+def change_many(
+    request: Request, own: Connected, session: OperatorsForm, form: Posted, action: str
+) -> Response:
+    """Retry or cancel the chosen jobs, or all that fit, which is asked about first."""
+    if action not in ACTIONS:
+        raise HTTPException(404, "there is no such action")
+    statuses, change_these, change_all = ACTIONS[action]
+    query = Query.read(form.flat())
+    if form.one("every"):
+        count = statistics.count_up_to(own, query.to_filter(), statuses, MAX_AT_ONCE + 1)
+        if form.one("every") != "confirmed" or count > MAX_AT_ONCE:
+            return render(
+                request, "confirm.html", action=action, count=count, limit=MAX_AT_ONCE, query=query
+            )
+        return _done(action, change_all(query.to_filter(), actor=session.actor), query.url())
+    chosen = form.all("job_id")[:MAX_AT_ONCE]
+    return _done(action, change_these(chosen, actor=session.actor) if chosen else 0, query.url())
+
+
+@router.get("/jobs/{job_id}")
+def show(request: Request, own: Connected, _session: Reader, job_id: str) -> HTMLResponse:
+    """One job."""
+    values = _shown(own, job_id) | {"notice": _notice(request)}
+    return render(request, "job.html", **values)
+
+
+@router.get("/live/jobs/{job_id}")
+def show_part(request: Request, own: Connected, _session: Reader, job_id: str) -> HTMLResponse:
+    """What of it changes."""
+    return render(request, "_job.html", **_shown(own, job_id))
+
+
+def _shown(own: Connection, job_id: str) -> dict[str, Any]:
+    job = _find(own, job_id)
+    actions = audit.read_actions_of_job(own, job_id)
+    parent = job.metadata.get(PARENT)
+    return {
+        "job": job,
+        "payload": lookup.find_payload(own, job_id),
+        "is_sealed": sealing.is_sealed,
+        "moments": timeline.moments(job, actions),
+        "spans": timeline.spans(job),
+        "parent": parent if isinstance(parent, str) else None,
+        "children": lookup.find_children(own, job_id),
+        "operations": operations,
+    }
+
+
+@router.post("/jobs/{job_id}/retry")
+def retry(session: OperatorsForm, job_id: str) -> Response:
+    """Run a job again as it is."""
+    operations.retry(job_id, actor=session.actor)
+    return _done("retry", 1, _job_url(job_id))
+
+
+@router.post("/jobs/{job_id}/cancel")
+def cancel(session: OperatorsForm, job_id: str) -> Response:
+    """Cancel a job that waits."""
+    operations.cancel(job_id, actor=session.actor)
+    return _done("cancel", 1, _job_url(job_id))
+
+
+@router.get("/jobs/{job_id}/edit")
+def edit(request: Request, own: Connected, _session: Operator, job_id: str) -> HTMLResponse:
+    """The payload, to be edited. What is hidden stays here and is put back afterwards."""
+    job = _find(own, job_id)
+    payload = lookup.find_payload(own, job_id)
+    is_sealed = sealing.is_sealed(payload)
+    text = "" if is_sealed else json.dumps(redaction.mask(payload), indent=2, ensure_ascii=False)
+    return _form(request, job, text, is_sealed=is_sealed)
+
+
+@router.post("/jobs/{job_id}/edit")
+def retry_edited(
+    request: Request, own: Connected, session: OperatorsForm, form: Posted, job_id: str
+) -> Response:
+    """Run a job again with another payload; one that does not fit is shown again, with why."""
+    job, original, text = _find(own, job_id), lookup.find_payload(own, job_id), form.one("payload")
+    is_sealed = sealing.is_sealed(original)
+    try:
+        payload = redaction.restore(_parsed(text), None if is_sealed else original)
+        _check(job, payload)
+    except redaction.CannotRestore as error:
+        return _form(request, job, text, is_sealed=is_sealed, problems=[str(error)])
+    except InvalidPayload as error:
+        return _form(request, job, text, is_sealed=is_sealed, problems=error.reasons)
+    operations.retry(job_id, actor=session.actor, payload=payload)
+    return _done("retry", 1, _job_url(job_id))
+
+
+def _form(
+    request: Request, job: JobExecution, text: str, *, is_sealed: bool, problems: list[str] | None = None
+) -> HTMLResponse:
+    return render(
+        request,
+        "edit.html",
+        422 if problems else 200,
+        job=job,
+        text=text,
+        is_sealed=is_sealed,
+        problems=problems or [],
+        hidden=redaction.HIDDEN,
+    )
+
+
+def _parsed(text: str) -> Any:
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        where = f"line {error.lineno}, column {error.colno}: {error.msg}" if isinstance(
+            error, json.JSONDecodeError
+        ) else "it cannot be read"
+        raise InvalidPayload("payload", [f"this is not JSON: {where}"]) from error
+    if document is None:
+        raise InvalidPayload("payload", ["null is no payload to retry with"])
+    return document
+
+
+def _check(job: JobExecution, payload: Any) -> None:
+    """Against the type's model, where the type is known here."""
+    for known in declared():
+        if known.type == job.job_type:
+            known.read_payload(payload)
+
+
+def _find(own: Connection, job_id: str) -> JobExecution:
+    job = lookup.find(own, job_id)
+    if job is None:
+        raise HTTPException(404, f"there is no job {job_id[:128]}")
+    return job
+
+
+def _job_url(job_id: str) -> str:
+    return f"/admin/jobs/{quote(job_id, safe='')}"
+
+
+def _done(action: str, count: int, url: str) -> Response:
+    """Back to where one was, with a word on what was done."""
+    mark = "&" if "?" in url else "?"
+    return RedirectResponse(f"{url}{mark}{urlencode({'done': action, 'count': count})}", 303)
+
+
+def _notice(request: Request) -> tuple[str, int] | None:
+    """What the page says was done; only ever one of our own sentences."""
+    done, count = request.query_params.get("done"), request.query_params.get("count", "")
+    if done not in ACTIONS or not count.isascii() or not count.isdigit():
+        return None
+    return done, int(count[:6])

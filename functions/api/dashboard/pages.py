@@ -1,0 +1,147 @@
+"""From a template and its values to a page; and which page an error is."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+from fastapi import HTTPException
+from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from starlette.responses import HTMLResponse, Response
+
+from functions.api.dashboard import charts, guard, redaction, words
+from stashjobs import settings, telemetry
+from stashjobs.errors import SettingError, StashjobsError, UnknownJobType
+from stashjobs.operations import NotPossible
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+    from starlette.requests import Request
+
+TEMPLATES = Path(__file__).parent / "templates"
+STATIC = Path(__file__).parent / "static"
+KINDS = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
+HASH_CHARACTERS = 12
+
+TITLES = {
+    403: "Not allowed",
+    404: "Not found",
+    409: "Not possible",
+    413: "Too large",
+    415: "Not a form",
+    422: "Does not fit",
+    429: "Too many requests",
+    503: "The database does not answer",
+}
+
+
+class Page(APIRoute):
+    """A route whose answers, and whose errors, are pages, with the headers of pages."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        answer = super().get_route_handler()
+
+        async def handle(request: Request) -> Response:
+            try:
+                response = await answer(request)
+            except Exception as error:  # noqa: BLE001 - an operator gets a page, whatever went wrong
+                response = error_page(request, error)
+            for name, value in guard.HEADERS.items():
+                response.headers.setdefault(name, value)
+            return response
+
+        return handle
+
+
+def render(request: Request, template: str, status: int = 200, **values: Any) -> HTMLResponse:
+    """A page, or a part of one."""
+    text = _environment().get_template(template).render(
+        session=getattr(request.state, "session", None),
+        path=request.url.path,
+        stage=settings.stage(),
+        **values,
+    )
+    return HTMLResponse(text, status)
+
+
+def error_page(request: Request, error: Exception) -> Response:
+    """The page for what went wrong; it tells no more than the API would."""
+    if isinstance(error, guard.SignInNeededError):
+        return sign_in_page(request, 401)
+    status, reason, headers = _explained(error)
+    if status >= 500:
+        telemetry.logger().error("dashboard", error=telemetry.one_line(error))
+    title = TITLES.get(status, "Something went wrong")
+    page = render(request, "error.html", status, status=status, title=title, reason=reason)
+    page.headers.update(headers)
+    return page
+
+
+def sign_in_page(
+    request: Request, status: int = 200, problem: str = "", after: str | None = None
+) -> HTMLResponse:
+    """The form that asks for a token; afterwards it leads back to where one wanted to go."""
+    if after is None:
+        query = f"?{request.url.query}" if request.url.query else ""
+        after = request.url.path + query if request.method == "GET" else "/admin"
+    return render(request, "sign_in.html", status, problem=problem, after=after)
+
+
+def _explained(error: Exception) -> tuple[int, str, dict[str, str]]:
+    if isinstance(error, HTTPException):
+        return error.status_code, str(error.detail), dict(error.headers or {})
+    if isinstance(error, RequestValidationError):
+        fields = sorted({str(problem["loc"][-1]) for problem in error.errors()})
+        return 422, f"check {', '.join(fields)}", {}
+    if isinstance(error, psycopg.errors.QueryCanceled):
+        return 503, "the question took too long; narrow the filter", {"Retry-After": "5"}
+    if isinstance(error, psycopg.Error):
+        return 503, "the database cannot be reached; try again", {"Retry-After": "5"}
+    if isinstance(error, NotPossible):
+        return 409, telemetry.redact(str(error)), {}
+    if isinstance(error, UnknownJobType):
+        return 404, telemetry.redact(str(error)), {}
+    if isinstance(error, SettingError):
+        return 500, "the service is not configured; its log says which setting lacks", {}
+    if isinstance(error, (StashjobsError, ValueError)):
+        return 422, telemetry.redact(str(error)), {}
+    return 500, "the log says what it was", {}
+
+
+@functools.cache
+def static_files() -> dict[str, str]:
+    """Every file of `static` by the name it is served under, which changes with what is in it: so a
+    browser may keep it for ever."""
+    return {
+        f"{path.stem}.{hashlib.sha256(path.read_bytes()).hexdigest()[:HASH_CHARACTERS]}"
+        f"{path.suffix}": path.name
+        for path in sorted(STATIC.iterdir())
+        if path.suffix in KINDS
+    }
+
+
+def _static(name: str) -> str:
+    served = next(served for served, own in static_files().items() if own == name)
+    return f"/admin/static/{served}"
+
+
+@functools.cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        auto_reload=False,
+    )
+    environment.filters.update(words.FILTERS)
+    environment.filters.update(mask=redaction.mask, mask_text=redaction.mask_text)
+    environment.globals.update(static=_static, charts=charts)
+    return environment

@@ -1,0 +1,99 @@
+"""What a page shows of a payload or a result: the values of members that look secret stay here.
+
+Rows hold what apps gave. Whoever may read the dashboard sees what a job is about, not the password
+in it. A hidden value is stood in for by `HIDDEN`, and `restore` puts it back where an operator
+retries a job with the rest edited: so the secret itself never travels.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from stashjobs import sealing, telemetry
+
+HIDDEN = "[hidden]"
+_SECRET_WORDS = {
+    "password", "passwd", "passphrase", "pwd", "token", "secret", "authorization", "auth", "cookie",
+    "credential", "credentials", "apikey", "otp", "pin", "card", "cardnumber", "cvc", "cvv", "iban",
+    "ssn", "signature", "bearer", "jwt", "session", "csrf",
+}  # fmt: skip
+_SECRET_PAIRS = {
+    ("api", "key"), ("private", "key"), ("secret", "key"), ("access", "key"), ("signing", "key"),
+    ("encryption", "key"), ("account", "number"), ("security", "code"), ("one", "time"),
+    # Whoever has one of these links needs no password.
+    ("reset", "url"), ("secure", "account"), ("confirm", "url"), ("invite", "url"),
+    ("verify", "url"), ("verification", "url"), ("update", "payment"), ("download", "url"),
+    ("magic", "link"), ("login", "url"), ("webhook", "url"), ("database", "url"), ("postgres", "url"),
+}  # fmt: skip
+_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
+# A link that signs in or resets carries its secret in the query string or the fragment.
+_SECRET_IN_URL = re.compile(
+    r"(?i)([?&#;](?:[\w-]*(?:token|secret|signature|password|api_?key|code|sig|auth))=)[^&#\s\"']+"
+)
+_USER_IN_URL = re.compile(r"(://[^:/@\s]*:)[^@/\s]+@")
+_BEARER = re.compile(r"(?i)\b(bearer|basic)\s+[A-Za-z0-9._~+/=-]{8,}")
+_KEYS = re.compile(r"\b(?:sk|rk|pk)_(?:live|test)_\w{8,}|\b(?:re|sj|whsec)_\w{12,}|\bAKIA[A-Z0-9]{16}\b")
+
+
+class CannotRestore(ValueError):
+    """A hidden value was moved to where there was none. The message says where."""
+
+
+def mask(document: Any) -> Any:
+    """The document with what looks secret hidden, and a sealed one as what it is: not opened."""
+    if sealing.is_sealed(document):
+        return {sealing.MARK: "sealed; not opened here"}
+    if isinstance(document, dict):
+        return {
+            name: HIDDEN if is_secret(name) and value not in (None, "", [], {}) else mask(value)
+            for name, value in document.items()
+        }
+    if isinstance(document, list):
+        return [mask(value) for value in document]
+    return mask_text(document) if isinstance(document, str) else document
+
+
+def mask_text(text: str) -> str:
+    """A text, such as an error, without the secrets that can be told by their form."""
+    text = telemetry.redact(text)
+    text = _SECRET_IN_URL.sub(rf"\1{HIDDEN}", text)
+    text = _USER_IN_URL.sub(rf"\1{HIDDEN}@", text)
+    text = _BEARER.sub(rf"\1 {HIDDEN}", text)
+    return _KEYS.sub(HIDDEN, text)
+
+
+def is_secret(name: str) -> bool:
+    """Whether a member of this name is hidden: `password`, `resetToken`, `API_KEY`, `card`."""
+    words = [word.lower() for word in _WORD.findall(name)]
+    singular = [word.removesuffix("s") for word in words]
+    if not _SECRET_WORDS.isdisjoint(words + singular):
+        return True
+    return any(pair in _SECRET_PAIRS for pair in zip(singular, singular[1:], strict=False))
+
+
+def restore(edited: Any, original: Any, place: str = "payload") -> Any:
+    """The edited document with every value that was hidden put back from the original.
+
+    Raises:
+        CannotRestore: The original has nothing hidden in this place.
+    """
+    if isinstance(edited, dict):
+        before = original if isinstance(original, dict) else {}
+        return {
+            name: before[name]
+            if value == HIDDEN and name in before and mask({name: before[name]})[name] == HIDDEN
+            else restore(value, before.get(name), f"{place}.{name}")
+            for name, value in edited.items()
+        }
+    if isinstance(edited, list):
+        items = original if isinstance(original, list) else []
+        return [
+            restore(value, items[index] if index < len(items) else None, f"{place}[{index}]")
+            for index, value in enumerate(edited)
+        ]
+    if isinstance(edited, str) and HIDDEN in edited:
+        if isinstance(original, str) and mask_text(original) == edited:
+            return original
+        raise CannotRestore(f"{place}: nothing was hidden here; write the value itself")
+    return edited

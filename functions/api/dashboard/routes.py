@@ -1,0 +1,100 @@
+"""Every route under `/admin`: the pages, the files they need, and signing in and out."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, HTTPException, Request
+from fastapi.responses import RedirectResponse
+from starlette.responses import Response
+
+from functions.api.dashboard import (
+    guard,
+    job_pages,
+    overview_pages,
+    pages,
+    schedule_pages,
+    sessions,
+)
+from functions.api.dashboard.guard import Posted, Reader, ReadersForm
+from functions.api.guard import Connected
+from stashjobs import access
+
+router = APIRouter(prefix="/admin", route_class=pages.Page, include_in_schema=False)
+
+
+@router.get("/static/{name}")
+def static(name: str) -> Response:
+    """A style sheet, a script or a picture: the same for everybody, so nobody is asked who they
+    are."""
+    if name not in pages.static_files():
+        raise HTTPException(404, "there is no such file")
+    path = pages.STATIC / pages.static_files()[name]
+    return Response(
+        path.read_bytes(),
+        media_type=pages.KINDS[path.suffix],
+        headers={"Cache-Control": "public, max-age=31536000, immutable"},
+    )
+
+
+@router.get("/sign-in")
+def sign_in_form(request: Request) -> Response:
+    """The form alone."""
+    return pages.sign_in_page(request, after="/admin")
+
+
+@router.post("/sign-in")
+def sign_in(request: Request, own: Connected, form: Posted) -> Response:
+    """Begin a session, if the token is good and may read."""
+    guard.refuse_foreign(request)
+    after = _own_path(form.one("after"))
+    wait = sessions.seconds_to_wait(own, guard.asked(request).source_ip)
+    if wait:
+        guard.log_refusal(request, "too many attempts to sign in")
+        page = pages.sign_in_page(
+            request, 429, f"Too many attempts. Try again in {wait} s.", after=after
+        )
+        page.headers["Retry-After"] = str(wait)
+        return page
+    token = form.one("token").strip()
+    decision = access.authorize(own, token, "read", guard.asked(request))
+    guard.log_access(request, decision)
+    if decision.outcome != "allowed":
+        return pages.sign_in_page(request, *_why_not(decision), after=after)
+    response = RedirectResponse(after, 303)
+    guard.set_cookie(request, response, sessions.begin(own, token))
+    return response
+
+
+@router.post("/sign-out")
+def sign_out(request: Request, own: Connected, session: ReadersForm) -> Response:
+    """End the session."""
+    sessions.end(own, session.cookie)
+    response = RedirectResponse("/admin/sign-in", 303)
+    guard.set_cookie(request, response, None)
+    return response
+
+
+router.include_router(overview_pages.router)
+router.include_router(job_pages.router)
+router.include_router(schedule_pages.router)
+
+
+@router.api_route("/{_rest:path}", methods=["GET", "POST", "PUT", "PATCH", "DELETE"])
+def nothing_here(_rest: str, _session: Reader) -> Response:
+    """Whoever is signed in learns that there is no such page; nobody else learns anything."""
+    raise HTTPException(404, "there is no such page")
+
+
+def _why_not(decision: access.Decision) -> tuple[int, str]:
+    if decision.outcome == "limited":
+        return 429, f"This token is used too often. Try again in {decision.wait} s."
+    if decision.outcome == "forbidden":
+        return 403, "This token does not have the scope read."
+    return 401, "This token is not known, or it is revoked or expired."
+
+
+def _own_path(path: str) -> str:
+    """Where to go after signing in: a page of the dashboard, and never another site."""
+    inside = path == "/admin" or path.startswith(("/admin/", "/admin?"))
+    is_plain = not any(mark in path for mark in ("\\", "\r", "\n", "//"))
+    lives = path.startswith(("/admin/live/", "/admin/static/", "/admin/sign-"))
+    return path if inside and is_plain and not lives else "/admin"

@@ -1,0 +1,108 @@
+"""The life of one job, moment by moment: what the row, its attempts and the operators say."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from functions.api.dashboard import words
+from functions.api.dashboard.charts import Span
+
+if TYPE_CHECKING:
+    from functions.api.dashboard.audit import Action
+    from stashjobs.lookup import JobExecution
+
+NOT_SHOWN = {"attempt", "type", "message", "traceback", "startedAt", "endedAt"}
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """Something that happened, or is going to.
+
+    Attributes:
+        kind: A status, or `operator`.
+        text: A sentence more, such as an error's message.
+        trace: The end of a traceback, and whatever else is known.
+    """
+
+    at: datetime
+    kind: str
+    title: str
+    text: str = ""
+    trace: str = ""
+
+
+def moments(job: JobExecution, actions: list[Action]) -> list[Moment]:
+    """Everything, in order."""
+    found = [Moment(job.created_at, "pending", "Enqueued", _enqueued(job))]
+    if job.published_at is not None:
+        found.append(Moment(job.published_at, "pending", "QStash has the message"))
+    found += [_failed_attempt(error, job) for error in job.errors]
+    found += [
+        Moment(each.at, "operator", f"{each.actor}: {each.action}", f"it was {each.before} before")
+        for each in actions
+    ]
+    if job.status == "processing" and job.started_at is not None:
+        lease = f"its lease runs until {words.utc(job.lease_expires_at)}" if job.lease_expires_at else ""
+        found.append(Moment(job.started_at, "processing", f"Attempt {job.attempt} began", lease))
+    if job.status == "completed" and job.completed_at is not None:
+        title = f"Attempt {job.attempt} completed"
+        text = f"it took {words.duration(job.duration_seconds)}"
+        found.append(Moment(job.completed_at, "completed", title, text))
+    if job.status in {"failed", "cancelled"} and not _is_told(job, actions):
+        found.append(
+            Moment(job.completed_at or job.updated_at, job.status, job.status.capitalize(), job.error or "")
+        )
+    if job.status in {"pending", "retrying"} and job.available_at > datetime.now(UTC):
+        found.append(Moment(job.available_at, job.status, "Due"))
+    return sorted(found, key=lambda each: each.at)
+
+
+def spans(job: JobExecution) -> list[Span]:
+    """When it waited and when it ran, for the drawing; empty where it has not run."""
+    ran = [
+        Span(_time(error["startedAt"]), _time(error["endedAt"]), "failed")
+        for error in job.errors
+        if error.get("startedAt") and error.get("endedAt")
+    ]
+    if job.started_at is not None and job.status in {"completed", "processing"}:
+        end = job.completed_at or datetime.now(UTC)
+        ran.append(Span(job.started_at, end, job.status))
+    if not ran:
+        return []
+    ran.sort(key=lambda span: span.start)
+    whole = Span(min(job.created_at, ran[0].start), max(span.end for span in ran), "waiting")
+    return [whole, *ran]
+
+
+def _failed_attempt(error: dict[str, Any], job: JobExecution) -> Moment:
+    number, started, ended = error.get("attempt"), error.get("startedAt"), error.get("endedAt")
+    at = _time(ended) if ended else job.updated_at
+    took = f" after {words.duration(words.seconds_between(_time(started), at))}" if started else ""
+    last = number == job.attempt and job.status in {"failed", "cancelled"}
+    rest = {name: value for name, value in error.items() if name not in NOT_SHOWN and value}
+    trace = str(error.get("traceback") or "")
+    return Moment(
+        at,
+        job.status if last else "retrying",
+        f"Attempt {number} failed{took}",
+        f"{error.get('type', '')}: {error.get('message', '')}",
+        "\n".join([trace, words.pretty(rest)] if rest else [trace]).strip(),
+    )
+
+
+def _is_told(job: JobExecution, actions: list[Action]) -> bool:
+    """Whether an attempt's or an operator's moment says already how it ended."""
+    by_attempt = any(error.get("attempt") == job.attempt for error in job.errors)
+    return by_attempt or (job.status == "cancelled" and any(a.action == "cancel" for a in actions))
+
+
+def _enqueued(job: JobExecution) -> str:
+    if job.available_at > job.created_at and job.attempt == 0:
+        return f"to be delivered at {words.utc(job.available_at)}"
+    return ""
+
+
+def _time(text: str) -> datetime:
+    return datetime.fromisoformat(text)

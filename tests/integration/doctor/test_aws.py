@@ -1,0 +1,214 @@
+"""AWS, as moto's server plays it: each check both ways."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from stashjobs.doctor import aws as checks
+from stashjobs.doctor import stack
+from stashjobs.doctor.finding import Level
+
+if TYPE_CHECKING:
+    from tests.integration.doctor.conftest import Aws
+
+TOPIC = """
+  Topic: {Type: AWS::SNS::Topic, Properties: {TopicName: alarms}}
+"""
+ALARM = """
+  Failures:
+    Type: AWS::CloudWatch::Alarm
+    Properties:
+      AlarmName: failures
+      Namespace: stashjobs
+      MetricName: FailureRate
+      Statistic: Maximum
+      Period: 60
+      EvaluationPeriods: 1
+      Threshold: 5
+      ComparisonOperator: GreaterThanThreshold
+"""
+TELLING = TOPIC + ALARM + "      AlarmActions: [!Ref Topic]\n"
+
+
+def test_without_credentials_nothing_is_checked_and_nothing_is_red(
+    aws: Aws, production: pytest.MonkeyPatch
+) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        production.delenv(name)
+    production.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    production.setenv("AWS_CONFIG_FILE", "/nowhere")
+    production.setenv("AWS_SHARED_CREDENTIALS_FILE", "/nowhere")
+    verdicts = [check.look() for check in checks.CHECKS]
+    assert {verdict.level for verdict in verdicts} == {Level.GREY}
+    assert "no AWS credentials" in verdicts[0].what
+
+
+def test_the_local_stage_has_no_stack(aws: Aws, production: pytest.MonkeyPatch) -> None:
+    production.setenv("STAGE", "local")
+    assert checks.deployed().level == Level.GREY
+
+
+def test_a_deployed_stack_is_green(aws: Aws) -> None:
+    aws.deploy("")
+    assert checks.deployed().level == Level.GREEN
+
+
+@pytest.mark.parametrize(
+    ("status", "level"),
+    [
+        ("UPDATE_COMPLETE", Level.GREEN),
+        ("UPDATE_ROLLBACK_COMPLETE", Level.YELLOW),
+        ("UPDATE_IN_PROGRESS", Level.YELLOW),
+        ("ROLLBACK_COMPLETE", Level.RED),
+        ("UPDATE_ROLLBACK_FAILED", Level.RED),
+    ],
+)
+def test_the_state_of_the_stack_decides(
+    aws: Aws, production: pytest.MonkeyPatch, status: str, level: Level
+) -> None:
+    production.setattr(stack, "describe", lambda: {"StackStatus": status})
+    assert checks.deployed().level == level
+
+
+def test_the_budget_is_the_stacks_own(aws: Aws, production: pytest.MonkeyPatch) -> None:
+    aws.deploy("")
+    production.setenv("MAX_CONNECTIONS", "300")
+    assert stack.connections() == 40
+
+
+def test_a_missing_secret_is_red(aws: Aws) -> None:
+    assert checks.secret().level == Level.RED
+    aws.client("secretsmanager").create_secret(Name="stashjobs/production", SecretString="{}")
+    assert checks.secret().level == Level.GREEN
+
+
+def test_a_secret_that_nobody_has_rotated_is_yellow(
+    aws: Aws, production: pytest.MonkeyPatch
+) -> None:
+    aws.client("secretsmanager").create_secret(Name="stashjobs/production", SecretString="{}")
+    production.setattr(checks, "OLDEST_SECRET_DAYS", -1)
+    assert checks.secret().level == Level.YELLOW
+
+
+def test_a_stack_without_alarms_is_red(aws: Aws) -> None:
+    aws.deploy(TOPIC)
+    assert checks.alarms().level == Level.RED
+
+
+def test_alarms_that_tell_somebody_and_do_not_ring_are_green(aws: Aws) -> None:
+    aws.deploy(TELLING)
+    aws.client("cloudwatch").set_alarm_state(
+        AlarmName="failures", StateValue="OK", StateReason="a test"
+    )
+    assert checks.alarms().level == Level.GREEN
+
+
+def test_an_alarm_that_rings_is_red_and_named(aws: Aws) -> None:
+    aws.deploy(TELLING)
+    aws.client("cloudwatch").set_alarm_state(
+        AlarmName="failures", StateValue="ALARM", StateReason="a test"
+    )
+    assert (checks.alarms().level, checks.alarms().what) == (Level.RED, "in ALARM: failures")
+
+
+def test_an_alarm_that_tells_nobody_is_yellow(aws: Aws) -> None:
+    aws.deploy(ALARM)
+    assert checks.alarms().level == Level.YELLOW
+
+
+def test_an_alarm_that_was_deleted_by_hand_is_red(aws: Aws) -> None:
+    aws.deploy(TELLING)
+    aws.client("cloudwatch").delete_alarms(AlarmNames=["failures"])
+    assert checks.alarms().level == Level.RED
+
+
+def test_alarms_reach_nobody_until_somebody_has_confirmed(
+    aws: Aws, production: pytest.MonkeyPatch
+) -> None:
+    aws.deploy(TOPIC)
+    assert checks.subscriptions().level == Level.RED
+    sns = aws.client("sns")
+    [topic] = sns.list_topics()["Topics"]
+    sns.subscribe(TopicArn=topic["TopicArn"], Protocol="email", Endpoint="ops@acme-inc.com")
+    assert checks.subscriptions().level == Level.GREEN
+
+
+@pytest.mark.parametrize(
+    ("arns", "level"),
+    [
+        (["PendingConfirmation"], Level.RED),
+        (["arn:aws:sns:x", "PendingConfirmation"], Level.YELLOW),
+    ],
+)
+def test_a_subscription_that_waits_for_its_confirmation_is_found(
+    aws: Aws, production: pytest.MonkeyPatch, arns: list[str], level: Level
+) -> None:
+    """moto confirms every subscription at once, so the answer is put together here."""
+    aws.deploy(TOPIC)
+
+    class Sns:
+        def get_paginator(self, _name: str) -> Sns:
+            return self
+
+        def paginate(self, **_options: Any) -> list[dict[str, Any]]:
+            return [{"Subscriptions": [{"SubscriptionArn": arn} for arn in arns]}]
+
+    real = stack.client
+    production.setattr(stack, "client", lambda name: Sns() if name == "sns" else real(name))
+    assert checks.subscriptions().level == level
+
+
+def test_a_database_of_rds_with_a_snapshot_of_today_is_green(
+    aws: Aws, production: pytest.MonkeyPatch
+) -> None:
+    rds = aws.client("rds")
+    made = rds.create_db_instance(
+        DBInstanceIdentifier="jobs",
+        DBInstanceClass="db.t4g.micro",
+        Engine="postgres",
+        AllocatedStorage=20,
+        MasterUsername="jobs",
+        MasterUserPassword="0123456789",
+        BackupRetentionPeriod=7,
+    )["DBInstance"]
+    host = made["Endpoint"]["Address"]
+    production.setenv("POSTGRES_URL", f"postgresql://jobs:secret@{host}:5432/jobs")
+    rds.create_db_snapshot(DBInstanceIdentifier="jobs", DBSnapshotIdentifier="today")
+    assert checks.backups().level == Level.GREEN
+
+
+def test_a_database_elsewhere_is_its_providers_to_back_up(
+    aws: Aws, production: pytest.MonkeyPatch
+) -> None:
+    production.setenv("POSTGRES_URL", "postgresql://jobs:secret@db.neon.tech:5432/jobs")
+    verdict = checks.backups()
+    assert (verdict.level, "stashjobs backup verify" in verdict.next) == (Level.GREY, True)
+
+
+NOW = datetime.now(UTC)
+
+
+@pytest.mark.parametrize(
+    ("database", "hours", "level"),
+    [
+        ({"BackupRetentionPeriod": 7}, [1], Level.GREEN),
+        ({"BackupRetentionPeriod": 7}, [50, 1], Level.GREEN),
+        ({"BackupRetentionPeriod": 0}, [1], Level.RED),
+        ({}, [1], Level.RED),
+        ({"BackupRetentionPeriod": 7}, [], Level.RED),
+        ({"BackupRetentionPeriod": 7}, [50], Level.RED),
+        (
+            {"BackupRetentionPeriod": 7, "LatestRestorableTime": NOW - timedelta(hours=5)},
+            [1],
+            Level.YELLOW,
+        ),
+    ],
+)
+def test_backups_are_on_and_recent(
+    database: dict[str, Any], hours: list[int], level: Level
+) -> None:
+    snapshots = [{"SnapshotCreateTime": NOW - timedelta(hours=each)} for each in hours]
+    assert checks.judge_backups(database, snapshots).level == level

@@ -1,0 +1,221 @@
+"""Postgres: each check both ways, on a real one."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import pwd
+from typing import TYPE_CHECKING
+
+import psycopg
+import pytest
+
+from infra.local.postgres import Postgres
+from stashjobs.doctor import clock, postgres
+from stashjobs.doctor.finding import Check, Level, run
+from tests.deliveries import probe
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.deliveries import Table
+
+SEEDS_FIVE = {
+    "idx_job_executions_status",
+    "idx_job_executions_created_at",
+    "idx_job_executions_user_id",
+    "idx_job_executions_organization_id",
+    "idx_job_executions_status_created",
+}
+
+
+def test_all_is_well_with_a_migrated_database(table: Table) -> None:
+    levels = {check.subject: check.look().level for check in postgres.CHECKS}
+    assert set(levels.values()) <= {Level.GREEN, Level.GREY}, levels
+
+
+def test_a_postgres_that_is_away_is_red_and_its_password_is_not_shown(
+    settings: pytest.MonkeyPatch,
+) -> None:
+    settings.setenv("POSTGRES_URL", "postgresql://nobody:secret-word@127.0.0.1:9/none")
+    [finding] = run([[Check("Postgres", postgres.version)]])
+    assert finding.level == Level.RED
+    assert "secret-word" not in finding.what
+
+
+def test_one_that_is_too_old_is_red(table: Table, settings: pytest.MonkeyPatch) -> None:
+    settings.setattr(postgres, "OLDEST_VERSION", 99)
+    assert postgres.version().level == Level.RED
+
+
+def test_a_migration_that_is_not_applied_is_red_and_named(
+    settings: pytest.MonkeyPatch, postgres: Postgres
+) -> None:
+    from stashjobs.doctor import postgres as checks
+
+    settings.setenv("POSTGRES_URL", postgres.url)
+    verdict = checks.migrations_are_current()
+    assert (verdict.level, "0001_job_executions.sql" in verdict.what) == (Level.RED, True)
+    assert verdict.next == "stashjobs migrate --stage local"
+
+
+def test_an_edited_migration_is_red(table: Table) -> None:
+    with psycopg.connect(table.url) as connection:
+        connection.execute("UPDATE schema_migrations SET checksum = 'x' WHERE name LIKE '0001%'")
+        connection.commit()
+        try:
+            assert postgres.migrations_are_current().level == Level.RED
+        finally:
+            migration = next(
+                each for each in postgres.migrations.available() if each.name.startswith("0001")
+            )
+            connection.execute(
+                "UPDATE schema_migrations SET checksum = %s WHERE name LIKE '0001%%'",
+                [migration.checksum],
+            )
+
+
+def test_the_five_indexes_of_the_deployment_guide_are_expected() -> None:
+    assert postgres.expected_indexes() >= SEEDS_FIVE
+
+
+@pytest.fixture
+def own_database(postgres: Postgres, migrated_template: str) -> Iterator[str]:
+    """A database whose indexes a test may break."""
+    with psycopg.connect(postgres.url, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE broken TEMPLATE {migrated_template}")
+        yield postgres.url_of("broken")
+        connection.execute("DROP DATABASE broken (FORCE)")
+
+
+@pytest.mark.parametrize(
+    ("statement", "what"),
+    [
+        ("DROP INDEX idx_job_executions_status", "missing: idx_job_executions_status"),
+        (
+            "UPDATE pg_index SET indisvalid = false "
+            "WHERE indexrelid = 'idx_job_executions_lease'::regclass",
+            "not valid: idx_job_executions_lease",
+        ),
+    ],
+)
+def test_an_index_that_is_missing_or_half_built_is_red(
+    own_database: str, settings: pytest.MonkeyPatch, statement: str, what: str
+) -> None:
+    with psycopg.connect(own_database, autocommit=True) as connection:
+        connection.execute(statement.encode())
+    settings.setenv("POSTGRES_URL", own_database)
+    verdict = postgres.indexes()
+    assert (verdict.level, verdict.what) == (Level.RED, what)
+
+
+def test_timeouts_that_do_not_hold_are_yellow(
+    table: Table, settings: pytest.MonkeyPatch, database_url: str
+) -> None:
+    settings.setenv("POSTGRES_URL", f"{database_url}?options=-c%20lock_timeout%3D0")
+    verdict = postgres.timeouts()
+    assert (verdict.level, "no lock_timeout" in verdict.what) == (Level.YELLOW, True)
+
+
+@pytest.mark.parametrize(
+    ("budget", "level"), [("40", Level.GREEN), ("80", Level.YELLOW), ("300", Level.RED)]
+)
+def test_the_budget_must_fit_into_the_servers_hundred(
+    table: Table, settings: pytest.MonkeyPatch, budget: str, level: Level
+) -> None:
+    settings.setenv("MAX_CONNECTIONS", budget)
+    assert postgres.connection_budget().level == level
+
+
+def test_slow_queries_are_yellow(table: Table, settings: pytest.MonkeyPatch) -> None:
+    settings.setattr(postgres, "SLOW_SECONDS", 0)
+    assert postgres.queries().level == Level.YELLOW
+
+
+def test_a_job_that_nobody_tells_qstash_of_is_red(table: Table) -> None:
+    job_id = table.add(probe(), {})
+    table.run(
+        "UPDATE job_executions SET published_at = NULL, available_at = now() - interval '1 hour' "
+        "WHERE job_id = %s",
+        job_id,
+    )
+    assert postgres.relay().level == Level.RED
+
+
+# --- TLS
+
+
+@pytest.fixture(scope="module")
+def encrypted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of a server with a certificate of its own making."""
+    folder = tmp_path_factory.mktemp("tls")
+    certificate, key = _certificate(folder)
+    options = {"ssl": "on", "ssl_cert_file": str(certificate), "ssl_key_file": str(key)}
+    with Postgres(folder / "server", durable=False, options=options) as server:
+        yield server.url
+
+
+def _certificate(folder: Path) -> tuple[Path, Path]:
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
+    now = datetime.datetime.now(datetime.UTC)
+    made = (
+        x509.CertificateBuilder(name, name, key.public_key(), 1, now, now + datetime.timedelta(1))
+        .sign(key, hashes.SHA256())
+        .public_bytes(serialization.Encoding.PEM)
+    )
+    encoded = key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+    files = folder / "cert.pem", folder / "key.pem"
+    for file, content in zip(files, (made, encoded), strict=True):
+        file.write_bytes(content)
+        file.chmod(0o600)
+        if os.geteuid() == 0:  # the server runs as nobody
+            nobody = pwd.getpwnam("nobody")
+            os.chown(file, nobody.pw_uid, nobody.pw_gid)
+    return files
+
+
+@pytest.mark.parametrize(
+    ("options", "level"), [("?sslmode=require", Level.GREEN), ("", Level.YELLOW)]
+)
+def test_production_should_insist_on_tls(
+    production: pytest.MonkeyPatch, encrypted: str, options: str, level: Level
+) -> None:
+    production.setenv("POSTGRES_URL", encrypted + options)
+    assert postgres.tls().level == level
+
+
+def test_production_without_tls_is_red(production: pytest.MonkeyPatch, table: Table) -> None:
+    production.setenv("STAGE", "production")
+    assert postgres.tls().level == Level.RED
+
+
+# --- clocks
+
+
+def test_the_clock_of_postgres_is_compared(table: Table) -> None:
+    assert clock.of_postgres().level == Level.GREEN
+
+
+@pytest.mark.parametrize(
+    ("there", "level"),
+    [
+        (100.0, Level.GREEN),
+        (98.5, Level.GREEN),
+        (97.0, Level.YELLOW),
+        (104.0, Level.YELLOW),
+        (90.0, Level.RED),
+        (110.0, Level.RED),
+    ],
+)
+def test_clocks_may_be_two_seconds_apart(there: float, level: Level) -> None:
+    assert clock.judge("it", there, began=100.0, ended=101.0).level == level

@@ -1,0 +1,94 @@
+"""template.yaml as CloudFormation gets it: by SAM's own translator, with its conditions decided.
+
+The translator is in SAM's environment (`make build` makes it), since it pins an older pydantic.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from infra.local.template import _Resolver
+
+ROOT = Path(__file__).parents[1]
+PYTHON = ROOT / ".venv-deploy" / "bin" / "python"
+CODE = "s3://packaged/code.zip"
+DROPPED = {"Ref": "AWS::NoValue"}
+
+TRANSLATE = """
+import json, logging, sys
+logging.disable(logging.CRITICAL)
+import boto3
+from samtranslator.parser.parser import Parser
+from samtranslator.translator.translator import Translator
+from samtranslator.yaml_helper import yaml_parse
+path, code, parameters = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
+document = yaml_parse(open(path).read())
+for resource in document["Resources"].values():
+    properties = resource.get("Properties", {})
+    for name in {"CodeUri", "ContentUri"} & properties.keys():
+        properties[name] = code
+session = boto3.Session(region_name="us-east-1")
+translator = Translator({}, Parser(), boto_session=session)
+print(json.dumps(translator.translate(document, parameter_values=parameters)))
+"""
+
+
+@functools.cache
+def _translated(parameters: str) -> str:
+    if not PYTHON.exists():
+        reason = "SAM's translator is not here; `make build` installs it"
+        if os.environ.get("CI") == "true":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    ran = subprocess.run(
+        [PYTHON, "-W", "ignore", "-c", TRANSLATE, ROOT / "template.yaml", CODE, parameters],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/")},
+    )
+    assert ran.returncode == 0, f"SAM cannot translate template.yaml:\n{ran.stderr}"
+    return ran.stdout
+
+
+def translate(**parameters: str) -> dict[str, Any]:
+    """What `sam deploy` with these parameters would create: resources whose condition does not hold
+    are left out, and each `Fn::If` is decided."""
+    document: dict[str, Any] = json.loads(_translated(json.dumps(parameters, sort_keys=True)))
+    return decide(document, parameters)
+
+
+def decide(document: dict[str, Any], parameters: dict[str, str]) -> dict[str, Any]:
+    """A template with its conditions decided and no longer in it."""
+    resolver = _Resolver(document, parameters, {})
+    wanted = {
+        section: {
+            name: {key: each for key, each in thing.items() if key != "Condition"}
+            for name, thing in document.get(section, {}).items()
+            if resolver.is_wanted(thing)
+        }
+        for section in ("Resources", "Outputs")
+    }
+    rest = {key: each for key, each in document.items() if key not in {*wanted, "Conditions"}}
+    decided: dict[str, Any] = _decide(rest | wanted, resolver)
+    return decided
+
+
+def _decide(thing: Any, resolver: _Resolver) -> Any:
+    if isinstance(thing, dict) and "Fn::If" in thing:
+        condition, yes, no = thing["Fn::If"]
+        chosen = yes if resolver.is_wanted({"Condition": condition}) else no
+        return _decide(chosen, resolver)
+    if isinstance(thing, dict):
+        decided = {name: _decide(each, resolver) for name, each in thing.items()}
+        return {name: each for name, each in decided.items() if each != DROPPED}
+    if isinstance(thing, list):
+        return [each for each in (_decide(each, resolver) for each in thing) if each != DROPPED]
+    return thing
