@@ -12,6 +12,7 @@ from starlette.exceptions import HTTPException
 
 import stashjobs
 from functions.api import health, jobs, notifications
+from functions.api.dashboard import routes as dashboard
 from stashjobs import telemetry
 from stashjobs.errors import (
     InvalidPayload,
@@ -53,6 +54,7 @@ app = FastAPI(
 app.include_router(jobs.router)
 app.include_router(notifications.router)
 app.include_router(health.router)
+app.include_router(dashboard.router)
 
 
 @app.middleware("http")

@@ -152,7 +152,7 @@ def show(job_id: str, _actor: Annotated[str, needs("read")], own: Connected) -> 
         raise HTTPException(404, f"there is no job {job_id}")
     story = [
         {"at": event.at.isoformat(), "state": event.state, "note": event.note}
-        for event in found.story()
+        for event in found.story(lookup.read_actions(own, job_id))
     ]
     return _shown(found) | {"story": story}
 

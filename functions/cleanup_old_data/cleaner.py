@@ -20,6 +20,8 @@ from functions.cleanup_old_data.models import CleanedUp, Cleanup
 from stashjobs import database
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from functions.cleanup_old_data.retention import Retention
     from stashjobs import Context
     from stashjobs.database import Connection
@@ -70,6 +72,7 @@ class Cleaner:
         counted = CleanedUp(
             would_delete=by_type,
             notifications=_number(connection, statements.COUNT_READ_NOTIFICATIONS, read_before),
+            access_log=_number(connection, statements.COUNT_ACCESS_LOG, parameters),
         )
         if self._retention.idempotency_keys is not None:
             ended_before = {"cutoff": self._retention.idempotency_keys}
@@ -85,7 +88,8 @@ class Cleaner:
         )
         finished = self._archive_executions()
         finished = finished and self._free_idempotency_keys()
-        self._done.finished = finished and self._delete_notifications()
+        finished = finished and self._delete_notifications()
+        self._done.finished = finished and self._delete_access_log()
         return self._done
 
     def _archive_executions(self) -> bool:
@@ -152,16 +156,28 @@ class Cleaner:
         return False
 
     def _delete_notifications(self) -> bool:
-        parameters = {"cutoff": self._retention.notifications, "rows": self._rows, "after": 0}
+        for deleted in self._deleted(
+            statements.DELETE_READ_NOTIFICATIONS, self._retention.notifications
+        ):
+            self._done.notifications += deleted
+        return self._has_time()
+
+    def _delete_access_log(self) -> bool:
+        for deleted in self._deleted(statements.DELETE_ACCESS_LOG, self._retention.cutoff):
+            self._done.access_log += deleted
+        return self._has_time()
+
+    def _deleted(self, statement: str, cutoff: datetime) -> Iterator[int]:
+        """How many rows each batch deleted, until there are no more or the time is up."""
+        parameters = {"cutoff": cutoff, "rows": self._rows, "after": 0}
         while self._has_time():
             began = time.monotonic()
-            deleted, last = _row(statements.DELETE_READ_NOTIFICATIONS, parameters) or (0, None)
+            deleted, last = _row(statement, parameters) or (0, None)
             if last is None:
-                return True
-            self._done.notifications += deleted
+                return
             parameters["after"] = last
             self._note(began)
-        return False
+            yield deleted
 
     def _has_time(self) -> bool:
         return self._context.remaining_seconds() > max(RESERVE_SECONDS, 3 * self._longest)

@@ -23,7 +23,7 @@ class Cleanup(_Wire):
     read).
 
     A type's own retention is that of `per_type`, else the one it was declared with, else
-    `retention`.
+    `retention`, which is that of the access log too.
     """
 
     model_config = ConfigDict(
@@ -57,5 +57,6 @@ class CleanedUp(_Wire):
     objects: int = 0
     bytes: int = 0
     notifications: int = 0
+    access_log: int = 0
     idempotency_keys: int = 0
     would_delete: dict[str, Any] | None = None

@@ -107,4 +107,15 @@ gone AS (
     RETURNING notification_id)
 SELECT (SELECT count(*) FROM gone), max(notification_id) FROM old
 """
+DELETE_ACCESS_LOG = """
+WITH old AS MATERIALIZED (
+    SELECT access_id FROM access_log
+     WHERE access_id > %(after)s AND at < %(cutoff)s
+     ORDER BY access_id
+     LIMIT %(rows)s),
+gone AS (
+    DELETE FROM access_log WHERE access_id IN (SELECT access_id FROM old) RETURNING access_id)
+SELECT (SELECT count(*) FROM gone), max(access_id) FROM old
+"""
+COUNT_ACCESS_LOG = "SELECT count(*) FROM access_log WHERE at < %(cutoff)s"
 COUNT_READ_NOTIFICATIONS = "SELECT count(*) FROM notifications WHERE read_at < %(cutoff)s"

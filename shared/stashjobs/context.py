@@ -77,7 +77,11 @@ class Context:
         if self._connection is None:
             # Noted first: the deadline may come between any two lines.
             self._connection = database.connection()
-            self._connection.execute("BEGIN")
+            # Should this machine vanish without a word, its locks are not to outlive its lease.
+            idle_ms = int(self.lease_seconds * 1000)
+            self._connection.execute(
+                f"BEGIN; SET LOCAL idle_in_transaction_session_timeout = {idle_ms}".encode()
+            )
         return self._connection
 
     @property

@@ -124,7 +124,9 @@ class Job(Generic[Payload, Result]):
             PayloadTooLarge: Before anything is written.
             ValueError: An option makes no sense; before anything is written.
             SettingError: A setting is missing; before anything is written.
-            psycopg.Error: The row could not be written, so there is no job.
+            psycopg.Error: The row could not be written, so there is no job. Only where the
+                connection broke in that moment there may be one; with an `idempotency_key` it is
+                safe to enqueue again.
         """
         from stashjobs import dispatcher
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from psycopg.types.json import Jsonb
@@ -11,6 +11,8 @@ from psycopg.types.json import Jsonb
 from stashjobs.job import to_json
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from stashjobs.database import Connection
 
 STATUSES = ("pending", "processing", "retrying", "completed", "failed", "cancelled")
@@ -23,6 +25,26 @@ class Event:
     at: datetime
     state: str
     note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """What an operator did to a job, and what the job was before."""
+
+    at: datetime
+    actor: str
+    action: str
+    status_before: str
+    ended_before: datetime | None
+
+    def events(self) -> list[Event]:
+        """The action, and the end of the run before it, which the row does not show any more."""
+        if self.action == "cancel":
+            return [Event(self.at, "cancelled", f"by {self.actor}")]
+        events = [Event(self.at, "pending", f"retried by {self.actor}")]
+        if self.status_before == "completed" and self.ended_before is not None:
+            events.append(Event(self.ended_before, "completed", "an earlier run"))
+        return events
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +89,13 @@ class JobExecution:
         document: dict[str, Any] = to_json(asdict(self))
         return document
 
-    def story(self) -> list[Event]:
-        """What happened to the job, in order."""
+    def story(self, actions: Sequence[Action] = ()) -> list[Event]:
+        """What happened to the job, in order; `actions` is what operators did to it."""
         events = [Event(self.created_at, "pending", "recorded")]
+        for action in actions:
+            events += action.events()
+        if self.available_at > datetime.now(UTC):
+            events.append(Event(self.available_at, self.status, "due"))
         if self.published_at is not None:
             events.append(Event(self.published_at, "pending", "QStash has the message"))
         for error in self.errors:
@@ -87,6 +113,10 @@ class JobExecution:
         if self.status == "completed" and self.completed_at is not None:
             note = f"attempt {self.attempt} of {self.max_attempts}, {self.duration_seconds:.3f} s"
             events.append(Event(self.completed_at, "completed", note))
+        ends = {event.state for event in events}
+        if self.status in {"failed", "cancelled"} - ends and self.completed_at is not None:
+            # Not by an attempt of its own, nor by an operator: QStash gave up, say.
+            events.append(Event(self.completed_at, self.status, self.error or ""))
         return sorted(events, key=lambda event: event.at)
 
 
@@ -159,6 +189,11 @@ SELECT job_id, job_type, status FROM job_executions
  LIMIT %s
 """
 
+READ_ACTIONS = """
+SELECT at, actor, action, before ->> 'status', (before ->> 'completedAt')::timestamptz
+  FROM job_actions WHERE job_id = %s ORDER BY at, action_id LIMIT 100
+"""
+
 # Keyset pagination: the next page begins behind the last row of this one, however far down it is.
 NEWEST = f"""
 SELECT {_COLUMNS} FROM job_executions
@@ -184,6 +219,11 @@ def find_payload(connection: Connection, job_id: str) -> Any:
 def find_children(connection: Connection, job_id: str, limit: int = 50) -> list[Relative]:
     """The jobs that this job enqueued, the oldest first."""
     return [Relative(*row) for row in connection.execute(FIND_CHILDREN, [job_id, limit])]
+
+
+def read_actions(connection: Connection, job_id: str) -> list[Action]:
+    """What operators did to this job, in order; the first hundred of it."""
+    return [Action(*row) for row in connection.execute(READ_ACTIONS, [job_id])]
 
 
 def newest(

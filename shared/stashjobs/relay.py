@@ -88,7 +88,8 @@ def free_leases(report: Report, deadline: float) -> None:
         freed = execution_log.free_expired_leases(database.connection(), BATCH)
         for job_id, job_type, status in freed:
             log.warning("lease expired", extra={"job_id": job_id, "job_type": job_type})
-            log.info(status, extra={"job_id": job_id, "job_type": job_type})
+            say = log.error if status == "failed" else log.info
+            say(status, extra={"job_id": job_id, "job_type": job_type})
         report.leases_freed += len(freed)
         if len(freed) < BATCH:
             return

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from stashjobs.database import Connection
@@ -326,7 +326,7 @@ def count_up_to(
 ) -> int:
     """How many jobs fit and have one of the statuses; `limit` where there are as many or more."""
     conditions, parameters = which.conditions()
-    parameters: dict[str, Any] = parameters | {"statuses": list(statuses), "limit": limit}
+    parameters |= {"statuses": list(statuses), "limit": limit}
     text = COUNT_UP_TO.format(conditions=conditions)
     row = connection.execute(text.encode(), parameters).fetchone()
     return int(row[0]) if row else 0

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from infra.local.qstash import DeliveryResponse
 from stashjobs import operations
+from tests.faults.jobs import faulty
 
 if TYPE_CHECKING:
     import pytest
@@ -58,6 +59,18 @@ async def test_a_job_that_is_retried_by_hand_is_not_failed_by_its_old_message(
     rows = await faults.ended()
     assert [(row["status"], row["run"]) for row in rows] == [("completed", 2)]
     assert await faults.effects() == {job_id: 1}
+
+
+async def test_a_job_has_all_its_attempts_although_qstash_allows_fewer_retries(
+    faults: Faults,
+) -> None:
+    """Its plan allows 5; what more the job asks for comes with further messages."""
+    await asyncio.to_thread(faulty.enqueue, {"failures": 13}, retries=13)
+    [row] = await faults.ended()
+    assert (row["status"], row["attempt"], row["max_attempts"]) == ("completed", 14, 14)
+    deliveries = [each for each in faults.network.requests if each.url.endswith("/faulty")]
+    assert len({each.message_id for each in deliveries}) == 3
+    assert await faults.effects() == {row["job_id"]: 1}
 
 
 async def test_a_message_that_qstash_lost_is_sent_again(faults: Faults) -> None:

@@ -136,8 +136,10 @@ def test_all_code_is_compiled_for_good(artefacts: Artefacts) -> None:
 
 def test_two_builds_are_the_same(artefacts: Artefacts, tmp_path: Path) -> None:
     """Otherwise every deploy would replace every function."""
-    again = build("SendEmailFunction", tmp_path, **artefacts.variables)
-    assert differences(filecmp.dircmp(artefacts.folder / "SendEmailFunction", again)) == []
+    first, again = (
+        build("SendEmailFunction", tmp_path / number, **artefacts.variables) for number in "12"
+    )
+    assert differences(filecmp.dircmp(first, again)) == []
 
 
 def differences(compared: filecmp.dircmp[str]) -> list[str]:
@@ -238,8 +240,7 @@ async def test_a_job_runs_to_its_end(
             answer = json.loads(
                 await process.invoke(http_event(body, {"upstash-signature": signature}, path=path))
             )
-        (mail,) = mailbox.mails
+        mails = mailbox.mails
     assert answer["statusCode"] == 200, (answer, log)
     assert table.status(job_id) == "completed"
-    assert mail.to == ["ada@example.com"]
-    assert mail.html
+    assert [mail.to for mail in mails] == [["ada@example.com"]]

@@ -152,10 +152,31 @@ def test_status_tells_the_story_of_a_job_in_order(table: Table) -> None:
     deliver(told, job_id)
 
     lines = run("status", job_id).output.splitlines()
-    states = [line.split()[3] for line in lines[1:]]
+    states = [line.split()[3] for line in lines[2:-1]]
     assert states == ["pending", "pending", "processing", "retrying", "processing", "completed"]
-    assert "RuntimeError: stumbled" in lines[4]
-    assert "attempt 2 of 2" in lines[6]
+    assert "RuntimeError: stumbled" in lines[5]
+    assert "attempt 2 of 2" in lines[7]
+
+
+def test_status_tells_what_operators_did_and_of_runs_before(table: Table) -> None:
+    job_id = table.add(told, {}, user_id="u_1")
+    deliver(told, job_id)
+    run("retry", job_id, "--by", "ada")
+    run("cancel", job_id, "--by", "grace")
+
+    output = run("status", job_id).output
+    assert "cancelled" in output.splitlines()[0]
+    assert "user u_1" in output.splitlines()[1]
+    notes = [line.split(maxsplit=4)[3:] for line in output.splitlines()[2:]]
+    assert ["completed", "an earlier run"] in notes
+    assert ["pending", "retried by ada"] in notes
+    assert notes[-1] == ["cancelled", "by grace"]
+
+
+def test_status_tells_when_a_job_is_due(table: Table) -> None:
+    job_id = table.add(told, {})
+    table.run("UPDATE job_executions SET available_at = now() + interval '1 hour'")
+    assert run("status", job_id).output.splitlines()[-1].split()[-2:] == ["pending", "due"]
 
 
 def test_status_is_json_for_a_machine(table: Table) -> None:

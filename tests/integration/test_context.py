@@ -238,6 +238,20 @@ def test_one_delivery_leaves_no_transaction_to_the_next(
     assert database.connection().info.transaction_status.name == "IDLE"
 
 
+def test_a_machine_that_vanished_holds_its_locks_no_longer_than_its_lease(table: Table) -> None:
+    def work(_payload: Any, context: Context) -> list[Any]:
+        shown = context.connection.execute("SHOW idle_in_transaction_session_timeout").fetchone()
+        return [shown[0], context.lease_seconds]
+
+    job = probe(work, timeout=20)
+    job_id = table.add(job)
+    deliver(job, job_id)
+    shown, lease_seconds = table.row(job_id)["result"]
+    assert float(shown.removesuffix("ms")) == pytest.approx(lease_seconds * 1000, abs=1)
+    [after] = database.connection().execute("SHOW idle_in_transaction_session_timeout").fetchall()
+    assert after == ("0",)
+
+
 def test_a_deadline_right_after_the_begin_leaves_no_transaction_open(
     table: Table, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -245,7 +259,7 @@ def test_a_deadline_right_after_the_begin_leaves_no_transaction_open(
 
     def execute_and_stop(connection: Any, query: Any, *rest: Any, **options: Any) -> Any:
         cursor = execute(connection, query, *rest, **options)
-        if query == "BEGIN":
+        if query[:5] == b"BEGIN":
             raise DeadlineNear("in this very moment")
         return cursor
 

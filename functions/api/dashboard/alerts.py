@@ -115,8 +115,8 @@ def _standstill(waiting: Waiting) -> Condition:
         _when(not waiting.moving and waiting.oldest_seconds > MAX_WAIT_SECONDS),
         "jobs have ended within the hour" if waiting.moving else "no job has ended within the hour",
         "none in an hour, although jobs are due",
-        "See whether QStash delivers (its console, and the gateway's log) and whether the functions "
-        "answer 401: then the signing keys or BASE_URL are not the ones QStash uses.",
+        "See whether QStash delivers (its console, and the gateway's log) and whether the "
+        "functions answer 401: then the signing keys or BASE_URL are not the ones QStash uses.",
         "/admin/jobs?status=pending",
     )
 
@@ -153,7 +153,8 @@ def _oldest(waiting: Waiting) -> Condition:
 def _slow(types: list[Recent]) -> Condition:
     timeouts = {job.type: job.timeout for job in declared()}
     slow = [
-        f"{one.job_type} {words.duration(one.p95_seconds)} of {words.duration(timeouts[str(one.job_type)])}"
+        f"{one.job_type} {words.duration(one.p95_seconds)} "
+        f"of {words.duration(timeouts[str(one.job_type)])}"
         for one in types
         if one.p95_seconds is not None
         and one.p95_seconds > timeouts.get(str(one.job_type), float("inf")) * TIMEOUT_SHARE
@@ -178,9 +179,9 @@ def _unpublished(waiting: Waiting) -> Condition:
         _when(waiting.unpublished > 0),
         f"{words.plural(waiting.unpublished, 'job')}{more} of which QStash has not been told",
         "any that is 3 minutes late",
-        "See whether RelayFunction runs every minute and what its log says; a refused QSTASH_TOKEN "
-        "or QStash's daily limit are the usual reasons. Nothing is lost: it is published as soon as "
-        "QStash takes it.",
+        "See whether RelayFunction runs every minute and what its log says; a refused "
+        "QSTASH_TOKEN or QStash's daily limit are the usual reasons. Nothing is lost: it is "
+        "published as soon as QStash takes it.",
         "/admin/jobs?status=pending",
     )
 
@@ -206,5 +207,5 @@ def _dead_letters() -> Condition:
     )
 
 
-def _when(fires: bool) -> str:  # noqa: FBT001
+def _when(fires: bool) -> str:
     return FIRING if fires else OK

@@ -31,7 +31,7 @@ ACTIONS = {
     "cancel": (operations.CANCELLABLE, operations.cancel_these, operations.cancel_all),
 }
 
-router = APIRouter(route_class=Page)
+router = APIRouter(prefix="/admin", route_class=Page, include_in_schema=False)
 
 
 @router.get("/jobs")
@@ -156,7 +156,12 @@ def retry_edited(
 
 
 def _form(
-    request: Request, job: JobExecution, text: str, *, is_sealed: bool, problems: list[str] | None = None
+    request: Request,
+    job: JobExecution,
+    text: str,
+    *,
+    is_sealed: bool,
+    problems: list[str] | None = None,
 ) -> HTMLResponse:
     return render(
         request,
@@ -174,9 +179,11 @@ def _parsed(text: str) -> Any:
     try:
         document = json.loads(text)
     except (ValueError, RecursionError) as error:
-        where = f"line {error.lineno}, column {error.colno}: {error.msg}" if isinstance(
-            error, json.JSONDecodeError
-        ) else "it cannot be read"
+        where = (
+            f"line {error.lineno}, column {error.colno}: {error.msg}"
+            if isinstance(error, json.JSONDecodeError)
+            else "it cannot be read"
+        )
         raise InvalidPayload("payload", [f"this is not JSON: {where}"]) from error
     if document is None:
         raise InvalidPayload("payload", ["null is no payload to retry with"])

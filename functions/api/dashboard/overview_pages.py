@@ -18,7 +18,7 @@ from stashjobs.job import declared
 if TYPE_CHECKING:
     from stashjobs.database import Connection
 
-router = APIRouter(route_class=Page)
+router = APIRouter(prefix="/admin", route_class=Page, include_in_schema=False)
 
 
 @router.get("")

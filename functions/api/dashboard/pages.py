@@ -59,15 +59,21 @@ class Page(APIRoute):
         return handle
 
 
-def render(request: Request, template: str, status: int = 200, **values: Any) -> HTMLResponse:
+def render(
+    request: Request, template: str, status_code: int = 200, **values: Any
+) -> HTMLResponse:
     """A page, or a part of one."""
-    text = _environment().get_template(template).render(
-        session=getattr(request.state, "session", None),
-        path=request.url.path,
-        stage=settings.stage(),
-        **values,
+    text = (
+        _environment()
+        .get_template(template)
+        .render(
+            session=getattr(request.state, "session", None),
+            path=request.url.path,
+            stage=settings.stage(),
+            **values,
+        )
     )
-    return HTMLResponse(text, status)
+    return HTMLResponse(text, status_code)
 
 
 def error_page(request: Request, error: Exception) -> Response:
@@ -78,7 +84,7 @@ def error_page(request: Request, error: Exception) -> Response:
     if status >= 500:
         telemetry.logger().error("dashboard", error=telemetry.one_line(error))
     title = TITLES.get(status, "Something went wrong")
-    page = render(request, "error.html", status, status=status, title=title, reason=reason)
+    page = render(request, "error.html", status, number=status, title=title, reason=reason)
     page.headers.update(headers)
     return page
 

@@ -7,6 +7,7 @@ retries a job with the rest edited: so the secret itself never travels.
 
 from __future__ import annotations
 
+import itertools
 import re
 from typing import Any
 
@@ -24,7 +25,8 @@ _SECRET_PAIRS = {
     # Whoever has one of these links needs no password.
     ("reset", "url"), ("secure", "account"), ("confirm", "url"), ("invite", "url"),
     ("verify", "url"), ("verification", "url"), ("update", "payment"), ("download", "url"),
-    ("magic", "link"), ("login", "url"), ("webhook", "url"), ("database", "url"), ("postgres", "url"),
+    ("magic", "link"), ("login", "url"), ("webhook", "url"), ("database", "url"),
+    ("postgres", "url"),
 }  # fmt: skip
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 # A link that signs in or resets carries its secret in the query string or the fragment.
@@ -33,7 +35,9 @@ _SECRET_IN_URL = re.compile(
 )
 _USER_IN_URL = re.compile(r"(://[^:/@\s]*:)[^@/\s]+@")
 _BEARER = re.compile(r"(?i)\b(bearer|basic)\s+[A-Za-z0-9._~+/=-]{8,}")
-_KEYS = re.compile(r"\b(?:sk|rk|pk)_(?:live|test)_\w{8,}|\b(?:re|sj|whsec)_\w{12,}|\bAKIA[A-Z0-9]{16}\b")
+_KEYS = re.compile(
+    r"\b(?:sk|rk|pk)_(?:live|test)_\w{8,}|\b(?:re|sj|whsec)_\w{12,}|\bAKIA[A-Z0-9]{16}\b"
+)
 
 
 class CannotRestore(ValueError):
@@ -69,7 +73,7 @@ def is_secret(name: str) -> bool:
     singular = [word.removesuffix("s") for word in words]
     if not _SECRET_WORDS.isdisjoint(words + singular):
         return True
-    return any(pair in _SECRET_PAIRS for pair in zip(singular, singular[1:], strict=False))
+    return any(pair in _SECRET_PAIRS for pair in itertools.pairwise(singular))
 
 
 def restore(edited: Any, original: Any, place: str = "payload") -> Any:

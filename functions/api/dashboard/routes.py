@@ -18,10 +18,13 @@ from functions.api.dashboard.guard import Posted, Reader, ReadersForm
 from functions.api.guard import Connected
 from stashjobs import access
 
-router = APIRouter(prefix="/admin", route_class=pages.Page, include_in_schema=False)
+PREFIX = "/admin"
+
+own_pages = APIRouter(prefix=PREFIX, route_class=pages.Page, include_in_schema=False)
+last = APIRouter(prefix=PREFIX, route_class=pages.Page, include_in_schema=False)
 
 
-@router.get("/static/{name}")
+@own_pages.get("/static/{name}")
 def static(name: str) -> Response:
     """A style sheet, a script or a picture: the same for everybody, so nobody is asked who they
     are."""
@@ -35,13 +38,13 @@ def static(name: str) -> Response:
     )
 
 
-@router.get("/sign-in")
+@own_pages.get("/sign-in")
 def sign_in_form(request: Request) -> Response:
     """The form alone."""
     return pages.sign_in_page(request, after="/admin")
 
 
-@router.post("/sign-in")
+@own_pages.post("/sign-in")
 def sign_in(request: Request, own: Connected, form: Posted) -> Response:
     """Begin a session, if the token is good and may read."""
     guard.refuse_foreign(request)
@@ -64,7 +67,7 @@ def sign_in(request: Request, own: Connected, form: Posted) -> Response:
     return response
 
 
-@router.post("/sign-out")
+@own_pages.post("/sign-out")
 def sign_out(request: Request, own: Connected, session: ReadersForm) -> Response:
     """End the session."""
     sessions.end(own, session.cookie)
@@ -73,13 +76,8 @@ def sign_out(request: Request, own: Connected, session: ReadersForm) -> Response
     return response
 
 
-router.include_router(overview_pages.router)
-router.include_router(job_pages.router)
-router.include_router(schedule_pages.router)
-
-
-@router.api_route("/{_rest:path}", methods=["GET", "POST", "PUT", "PATCH", "DELETE"])
-def nothing_here(_rest: str, _session: Reader) -> Response:
+@last.api_route("/{rest:path}", methods=["GET", "POST", "PUT", "PATCH", "DELETE"])
+def nothing_here(_session: Reader) -> Response:
     """Whoever is signed in learns that there is no such page; nobody else learns anything."""
     raise HTTPException(404, "there is no such page")
 
@@ -98,3 +96,8 @@ def _own_path(path: str) -> str:
     is_plain = not any(mark in path for mark in ("\\", "\r", "\n", "//"))
     lives = path.startswith(("/admin/live/", "/admin/static/", "/admin/sign-"))
     return path if inside and is_plain and not lives else "/admin"
+
+
+router = APIRouter()
+for part in (own_pages, overview_pages.router, job_pages.router, schedule_pages.router, last):
+    router.include_router(part)

@@ -19,7 +19,7 @@ from stashjobs import schedules, telemetry
 if TYPE_CHECKING:
     from qstash.schedule import Schedule as QStashSchedule
 
-router = APIRouter(route_class=Page)
+router = APIRouter(prefix="/admin", route_class=Page, include_in_schema=False)
 DONE = {
     "pause": "The schedule is paused.",
     "resume": "The schedule fires again.",
@@ -69,9 +69,7 @@ def list_schedules(request: Request, _session: Reader) -> HTMLResponse:
 
 
 @router.post("/schedules/{name}/{action}")
-def change(
-    own: Connected, session: OperatorsForm, name: str, action: str
-) -> Response:
+def change(own: Connected, session: OperatorsForm, name: str, action: str) -> Response:
     """Pause, resume or run one now."""
     job_id = None
     if action == "run":

@@ -44,7 +44,11 @@ def moments(job: JobExecution, actions: list[Action]) -> list[Moment]:
         for each in actions
     ]
     if job.status == "processing" and job.started_at is not None:
-        lease = f"its lease runs until {words.utc(job.lease_expires_at)}" if job.lease_expires_at else ""
+        lease = (
+            f"its lease runs until {words.utc(job.lease_expires_at)}"
+            if job.lease_expires_at
+            else ""
+        )
         found.append(Moment(job.started_at, "processing", f"Attempt {job.attempt} began", lease))
     if job.status == "completed" and job.completed_at is not None:
         title = f"Attempt {job.attempt} completed"
@@ -52,7 +56,12 @@ def moments(job: JobExecution, actions: list[Action]) -> list[Moment]:
         found.append(Moment(job.completed_at, "completed", title, text))
     if job.status in {"failed", "cancelled"} and not _is_told(job, actions):
         found.append(
-            Moment(job.completed_at or job.updated_at, job.status, job.status.capitalize(), job.error or "")
+            Moment(
+                job.completed_at or job.updated_at,
+                job.status,
+                job.status.capitalize(),
+                job.error or "",
+            )
         )
     if job.status in {"pending", "retrying"} and job.available_at > datetime.now(UTC):
         found.append(Moment(job.available_at, job.status, "Due"))

@@ -54,7 +54,9 @@ def duration(seconds: float | None) -> str:
     ):
         if whole >= size:
             rest = whole % size // part
-            return f"{whole // size} {unit} {rest} {part_unit}" if rest else f"{whole // size} {unit}"
+            return (
+                f"{whole // size} {unit} {rest} {part_unit}" if rest else f"{whole // size} {unit}"
+            )
     return f"{whole} s"
 
 

@@ -13,6 +13,7 @@ from stashjobs.cli.common import command, json_option
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+LIST_HEAD = f"{'job':<36}  {'created (UTC)':<19}  {'status':<10}  {'attempt':>7}  type"
 COLORS = {
     "completed": "green",
     "failed": "red",
@@ -28,10 +29,12 @@ COLORS = {
 @command
 def status(*, job_id: str, as_json: bool) -> None:
     """Tell the story of one job."""
-    found = lookup.find(database.connection(), job_id)
+    connection = database.connection()
+    found = lookup.find(connection, job_id)
     if found is None:
         raise click.ClickException(f"there is no job {job_id}")
-    click.echo(json.dumps(found.to_document()) if as_json else tell(found))
+    actions = lookup.read_actions(connection, job_id)
+    click.echo(json.dumps(found.to_document()) if as_json else tell(found, actions))
 
 
 @click.command("list")
@@ -39,6 +42,7 @@ def status(*, job_id: str, as_json: bool) -> None:
 @click.option("--status", "job_status", type=click.Choice(lookup.STATUSES), help="Only these.")
 @click.option("--user-id", help="Only jobs of this user.")
 @click.option("--organization-id", help="Only jobs of this organization.")
+@click.option("--error", "error_contains", help="Only jobs whose error has this text.")
 @click.option("--limit", type=click.IntRange(1, 1000), default=20, show_default=True)
 @json_option
 @command
@@ -48,30 +52,45 @@ def list_jobs(
     job_status: str | None,
     user_id: str | None,
     organization_id: str | None,
+    error_contains: str | None,
     limit: int,
     as_json: bool,
 ) -> None:
     """List jobs, the newest first."""
     which = lookup.Filter(
-        job_type=job_type, status=job_status, user_id=user_id, organization_id=organization_id
+        job_type=job_type,
+        status=job_status,
+        user_id=user_id,
+        organization_id=organization_id,
+        error_contains=error_contains,
     )
     jobs = lookup.newest(database.connection(), which, limit=limit)
     if as_json:
         click.echo(json.dumps([one.to_document() for one in jobs]))
         return
+    if jobs:
+        click.secho(LIST_HEAD, dim=True)
     for one in jobs:
         colored = click.style(f"{one.status:<10}", fg=COLORS.get(one.status))
         attempts = f"{one.attempt}/{one.max_attempts}"
         created = f"{one.created_at:%Y-%m-%d %H:%M:%S}"
-        click.echo(f"{one.job_id}  {created}  {colored}  {attempts:>5}  {one.job_type}")
+        error = f"  {one.error.splitlines()[0][:60]}" if one.error else ""
+        click.echo(f"{one.job_id}  {created}  {colored}  {attempts:>7}  {one.job_type}{error}")
     if not jobs:
         click.echo("No jobs.")
 
 
-def tell(job: lookup.JobExecution) -> str:
+def tell(job: lookup.JobExecution, actions: Sequence[lookup.Action] = ()) -> str:
     """One job's story, for a person: a line per event, with the time since the first."""
-    head = f"{click.style(job.job_type, bold=True)}  {job.job_id}"
-    return "\n".join([head, *story(job.story())])
+    status = click.style(job.status, fg=COLORS.get(job.status))
+    head = f"{click.style(job.job_type, bold=True)}  {job.job_id}  {status}"
+    since = f"  {job.created_at:%Y-%m-%d} UTC"
+    owners = {"user": job.user_id, "organization": job.organization_id}
+    told = "".join(f"  {name} {value}" for name, value in owners.items() if value)
+    lines = [head, since + told, *story(job.story(actions))]
+    if job.result is not None:
+        lines.append(f"  result    {json.dumps(job.result, ensure_ascii=False)[:500]}")
+    return "\n".join(lines)
 
 
 def story(events: Sequence[lookup.Event]) -> list[str]:

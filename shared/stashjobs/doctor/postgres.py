@@ -6,7 +6,6 @@ import contextlib
 import re
 import time
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from psycopg.conninfo import conninfo_to_dict
 
@@ -59,16 +58,18 @@ def version() -> Verdict:
 
 def tls() -> Verdict:
     """What travels is encrypted, and the URL insists on it."""
-    host = urlsplit(settings.postgres_url()).hostname or ""
     with _connected() as connection:
-        encrypted = connection.pgconn.ssl_in_use
-    if settings.stage() == "local" and not encrypted:
+        encrypted = bool(connection.pgconn.ssl_in_use)
+    mode = conninfo_to_dict(settings.postgres_url()).get("sslmode")
+    return judge_tls(settings.stage(), str(mode or "prefer"), encrypted=encrypted)
+
+
+def judge_tls(stage: str, mode: str, *, encrypted: bool) -> Verdict:
+    """A verdict on a connection; `mode` is libpq's `sslmode`."""
+    if stage == "local" and not encrypted:
         return not_checked("this is the local stage")
     if not encrypted:
-        return red(
-            f"the connection to {host} is not encrypted", "add ?sslmode=require to POSTGRES_URL"
-        )
-    mode = conninfo_to_dict(settings.postgres_url()).get("sslmode")
+        return red("the connection is not encrypted", "add ?sslmode=require to POSTGRES_URL")
     if mode not in {"require", "verify-ca", "verify-full"}:
         return yellow(
             "encrypted, and POSTGRES_URL would also take it unencrypted",

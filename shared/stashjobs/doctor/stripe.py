@@ -50,7 +50,7 @@ def webhook_endpoint() -> Verdict:
             return not_checked(f"the stand-in at {base} has no list of webhook endpoints")
         raise
     finally:
-        http.close()
+        http.close()  # type: ignore[no-untyped-call]
     return judge(found, wanted)
 
 

@@ -160,6 +160,23 @@ def test_notifications_that_were_read_long_ago_go(past: Past) -> None:
     assert [row["job_id"] for row in left] == ["job-3", "job-4"]
 
 
+def test_the_access_log_is_kept_as_long_as_a_job(past: Past) -> None:
+    past.table.run("TRUNCATE access_log")
+    for days in (100, 99, 98, 1):
+        past.table.run(
+            "INSERT INTO access_log (at, method, path, outcome) VALUES "
+            "(%s::timestamptz - make_interval(days => %s), 'GET', %s, 'allowed')",
+            "2026-11-24T03:00:00Z",
+            days,
+            f"/{days}",
+        )
+
+    assert past.clean(dry_run=True).access_log == 3
+    assert past.clean(batch_rows=2).access_log == 3
+
+    assert [row["path"] for row in past.table.run("SELECT path FROM access_log")] == ["/1"]
+
+
 def test_a_batch_that_another_clean_up_is_at_work_on_is_left_to_it(
     past: Past, database_url: str
 ) -> None:

@@ -92,7 +92,8 @@ def site_running() -> Iterator[Site]:
             self.send_header("Content-Length", "0")
             self.end_headers()
 
-        do_POST = do_GET
+        def do_POST(self) -> None:
+            self.do_GET()
 
         def date_time_string(self, timestamp: float | None = None) -> str:
             return site.date or super().date_time_string(timestamp)

@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-import datetime
-import os
-import pwd
 from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
 
-from infra.local.postgres import Postgres
 from stashjobs.doctor import clock, postgres
 from stashjobs.doctor.finding import Check, Level, run
 from tests.deliveries import probe
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
+    from infra.local.postgres import Postgres
     from tests.deliveries import Table
 
+# As CREATE INDEX CONCURRENTLY leaves one that it could not finish.
+INVALIDATE = """
+UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'idx_job_executions_lease'::regclass
+"""
 SEEDS_FIVE = {
     "idx_job_executions_status",
     "idx_job_executions_created_at",
@@ -28,6 +28,13 @@ SEEDS_FIVE = {
     "idx_job_executions_organization_id",
     "idx_job_executions_status_created",
 }
+
+
+@pytest.fixture(name="server")
+def _server(request: pytest.FixtureRequest) -> Postgres:
+    """The run's server, whose fixture has the name of what is tested here."""
+    found: Postgres = request.getfixturevalue("postgres")
+    return found
 
 
 def test_all_is_well_with_a_migrated_database(table: Table) -> None:
@@ -50,30 +57,12 @@ def test_one_that_is_too_old_is_red(table: Table, settings: pytest.MonkeyPatch) 
 
 
 def test_a_migration_that_is_not_applied_is_red_and_named(
-    settings: pytest.MonkeyPatch, postgres: Postgres
+    settings: pytest.MonkeyPatch, server: Postgres
 ) -> None:
-    from stashjobs.doctor import postgres as checks
-
-    settings.setenv("POSTGRES_URL", postgres.url)
-    verdict = checks.migrations_are_current()
+    settings.setenv("POSTGRES_URL", server.url)
+    verdict = postgres.migrations_are_current()
     assert (verdict.level, "0001_job_executions.sql" in verdict.what) == (Level.RED, True)
     assert verdict.next == "stashjobs migrate --stage local"
-
-
-def test_an_edited_migration_is_red(table: Table) -> None:
-    with psycopg.connect(table.url) as connection:
-        connection.execute("UPDATE schema_migrations SET checksum = 'x' WHERE name LIKE '0001%'")
-        connection.commit()
-        try:
-            assert postgres.migrations_are_current().level == Level.RED
-        finally:
-            migration = next(
-                each for each in postgres.migrations.available() if each.name.startswith("0001")
-            )
-            connection.execute(
-                "UPDATE schema_migrations SET checksum = %s WHERE name LIKE '0001%%'",
-                [migration.checksum],
-            )
 
 
 def test_the_five_indexes_of_the_deployment_guide_are_expected() -> None:
@@ -81,23 +70,26 @@ def test_the_five_indexes_of_the_deployment_guide_are_expected() -> None:
 
 
 @pytest.fixture
-def own_database(postgres: Postgres, migrated_template: str) -> Iterator[str]:
-    """A database whose indexes a test may break."""
-    with psycopg.connect(postgres.url, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE broken TEMPLATE {migrated_template}")
-        yield postgres.url_of("broken")
+def own_database(server: Postgres, migrated_template: str) -> Iterator[str]:
+    """A database that a test may break."""
+    with psycopg.connect(server.url, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE broken TEMPLATE {migrated_template}".encode())
+        yield server.url_of("broken")
         connection.execute("DROP DATABASE broken (FORCE)")
+
+
+def test_an_edited_migration_is_red(own_database: str, settings: pytest.MonkeyPatch) -> None:
+    with psycopg.connect(own_database, autocommit=True) as connection:
+        connection.execute("UPDATE schema_migrations SET checksum = 'x' WHERE name LIKE '0001%'")
+    settings.setenv("POSTGRES_URL", own_database)
+    assert postgres.migrations_are_current().level == Level.RED
 
 
 @pytest.mark.parametrize(
     ("statement", "what"),
     [
         ("DROP INDEX idx_job_executions_status", "missing: idx_job_executions_status"),
-        (
-            "UPDATE pg_index SET indisvalid = false "
-            "WHERE indexrelid = 'idx_job_executions_lease'::regclass",
-            "not valid: idx_job_executions_lease",
-        ),
+        (INVALIDATE, "not valid: idx_job_executions_lease"),
     ],
 )
 def test_an_index_that_is_missing_or_half_built_is_red(
@@ -146,57 +138,26 @@ def test_a_job_that_nobody_tells_qstash_of_is_red(table: Table) -> None:
 # --- TLS
 
 
-@pytest.fixture(scope="module")
-def encrypted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The URL of a server with a certificate of its own making."""
-    folder = tmp_path_factory.mktemp("tls")
-    certificate, key = _certificate(folder)
-    options = {"ssl": "on", "ssl_cert_file": str(certificate), "ssl_key_file": str(key)}
-    with Postgres(folder / "server", durable=False, options=options) as server:
-        yield server.url
-
-
-def _certificate(folder: Path) -> tuple[Path, Path]:
-    from cryptography import x509
-    from cryptography.hazmat.primitives import hashes, serialization
-    from cryptography.hazmat.primitives.asymmetric import ec
-
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
-    now = datetime.datetime.now(datetime.UTC)
-    made = (
-        x509.CertificateBuilder(name, name, key.public_key(), 1, now, now + datetime.timedelta(1))
-        .sign(key, hashes.SHA256())
-        .public_bytes(serialization.Encoding.PEM)
-    )
-    encoded = key.private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.PKCS8,
-        serialization.NoEncryption(),
-    )
-    files = folder / "cert.pem", folder / "key.pem"
-    for file, content in zip(files, (made, encoded), strict=True):
-        file.write_bytes(content)
-        file.chmod(0o600)
-        if os.geteuid() == 0:  # the server runs as nobody
-            nobody = pwd.getpwnam("nobody")
-            os.chown(file, nobody.pw_uid, nobody.pw_gid)
-    return files
+def test_production_without_tls_is_red(table: Table, settings: pytest.MonkeyPatch) -> None:
+    settings.setenv("STAGE", "production")
+    assert postgres.tls().level == Level.RED
 
 
 @pytest.mark.parametrize(
-    ("options", "level"), [("?sslmode=require", Level.GREEN), ("", Level.YELLOW)]
+    ("stage", "mode", "encrypted", "level"),
+    [
+        ("production", "verify-full", True, Level.GREEN),
+        ("production", "require", True, Level.GREEN),
+        ("production", "prefer", True, Level.YELLOW),
+        ("production", "prefer", False, Level.RED),
+        ("local", "prefer", False, Level.GREY),
+    ],
 )
-def test_production_should_insist_on_tls(
-    production: pytest.MonkeyPatch, encrypted: str, options: str, level: Level
+def test_a_deployed_stage_should_insist_on_tls(
+    stage: str, mode: str, level: Level, *, encrypted: bool
 ) -> None:
-    production.setenv("POSTGRES_URL", encrypted + options)
-    assert postgres.tls().level == level
-
-
-def test_production_without_tls_is_red(production: pytest.MonkeyPatch, table: Table) -> None:
-    production.setenv("STAGE", "production")
-    assert postgres.tls().level == Level.RED
+    """The wheel's server is built without TLS, so what a connection says is put in here."""
+    assert postgres.judge_tls(stage, mode, encrypted=encrypted).level == level
 
 
 # --- clocks

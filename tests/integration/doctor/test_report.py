@@ -8,7 +8,8 @@ import os
 import sys
 import threading
 import time
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -18,9 +19,6 @@ from stashjobs.cli import main
 from stashjobs.doctor.finding import Check, Level, Verdict, green, red, run
 from stashjobs.errors import SettingError
 from tests.stacks import ROOT, local_stack
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def crash() -> Verdict:
@@ -89,9 +87,7 @@ async def test_the_local_stack_passes_its_own_check_up(
 ) -> None:
     async with local_stack(tmp_path, monkeypatch):
         program = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "stashjobs.cli",
+            Path(sys.executable).with_name("stashjobs"),
             "doctor",
             "--json",
             cwd=ROOT,

@@ -1,0 +1,175 @@
+"""What `@job` declares and what template.yaml says must agree; each message says what to change."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+from typing import Any
+
+import pytest
+
+from infra.local.template import Function, Route, read_template
+from stashjobs import envelope, schedules, worker
+from stashjobs.job import Job, load
+from tests.translation import ROOT
+
+TEMPLATE = ROOT / "template.yaml"
+# What `!GetAtt <function>Url.FunctionUrl` is here: its own name.
+NAMES = list(read_template(TEMPLATE).functions)
+FUNCTIONS = read_template(TEMPLATE, function_urls={name: f"{name}Url" for name in NAMES}).functions
+JOBS: list[Job[Any, Any]] = [each for each in load() if each.function.__module__.startswith("functions.")]
+
+# A gateway hangs up after 30 seconds, and a second of it is the way.
+GATEWAY_SECONDS = worker.GATEWAY_SECONDS
+# Of the job types that `load` declares these only read what they were declared with.
+LOADS_TO_LOOK = {"cleanup_old_data", "delivery_failed"}
+IDS = [job.type for job in JOBS]
+
+
+def folder_of(job: Job[Any, Any]) -> str:
+    return job.function.__module__.split(".")[1]
+
+
+def logical(folder: str) -> str:
+    return "".join(part.capitalize() for part in folder.split("_")) + "Function"
+
+
+def function_of(job: Job[Any, Any]) -> Function:
+    name = logical(folder_of(job))
+    assert name in FUNCTIONS, (
+        f"{job.type} has no function: add {name} to template.yaml, with the handler "
+        f"{job.function.__module__}.handler (docs/creating-jobs.md)"
+    )
+    return FUNCTIONS[name]
+
+
+@pytest.mark.parametrize("job", JOBS, ids=IDS)
+def test_the_function_runs_the_jobs_handler(job: Job[Any, Any]) -> None:
+    function, handler = function_of(job), f"{job.function.__module__}.handler"
+    assert function.handler == handler, (
+        f"template.yaml: {function.name} has the Handler {function.handler}; make it {handler}"
+    )
+
+
+@pytest.mark.parametrize("job", JOBS, ids=IDS)
+def test_the_route_is_the_jobs_endpoint(job: Job[Any, Any]) -> None:
+    function = function_of(job)
+    assert Route("POST", job.endpoint) in function.routes, (
+        f"template.yaml: {function.name} needs the event HttpApi with Path: {job.endpoint} and "
+        f"Method: POST, as @job({job.type!r}, endpoint=...) says; it has "
+        f"{[route.key for route in function.routes]}"
+    )
+
+
+def test_no_two_functions_have_one_route() -> None:
+    keys = [route.key for function in FUNCTIONS.values() for route in function.routes]
+    assert sorted(keys) == sorted(set(keys))
+
+
+@pytest.mark.parametrize("job", JOBS, ids=IDS)
+def test_the_function_outlives_the_job(job: Job[Any, Any]) -> None:
+    function, needed = function_of(job), job.timeout + worker.RECORD_SECONDS
+    assert function.timeout >= needed, (
+        f"template.yaml: {function.name} has Timeout: {function.timeout:g}, but the job may take "
+        f"{job.timeout:g} s and {worker.RECORD_SECONDS:g} s are for recording how it ended; make it "
+        f"{needed:g} or more, or lower @job({job.type!r}, timeout=...)"
+    )
+    assert function.timeout <= job.timeout + 10, (
+        f"template.yaml: {function.name} has Timeout: {function.timeout:g}, but @job({job.type!r}) "
+        f"stops after {job.timeout:g} s; nobody would ever use the rest"
+    )
+
+
+@pytest.mark.parametrize("job", JOBS, ids=IDS)
+def test_a_job_that_outlives_the_gateway_has_a_url_of_its_own(job: Job[Any, Any]) -> None:
+    function = function_of(job)
+    assert function.has_url or job.timeout <= GATEWAY_SECONDS, (
+        f"template.yaml: {function.name} needs FunctionUrlConfig: {{AuthType: NONE}}, since "
+        f"@job({job.type!r}) may take {job.timeout:g} s and API Gateway hangs up after 30"
+    )
+
+
+def enqueued_by(folder: str) -> set[str]:
+    """The folders of the jobs that a function may enqueue: those whose handler it imports, itself or
+    by way of another's module, and all of them where it loads all."""
+    found: set[str] = set()
+    paths = list((ROOT / "functions" / folder).rglob("*.py"))
+    for path in paths:  # grows
+        for node in ast.walk(ast.parse(path.read_text())):
+            if not isinstance(node, ast.ImportFrom) or node.module is None:
+                continue
+            if node.module == "stashjobs.job" and any(each.name == "load" for each in node.names):
+                found |= set() if folder in LOADS_TO_LOOK else {folder_of(job) for job in JOBS}
+            if match := re.fullmatch(r"functions\.(\w+)\.handler", node.module):
+                found.add(match[1])
+                continue  # that one's own enqueuing is its own function's
+            for module in [node.module, *(f"{node.module}.{each.name}" for each in node.names)]:
+                other = ROOT / f"{module.replace('.', '/')}.py"
+                if module.startswith("functions.") and other.exists() and other not in paths:
+                    paths.append(other)
+    jobs = {folder_of(job) for job in JOBS}
+    return (found & jobs) - {folder}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_whoever_enqueues_a_job_knows_its_url(name: str) -> None:
+    function = FUNCTIONS[name]
+    folder = function.handler.split(".")[1]
+    wanted = enqueued_by(folder)
+    for job in JOBS:
+        target = function_of(job)
+        if folder_of(job) not in wanted or not target.has_url:
+            continue
+        setting = f"FUNCTION_URL_{job.type.upper().replace('-', '_')}"
+        assert function.environment.get(setting) == f"{target.name}Url", (
+            f"template.yaml: functions/{folder} enqueues {job.type}, so the Environment of {name} "
+            f"needs {setting}: !GetAtt {target.name}Url.FunctionUrl"
+        )
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_function_has_a_url_that_leads_elsewhere(name: str) -> None:
+    urls = {
+        f"FUNCTION_URL_{job.type.upper().replace('-', '_')}": f"{function_of(job).name}Url"
+        for job in JOBS
+    }
+    for setting, value in FUNCTIONS[name].environment.items():
+        if setting.startswith("FUNCTION_URL_"):
+            assert urls.get(setting) == value, f"template.yaml: {name}, {setting} is {value}"
+
+
+def test_the_enqueuing_is_found_where_it_is_known_to_be() -> None:
+    assert enqueued_by("export_data") == {"send_email"}
+    assert enqueued_by("relay") == {folder_of(job) for job in JOBS}
+    assert enqueued_by("cleanup_old_data") == set()
+
+
+def test_what_is_to_run_every_minute_and_every_night_does() -> None:
+    found = {
+        (name, each.expression, each.timezone)
+        for name, function in FUNCTIONS.items()
+        for each in function.schedules
+    }
+    assert found == {
+        ("CleanupOldDataFunction", "cron(0 3 * * ? *)", "UTC"),
+        ("MonitorFunction", "rate(1 minute)", "UTC"),
+        ("RelayFunction", "rate(1 minute)", "UTC"),
+    }
+
+
+def test_the_nightly_message_is_one_that_its_job_takes() -> None:
+    (schedule,) = FUNCTIONS["CleanupOldDataFunction"].schedules
+    assert schedule.input is not None
+    read = envelope.from_document(json.loads(schedule.input))
+    (job,) = [each for each in JOBS if each.type == read.job_type]
+    assert job.read_payload(read.payload).retention == 90
+
+
+def test_a_job_is_not_scheduled_twice() -> None:
+    """Once by the template and once in QStash, as its `schedule` would have it."""
+    in_template = {
+        job.type for job in JOBS if function_of(job).schedules
+    }
+    in_qstash = {each.job.type for each in schedules.declared()}
+    assert not in_template & in_qstash

@@ -1,0 +1,183 @@
+"""`stashjobs smoke`: a job that goes all the way, and one that does not."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from stashjobs import smoke
+from stashjobs.doctor import stack as aws_stack
+from tests.deliveries import deliver, probe
+from tests.stacks import ROOT, as_an_app, local_stack
+from tests.stripe_server import event, subscription
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from infra.local.stack import Stack
+    from tests.deliveries import Table
+    from tests.integration.doctor.conftest import Aws
+
+
+@pytest.fixture
+async def stack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Stack]:
+    async with local_stack(tmp_path, monkeypatch) as started:
+        yield started
+
+
+async def test_a_job_goes_through_the_whole_system_by_either_way(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run() -> smoke.Outcome:
+        from stashjobs.job import load
+
+        load()
+        return smoke.run(smoke.TYPE, smoke.PAYLOAD, seconds=30, logs=stack.home / "logs")
+
+    for way in ("by POST /api/jobs", "directly"):
+        outcome = await as_an_app(run)
+        assert outcome.passed, outcome
+        assert outcome.steps[0].what.startswith(way)
+        assert [(step.name, step.passed) for step in outcome.steps[1:]] == [
+            ("row", True),
+            ("log", True),
+            ("metric", None),
+        ]
+        assert [event.state for event in outcome.story][-1] == "completed"
+        monkeypatch.delenv("ADMIN_TOKEN", raising=False)
+    monkeypatch.setenv("ADMIN_TOKEN", stack.environment["ADMIN_TOKEN"])
+    await the_command_tells_it()
+    await a_job_that_fails_is_told_as_failed()
+
+
+async def the_command_tells_it() -> None:
+    code, output = await command("--json")
+    document = json.loads(output)
+    assert (code, document["passed"], document["stage"]) == (0, True, "local")
+    code, output = await command()
+    assert (code, "passed   row" in output, "+0.000 s" in output) == (0, True, True)
+
+
+async def a_job_that_fails_is_told_as_failed() -> None:
+    nowhere = event("customer.subscription.created", subscription(id="sub_nowhere"))
+    code, output = await command(
+        "--type", "process-stripe-webhook", "--payload", json.dumps(nowhere)
+    )
+    assert (code, "FAILED   row" in output) == (1, True)
+
+
+async def command(*arguments: str) -> tuple[int | None, str]:
+    program = await asyncio.create_subprocess_exec(
+        Path(sys.executable).with_name("stashjobs"),
+        "smoke",
+        "--timeout",
+        "20",
+        *arguments,
+        cwd=ROOT,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    output, _ = await program.communicate()
+    return program.returncode, output.decode()
+
+
+def test_an_api_that_is_away_is_an_error_that_names_it(settings: pytest.MonkeyPatch) -> None:
+    settings.setenv("SMOKE_TOKEN", "sj_of-a-test")
+    settings.setenv("BASE_URL", "http://127.0.0.1:9")
+    with pytest.raises(smoke.SmokeError, match=r"http://127\.0\.0\.1:9 cannot be reached"):
+        smoke.run(smoke.TYPE, {}, seconds=1, logs=Path("/nowhere"))
+
+
+@pytest.fixture
+def producer(table: Table, settings: pytest.MonkeyPatch) -> Table:
+    """Enqueue directly, with a QStash that is away."""
+    for name in ("SMOKE_TOKEN", "ADMIN_TOKEN"):
+        settings.delenv(name, raising=False)
+    settings.setenv("QSTASH_TOKEN", "a-token")
+    settings.setenv("QSTASH_URL", "http://127.0.0.1:9")
+    settings.setattr(smoke, "find", lambda _type: probe())
+    return table
+
+
+def test_a_job_that_is_not_delivered_in_time_fails_and_says_why(producer: Table) -> None:
+    outcome = smoke.run("probe", {}, seconds=0.5, logs=Path("/nowhere"))
+    assert not outcome.passed
+    assert "QStash was not told" in outcome.steps[-1].what
+
+
+# --- in AWS
+
+
+def delivered(table: Table, settings: pytest.MonkeyPatch) -> None:
+    """Have each enqueued job delivered at once."""
+    real = smoke.Direct.enqueue
+
+    def enqueue(way: smoke.Direct, job_type: str, payload: Any) -> str:
+        job_id = real(way, job_type, payload)
+        deliver(probe(), job_id)
+        return job_id
+
+    settings.setattr(smoke.Direct, "enqueue", enqueue)
+
+
+@pytest.fixture
+def deployed(producer: Table, aws: Aws, production: pytest.MonkeyPatch) -> Aws:
+    """A stack with the function of the type `probe`, and its log group."""
+    production.setenv("QSTASH_URL", "http://127.0.0.1:9")
+    production.setattr(smoke, "ASK_AWS_EVERY_SECONDS", 0.05)
+    functions = {"ProbeFunction": "stashjobs-probe"}
+    production.setattr(aws_stack, "resources", lambda _kind: functions)
+    production.setattr(smoke, "_log_group", lambda name: f"/aws/lambda/{name}")
+    logs = aws.client("logs")
+    logs.create_log_group(logGroupName="/aws/lambda/stashjobs-probe")
+    logs.create_log_stream(logGroupName="/aws/lambda/stashjobs-probe", logStreamName="one")
+    delivered(producer, production)
+    return aws
+
+
+def test_in_aws_the_log_and_the_metric_are_looked_for(
+    deployed: Aws, production: pytest.MonkeyPatch
+) -> None:
+    real = smoke._log
+
+    def log(job_type: str, job_id: str, *rest: Any) -> smoke.Step:
+        deployed.client("logs").put_log_events(
+            logGroupName="/aws/lambda/stashjobs-probe",
+            logStreamName="one",
+            logEvents=[{"timestamp": int(time.time() * 1000), "message": f'{{"id": "{job_id}"}}'}],
+        )
+        deployed.client("cloudwatch").put_metric_data(
+            Namespace="stashjobs",
+            MetricData=[
+                {
+                    "MetricName": "ProcessedLastHour",
+                    "Dimensions": [{"Name": "Stage", "Value": "production"}],
+                    "Value": 1,
+                    "Timestamp": datetime.now(UTC),
+                }
+            ],
+        )
+        return real(job_type, job_id, *rest)
+
+    production.setattr(smoke, "_log", log)
+    outcome = smoke.run("probe", {}, seconds=10, logs=Path("/nowhere"))
+    assert [(step.name, step.passed) for step in outcome.steps] == [
+        ("enqueued", True),
+        ("row", True),
+        ("log", True),
+        ("metric", True),
+    ]
+
+
+def test_a_job_without_a_log_line_or_a_metric_fails(deployed: Aws) -> None:
+    outcome = smoke.run("probe", {}, seconds=2, logs=Path("/nowhere"))
+    assert [(step.name, step.passed) for step in outcome.steps[-2:]] == [
+        ("log", False),
+        ("metric", False),
+    ]
