@@ -84,7 +84,7 @@ $(READY): $(REQUIREMENTS) pyproject.toml
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --offline --editable .
 	@touch $@
 
-$(SAM_READY): requirements/deploy.txt $(READY)
+$(SAM_READY): requirements/deploy.txt | $(READY)
 	$(BIN)/python -m venv --without-pip $(SAM_VENV)
 	$(BIN)/uv pip sync --quiet --system-certs --python $(SAM_VENV)/bin/python --require-hashes $< \
 		|| $(BIN)/python -m pip --python $(SAM_VENV)/bin/python install --quiet --require-hashes \

@@ -79,22 +79,31 @@ class Recorded:
     attempt: int
 
 
-# A row that exists under the same idempotency key answers with its own id. Rows go in sorted by
-# key, so that two programs recording the same keys at the same time wait and do not deadlock.
+# A row that exists under the same idempotency key answers with its own id, and is not touched: an
+# update would lock it for as long as the caller's transaction lasts. Rows go in sorted by key, so
+# that two programs recording the same keys at the same time wait and do not deadlock.
 RECORD_NEW_JOBS = """
-INSERT INTO job_executions AS job
-       (job_id, job_type, payload, max_attempts, available_at, user_id, organization_id,
-        idempotency_key, metadata, delivery)
-SELECT job_id, job_type, payload, max_attempts, coalesce(available_at, now()), user_id,
-       organization_id, idempotency_key, metadata, delivery
-  FROM unnest(%s::text[], %s::text[], %s::jsonb[], %s::int[], %s::timestamptz[], %s::text[],
-              %s::text[], %s::text[], %s::jsonb[], %s::jsonb[])
-    AS new (job_id, job_type, payload, max_attempts, available_at, user_id, organization_id,
+WITH new AS (
+    SELECT * FROM unnest(%s::text[], %s::text[], %s::jsonb[], %s::int[], %s::timestamptz[],
+                         %s::text[], %s::text[], %s::text[], %s::jsonb[], %s::jsonb[])
+      AS new (job_id, job_type, payload, max_attempts, available_at, user_id, organization_id,
+              idempotency_key, metadata, delivery)
+), made AS (
+    INSERT INTO job_executions
+           (job_id, job_type, payload, max_attempts, available_at, user_id, organization_id,
             idempotency_key, metadata, delivery)
- ORDER BY job_type, idempotency_key NULLS FIRST, job_id
-ON CONFLICT (job_type, idempotency_key) WHERE idempotency_key IS NOT NULL
-   DO UPDATE SET idempotency_key = job.idempotency_key
-RETURNING job_id, job_type, idempotency_key
+    SELECT job_id, job_type, payload, max_attempts, coalesce(available_at, now()), user_id,
+           organization_id, idempotency_key, metadata, delivery
+      FROM new
+     ORDER BY job_type, idempotency_key NULLS FIRST, job_id
+    ON CONFLICT (job_type, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING
+    RETURNING job_id
+)
+SELECT job_id, job_id FROM made
+UNION ALL
+SELECT new.job_id, job.job_id
+  FROM new JOIN job_executions AS job USING (job_type, idempotency_key)
+ WHERE job.idempotency_key IS NOT NULL
 """
 
 
@@ -239,22 +248,28 @@ RETURNING job_id, job_type, status
 
 
 def record_new_jobs(connection: Connection[Any], jobs: Sequence[NewJob]) -> list[str]:
-    """Record jobs as `pending`, in one statement. No two of them may share type and key.
+    """Record jobs as `pending`, in one statement; another follows only for a key that somebody
+    recorded in this same moment, whose row the first one does not see.
 
     Returns:
         One id per job, in the same order: the job's own, or, where its idempotency key exists
         already, the id of the job that came first.
     """
-    cursor = connection.execute(RECORD_NEW_JOBS, _columns(jobs))
-    return _ids_in_order(jobs, cursor.fetchall())
+    ids: dict[str, str] = {}
+    while rest := [job for job in jobs if job.job_id not in ids]:
+        ids |= dict(connection.execute(RECORD_NEW_JOBS, _columns(rest)).fetchall())
+    return [ids[job.job_id] for job in jobs]
 
 
 async def record_new_jobs_async(
     connection: AsyncConnection[Any], jobs: Sequence[NewJob]
 ) -> list[str]:
     """`record_new_jobs` on an async connection."""
-    cursor = await connection.execute(RECORD_NEW_JOBS, _columns(jobs))
-    return _ids_in_order(jobs, await cursor.fetchall())
+    ids: dict[str, str] = {}
+    while rest := [job for job in jobs if job.job_id not in ids]:
+        cursor = await connection.execute(RECORD_NEW_JOBS, _columns(rest))
+        ids |= dict(await cursor.fetchall())
+    return [ids[job.job_id] for job in jobs]
 
 
 def claim(
@@ -387,12 +402,4 @@ def _columns(jobs: Sequence[NewJob]) -> list[list[Any]]:
         [job.idempotency_key for job in jobs],
         [Jsonb(job.metadata) for job in jobs],
         [Jsonb(job.delivery) for job in jobs],
-    ]
-
-
-def _ids_in_order(jobs: Sequence[NewJob], rows: Sequence[tuple[str, str, str | None]]) -> list[str]:
-    by_key = {(job_type, key): job_id for job_id, job_type, key in rows if key is not None}
-    return [
-        job.job_id if job.idempotency_key is None else by_key[job.job_type, job.idempotency_key]
-        for job in jobs
     ]

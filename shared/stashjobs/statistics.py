@@ -157,7 +157,7 @@ SELECT status, counted.jobs, coalesce(frequencies.jobs, 0)::bigint
   CROSS JOIN LATERAL (
       SELECT count(*) AS jobs FROM (
           SELECT FROM job_executions AS job WHERE job.status = status.status LIMIT %(cap)s + 1
-      ) AS some
+      ) AS found
   ) AS counted
   LEFT JOIN frequencies USING (status)
 """
@@ -260,7 +260,7 @@ SELECT job_type, floor(extract(epoch FROM now() - created_at) / 3600)::int, coun
 COUNT_UP_TO = """
 SELECT count(*) FROM (
     SELECT FROM job_executions WHERE {conditions} AND status = ANY(%(statuses)s) LIMIT %(limit)s
-) AS some
+) AS found
 """
 
 

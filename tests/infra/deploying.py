@@ -147,7 +147,9 @@ class Deployment:
             if each["Type"] not in OWN_API | LEFT_OUT
         }
         # What the others will be called stands for them.
-        self.values.setdefault("FilesLinkSecret", f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:link")
+        self.values.setdefault(
+            "FilesLinkSecret", f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:link"
+        )
         self.values["Api"] = "api"
         template = {
             **{key: each for key, each in self.document.items() if key != "Outputs"},
@@ -237,7 +239,9 @@ def _create_nested(path: Path, given: dict[str, str]) -> dict[str, str]:
         properties = each.get("Properties", {})
         match each["Type"]:
             case "AWS::KMS::Key":
-                made = boto3.client("kms").create_key(Policy=json.dumps(self.resolve(properties["KeyPolicy"])))
+                made = boto3.client("kms").create_key(
+                    Policy=json.dumps(self.resolve(properties["KeyPolicy"]))
+                )
                 values[name] = made["KeyMetadata"]["KeyId"]
             case "AWS::SNS::Topic":
                 attributes = self.resolve(properties)
@@ -251,7 +255,9 @@ def _create_nested(path: Path, given: dict[str, str]) -> dict[str, str]:
                 values[name] = alarm["AlarmName"]
             case "AWS::CloudFormation::Stack":
                 inner = path.parent / properties["TemplateURL"]
-                for key, output in _create_nested(inner, self.resolve(properties["Parameters"])).items():
+                for key, output in _create_nested(
+                    inner, self.resolve(properties["Parameters"])
+                ).items():
                     self.attributes[f"{name}.Outputs.{key}"] = output
             case "AWS::CloudWatch::CompositeAlarm":
                 values[name] = self.resolve(properties["AlarmName"])

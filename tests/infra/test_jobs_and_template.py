@@ -18,7 +18,9 @@ TEMPLATE = ROOT / "template.yaml"
 # What `!GetAtt <function>Url.FunctionUrl` is here: its own name.
 NAMES = list(read_template(TEMPLATE).functions)
 FUNCTIONS = read_template(TEMPLATE, function_urls={name: f"{name}Url" for name in NAMES}).functions
-JOBS: list[Job[Any, Any]] = [each for each in load() if each.function.__module__.startswith("functions.")]
+JOBS: list[Job[Any, Any]] = [
+    each for each in load() if each.function.__module__.startswith("functions.")
+]
 
 # A gateway hangs up after 30 seconds, and a second of it is the way.
 GATEWAY_SECONDS = worker.GATEWAY_SECONDS
@@ -168,8 +170,6 @@ def test_the_nightly_message_is_one_that_its_job_takes() -> None:
 
 def test_a_job_is_not_scheduled_twice() -> None:
     """Once by the template and once in QStash, as its `schedule` would have it."""
-    in_template = {
-        job.type for job in JOBS if function_of(job).schedules
-    }
+    in_template = {job.type for job in JOBS if function_of(job).schedules}
     in_qstash = {each.job.type for each in schedules.declared()}
     assert not in_template & in_qstash

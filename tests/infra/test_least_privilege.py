@@ -12,7 +12,9 @@ from tests.translation import ROOT, translate
 FUNCTIONS = list(read_template(ROOT / "template.yaml").functions)
 STAGES = ["staging", "production"]
 
-OWN_LOGS = "arn:${AWS::Partition}:logs:${AWS::Region}:${AWS::AccountId}:log-group:/stashjobs/${Stage}/*"
+OWN_LOGS = (
+    "arn:${AWS::Partition}:logs:${AWS::Region}:${AWS::AccountId}:log-group:/stashjobs/${Stage}/*"
+)
 LOGS = {"logs:CreateLogStream": {OWN_LOGS}, "logs:PutLogEvents": {OWN_LOGS}}
 READS = {"secretsmanager:GetSecretValue": {"StageSecret"}}
 READS_LINK_KEY = {"secretsmanager:GetSecretValue": {"StageSecret", "FilesLinkSecret"}}
@@ -47,7 +49,11 @@ MAY: dict[str, dict[str, set[str]]] = {
 # AWS Managed Policy Reference Guide; read there what each of them has.
 MANAGED = {
     "AWSLambdaBasicExecutionRole": {"logs:CreateLogGroup", *LOGS},
-    "AWSXrayWriteOnlyAccess": {"xray:PutTraceSegments", "xray:PutTelemetryRecords", "xray:GetSampling*"},
+    "AWSXrayWriteOnlyAccess": {
+        "xray:PutTraceSegments",
+        "xray:PutTelemetryRecords",
+        "xray:GetSampling*",
+    },
     "AWSLambdaVPCAccessExecutionRole": {
         "logs:CreateLogGroup",
         *LOGS,
@@ -118,7 +124,9 @@ def may(document: dict[str, Any], role: str) -> dict[str, set[str]]:
                 allowed.setdefault(action, set()).add("*")
     if "PermissionsBoundary" not in properties:
         return allowed
-    most = grants(resources[properties["PermissionsBoundary"]["Ref"]]["Properties"]["PolicyDocument"])
+    most = grants(
+        resources[properties["PermissionsBoundary"]["Ref"]]["Properties"]["PolicyDocument"]
+    )
     bounded: dict[str, set[str]] = {}
     for action, on in allowed.items():
         within = most.get(action, set())

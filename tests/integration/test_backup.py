@@ -7,7 +7,7 @@ import os
 import stat
 import subprocess
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
@@ -177,7 +177,7 @@ def test_the_password_is_not_among_the_arguments(
     seen: list[str] = []
     real = subprocess.run
 
-    def spy(arguments: list[str], **options: object) -> object:
+    def spy(arguments: list[str], **options: Any) -> Any:
         seen.extend(arguments)
         return real(arguments, **options)
 

@@ -561,6 +561,41 @@ def test_of_many_enqueues_of_a_key_at_once_one_creates_the_job(
     assert len(table.rows()) == 1
 
 
+def test_a_key_that_exists_does_not_lock_its_job_for_as_long_as_the_callers_transaction(
+    table: Table, qstash: Server, database_url: str
+) -> None:
+    first = any_job.enqueue({}, idempotency_key="k")
+    with psycopg.connect(database_url) as connection:
+        again = any_job.enqueue({}, idempotency_key="k", connection=connection)
+        assert (again.job_id, again.created) == (first.job_id, False)
+        _run(any_job, first.job_id)
+        assert table.status(first.job_id) == "completed"
+
+
+def test_a_key_that_is_recorded_while_one_waits_for_it_is_found(
+    table: Table, qstash: Server, database_url: str
+) -> None:
+    """The statement that waited does not see the row; another one does."""
+    with (
+        psycopg.connect(database_url) as connection,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        first = any_job.enqueue({}, idempotency_key="k", connection=connection)
+        waiting = pool.submit(lambda: any_job.enqueue({}, idempotency_key="k"))
+        _until_somebody_waits_for_a_lock(table)
+        connection.commit()
+        again = waiting.result(5)
+    assert (again.job_id, again.created) == (first.job_id, False)
+
+
+def _until_somebody_waits_for_a_lock(table: Table) -> None:
+    for _ in range(200):
+        if table.run("SELECT 1 FROM pg_locks WHERE NOT granted"):
+            return
+        time.sleep(0.02)
+    raise AssertionError("nobody waits")
+
+
 # ------------------------------------------------------------------ many
 
 

@@ -107,7 +107,9 @@ def _explained(error: Exception) -> tuple[int, str, dict[str, str]]:
         return 422, f"check {', '.join(fields)}", {}
     if isinstance(error, psycopg.errors.QueryCanceled):
         return 503, "the question took too long; narrow the filter", {"Retry-After": "5"}
-    if isinstance(error, psycopg.Error):
+    if isinstance(error, psycopg.DataError):  # such as U+0000, which no text of Postgres holds
+        return 422, "a value that was given cannot be looked up", {}
+    if isinstance(error, psycopg.OperationalError):
         return 503, "the database cannot be reached; try again", {"Retry-After": "5"}
     if isinstance(error, NotPossible):
         return 409, telemetry.redact(str(error)), {}

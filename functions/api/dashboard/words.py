@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -103,12 +104,18 @@ def plural(count: int, one: str, many: str | None = None) -> str:
     return f"{number(count)} {one if count == 1 else many or one + 's'}"
 
 
+def first_sentence(text: str) -> str:
+    """Of a docstring."""
+    paragraph = " ".join(text.strip().split("\n\n")[0].split())
+    return re.split(r"(?<=[.;:]) ", paragraph)[0].rstrip(";:")
+
+
 def seconds_between(start: datetime, end: datetime) -> float:
     """How long, in seconds; not below 0."""
     return max(0.0, (end - start) / timedelta(seconds=1))
 
 
-FILTERS = {
-    each.__name__: each
-    for each in (number, about, percent, duration, ago, utc, clock, iso, short_id, pretty, plural)
-}
+_FUNCTIONS = (
+    number, about, percent, duration, ago, utc, clock, iso, short_id, pretty, plural, first_sentence,
+)  # fmt: skip
+FILTERS = {each.__name__: each for each in _FUNCTIONS}

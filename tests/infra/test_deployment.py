@@ -1,0 +1,202 @@
+"""The template, translated as SAM does and created in moto: what is there afterwards."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import boto3
+import pytest
+from moto import mock_aws
+
+from infra.local.template import read_template
+from tests.infra.deploying import LEFT_OUT, Deployment
+from tests.translation import ROOT, translate
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+FUNCTIONS = read_template(ROOT / "template.yaml").functions
+KINDS_OF_FUNCTION_ALARM = {"errors", "throttles", "duration"}
+
+
+@pytest.fixture(scope="module")
+def production() -> Iterator[Deployment]:
+    patch = pytest.MonkeyPatch()
+    for name, value in {
+        "AWS_ACCESS_KEY_ID": "AKID",
+        "AWS_SECRET_ACCESS_KEY": "key",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }.items():
+        patch.setenv(name, value)
+    with mock_aws():
+        yield Deployment(Stage="production", AlarmEmail="operators@example.com")
+    patch.undo()
+
+
+def function_names() -> set[str]:
+    with_words = {
+        function.handler.split(".")[1].replace("_", "-") for function in FUNCTIONS.values()
+    }
+    return {f"stashjobs-production-{name}" for name in with_words}
+
+
+def test_every_function_is_there_under_the_name_that_alarms_look_for(
+    production: Deployment,
+) -> None:
+    found = boto3.client("lambda").list_functions()["Functions"]
+    assert {each["FunctionName"] for each in found} == function_names()
+    outputs = {name: value for name, value in production.outputs.items() if name.endswith("Name")}
+    assert set(outputs.values()) == function_names()
+
+
+def test_a_function_has_its_settings_from_the_secret_and_no_secret_itself(
+    production: Deployment,
+) -> None:
+    client = boto3.client("lambda")
+    arn = boto3.client("secretsmanager").describe_secret(SecretId="stashjobs/production")["ARN"]
+    for name in function_names():
+        variables = client.get_function_configuration(FunctionName=name)["Environment"]["Variables"]
+        assert variables["SETTINGS_SECRET"].split(",")[0] == arn
+        assert variables["STAGE"] == "production"
+        words = ("SECRET", "TOKEN", "KEY", "POSTGRES")
+        secret = [each for each in variables if any(word in each for word in words)]
+        assert secret == ["SETTINGS_SECRET"], f"{name}: {secret}"
+
+
+def test_the_secret_has_placeholders_only(production: Deployment) -> None:
+    client = boto3.client("secretsmanager")
+    values = json.loads(client.get_secret_value(SecretId="stashjobs/production")["SecretString"])
+    assert set(values.values()) == {"REPLACE_ME"}
+
+
+def test_the_key_that_signs_links_is_in_a_secret_of_its_own(production: Deployment) -> None:
+    client = boto3.client("secretsmanager")
+    text = client.get_secret_value(SecretId="stashjobs/production/files-link")["SecretString"]
+    assert json.loads(text).keys() == {"FILES_LINK_KEY_ID", "FILES_LINK_SECRET"}
+
+
+def test_every_route_leads_to_the_alias_of_its_function(production: Deployment) -> None:
+    client = boto3.client("apigatewayv2")
+    api = production.values["Api"]
+    integrations = {
+        each["IntegrationId"]: each["IntegrationUri"]
+        for each in client.get_integrations(ApiId=api)["Items"]
+    }
+    routes = {
+        each["RouteKey"]: integrations[each["Target"].split("/")[1]]
+        for each in client.get_routes(ApiId=api)["Items"]
+    }
+    wanted = {route.key: name for name, each in FUNCTIONS.items() for route in each.routes}
+    assert routes.keys() == wanted.keys()
+    for key, name in wanted.items():
+        words = FUNCTIONS[name].handler.split(".")[1].replace("_", "-")
+        assert f"function:stashjobs-production-{words}:live/invocations" in routes[key]
+
+
+def test_schedules_repeat_give_up_and_tell(production: Deployment) -> None:
+    client = boto3.client("scheduler")
+    found = client.list_schedules()["Schedules"]
+    assert len(found) == 3
+    (queue,) = boto3.client("sqs").list_queues()["QueueUrls"]
+    for each in found:
+        schedule = client.get_schedule(Name=each["Name"])
+        target = schedule["Target"]
+        assert target["Arn"].endswith(":live")
+        assert target["DeadLetterConfig"]["Arn"].split(":")[-1] == queue.split("/")[-1]
+        assert target["RetryPolicy"]["MaximumEventAgeInSeconds"] <= 3600
+        assert schedule[
+            "ScheduleExpressionTimezone" if "cron" in schedule["ScheduleExpression"] else "State"
+        ] in {"UTC", "ENABLED"}
+
+
+def test_every_log_group_ends_and_has_a_function(production: Deployment) -> None:
+    groups = boto3.client("logs").describe_log_groups()["logGroups"]
+    assert {each["logGroupName"] for each in groups} == {
+        "/stashjobs/production/access",
+        *(
+            name.replace("stashjobs-production-", "/stashjobs/production/")
+            for name in function_names()
+        ),
+    }
+    assert all(each["retentionInDays"] == 30 for each in groups)
+    for each in production.of_type("AWS::Lambda::Function").values():
+        assert each["Properties"]["LoggingConfig"]["LogGroup"]["Ref"] in production.resources
+
+
+def test_every_function_has_its_alarms_and_the_topic_is_encrypted(production: Deployment) -> None:
+    alarms = boto3.client("cloudwatch").describe_alarms(MaxRecords=100)["MetricAlarms"]
+    names = {each["AlarmName"] for each in alarms}
+    for function in function_names():
+        assert {f"{function}-{kind}" for kind in KINDS_OF_FUNCTION_ALARM} <= names
+    topic = production.outputs["AlarmTopic"]
+    assert all(each["AlarmActions"] == [topic] for each in alarms)
+    attributes = boto3.client("sns").get_topic_attributes(TopicArn=topic)["Attributes"]
+    assert attributes["KmsMasterKeyId"]
+    subscribed = boto3.client("sns").list_subscriptions_by_topic(TopicArn=topic)["Subscriptions"]
+    assert [each["Endpoint"] for each in subscribed] == ["operators@example.com"]
+
+
+def test_the_alarms_that_take_a_deployment_back_are_there(production: Deployment) -> None:
+    names = {
+        each["AlarmName"]
+        for each in boto3.client("cloudwatch").describe_alarms(MaxRecords=100)["MetricAlarms"]
+    }
+    groups = production.of_type("AWS::CodeDeploy::DeploymentGroup")
+    assert len(groups) == len(FUNCTIONS)
+    for each in groups.values():
+        properties = each["Properties"]
+        watched = production.resolve(properties["AlarmConfiguration"])["Alarms"]
+        assert len(watched) == 2
+        assert {alarm["Name"] for alarm in watched} <= names
+        assert "DEPLOYMENT_STOP_ON_ALARM" in properties["AutoRollbackConfiguration"]["Events"]
+
+
+def test_what_moto_does_not_know_is_known_to_be_little(production: Deployment) -> None:
+    left_out = {each["Type"] for each in production.resources.values()} & LEFT_OUT
+    assert left_out == LEFT_OUT, "moto's CloudFormation is no reason to leave these out any more"
+
+
+# --- what differs between the stages
+
+
+@pytest.mark.parametrize("stage", ["dev", "staging"])
+def test_only_production_is_deployed_gradually(stage: str) -> None:
+    kinds = [each["Type"] for each in translate(Stage=stage)["Resources"].values()]
+    assert "AWS::CodeDeploy::DeploymentGroup" not in kinds
+
+
+@pytest.mark.parametrize("stage", ["dev", "staging", "production"])
+def test_a_url_is_that_of_the_alias_in_every_stage(stage: str) -> None:
+    """Its host would change with the qualifier, and with it where QStash delivers."""
+    resources = translate(Stage=stage)["Resources"]
+    urls = [each for each in resources.values() if each["Type"] == "AWS::Lambda::Url"]
+    assert len(urls) == sum(each.has_url for each in FUNCTIONS.values())
+    for each in urls:
+        target = each["Properties"]["TargetFunctionArn"]["Ref"]
+        assert resources[target]["Type"] == "AWS::Lambda::Alias"
+        assert resources[target]["Properties"]["Name"] == "live"
+
+
+def test_without_subnets_there_is_no_vpc_and_with_them_all_are_in_it() -> None:
+    outside = translate(Stage="staging")["Resources"]
+    inside = translate(Stage="staging", SubnetIds="subnet-1", SecurityGroupIds="sg-1")["Resources"]
+
+    def in_vpc(resources: dict[str, Any]) -> set[bool]:
+        return {
+            "VpcConfig" in each["Properties"]
+            for each in resources.values()
+            if each["Type"] == "AWS::Lambda::Function"
+        }
+
+    assert in_vpc(outside) == {False}
+    assert in_vpc(inside) == {True}
+
+
+def test_a_database_is_made_only_where_it_is_asked_for() -> None:
+    assert "Aurora" not in translate(Stage="staging")["Resources"]
+    made = translate(
+        Stage="staging", Database="aurora", SubnetIds="s", SecurityGroupIds="g", VpcId="v"
+    )
+    assert "Aurora" in made["Resources"]
+    assert "DatabaseEndpoint" in made["Outputs"]

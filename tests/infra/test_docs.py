@@ -1,0 +1,55 @@
+"""The guides name what there is: every check of the doctor, and messages that are really said."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from stashjobs.cli import COMMANDS
+from stashjobs.doctor import SUBJECTS
+
+ROOT = Path(__file__).parents[2]
+DEPLOYMENT = (ROOT / "docs" / "deployment.md").read_text()
+TROUBLESHOOTING = (ROOT / "docs" / "troubleshooting.md").read_text()
+CHECKS = [check.subject for subject in SUBJECTS for check in subject.CHECKS]
+MESSAGES = [
+    message
+    for row in re.findall(r"^\| (`[^|]+`) \|", TROUBLESHOOTING, re.MULTILINE)
+    for message in re.findall(r"`([^`]+)`", row)
+]
+
+
+def said() -> str:
+    """The texts of the sources, with strings that are written in several parts joined."""
+    files = [*ROOT.glob("shared/stashjobs/**/*.py"), *ROOT.glob("functions/**/*.py")]
+    files += ROOT.glob("shared/stashjobs/migrations/*.sql")
+    text = "\n".join(file.read_text() for file in files)
+    return re.sub(r'"\s*f?"', "", text)
+
+
+SAID = said()
+
+
+@pytest.mark.parametrize("subject", CHECKS)
+def test_every_check_ticks_a_box_of_the_checklist(subject: str) -> None:
+    assert f"**{subject}**" in DEPLOYMENT
+
+
+@pytest.mark.parametrize("subject", sorted(set(re.findall(r"\*\*([^*.]+)\*\*", TROUBLESHOOTING))))
+def test_troubleshooting_sends_nobody_to_a_check_that_is_not_there(subject: str) -> None:
+    assert subject in CHECKS
+
+
+@pytest.mark.parametrize("message", MESSAGES)
+def test_every_message_that_is_explained_is_said(message: str) -> None:
+    for part in message.split("…"):
+        assert part.strip(" .") in SAID
+
+
+@pytest.mark.parametrize(
+    "command", sorted(set(re.findall(r"stashjobs ([a-z]+)", DEPLOYMENT + TROUBLESHOOTING)))
+)
+def test_every_command_of_the_guides_exists(command: str) -> None:
+    assert command in COMMANDS

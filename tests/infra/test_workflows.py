@@ -1,0 +1,152 @@
+"""GitHub's workflows: who may do what, what exactly runs, and in which order."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+FOLDER = Path(__file__).parents[2] / ".github" / "workflows"
+FILES = sorted(FOLDER.glob("*.yml"))
+WORKFLOWS: dict[str, dict[str, Any]] = {
+    file.stem: yaml.safe_load(file.read_text()) for file in FILES
+}
+READ_ONLY = {"contents": "read"}
+# What a pinned action looks like, with the release it is, for a person.
+PINNED = re.compile(r"uses: [\w.-]+/[\w.-]+@[0-9a-f]{40}  # v\d+\.\d+\.\d+")
+
+jobs = pytest.mark.parametrize(
+    ("workflow", "name"),
+    [(workflow, name) for workflow, document in WORKFLOWS.items() for name in document["jobs"]],
+)
+
+
+def steps_of(workflow: str, job: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = WORKFLOWS[workflow]["jobs"][job].get("steps", [])
+    return found
+
+
+def position(word: str) -> int:
+    """Which step of a stage's deploy this is."""
+    names = [str(step.get("name")) for step in steps_of("deploy-stage", "deploy")]
+    return names.index(word)
+
+
+def triggers(workflow: str) -> dict[str, Any]:
+    """YAML 1.1 reads the key `on` as true."""
+    document: dict[Any, Any] = WORKFLOWS[workflow]
+    found: dict[str, Any] = document[True]
+    return found
+
+
+def test_every_push_and_every_pull_request_is_tested() -> None:
+    assert {"push", "pull_request"} <= triggers("test").keys()
+    assert triggers("deploy")["push"] == {"branches": ["main"]}
+    assert WORKFLOWS["deploy"]["jobs"]["test"]["uses"] == "./.github/workflows/test.yml"
+    assert any(step.get("run") == "make test" for step in steps_of("test", "test"))
+
+
+def test_no_workflow_runs_a_strangers_code_with_rights() -> None:
+    assert not any("pull_request_target" in triggers(workflow) for workflow in WORKFLOWS)
+
+
+@pytest.mark.parametrize("workflow", WORKFLOWS)
+def test_a_workflow_may_read_and_no_more(workflow: str) -> None:
+    assert WORKFLOWS[workflow]["permissions"] == READ_ONLY
+
+
+@jobs
+def test_only_what_deploys_may_ask_for_aws_credentials(workflow: str, name: str) -> None:
+    given = WORKFLOWS[workflow]["jobs"][name].get("permissions", READ_ONLY)
+    deploys = (workflow, name) in {
+        ("deploy", "staging"),
+        ("deploy", "production"),
+        ("deploy-stage", "deploy"),
+    }
+    assert given == (READ_ONLY | {"id-token": "write"} if deploys else READ_ONLY)
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_actions_are_pinned_by_their_commit(file: Path) -> None:
+    lines = [line.strip(" -") for line in file.read_text().splitlines() if "uses: " in line]
+    assert [each for each in lines if not PINNED.fullmatch(each) and "uses: ./" not in each] == []
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_there_is_no_key_that_lasts(file: Path) -> None:
+    text = file.read_text()
+    assert "secrets." not in text
+    assert "aws-access-key-id" not in text
+    assert "role-to-assume" in (FOLDER / "deploy-stage.yml").read_text()
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_no_expression_is_pasted_into_a_shell(file: Path) -> None:
+    """What an expression holds would be run; through `env` it is only a value."""
+    document = yaml.safe_load(file.read_text())
+    for job in document["jobs"].values():
+        for step in job.get("steps", []):
+            assert "${{" not in step.get("run", "")
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_a_checkout_leaves_no_token_behind(file: Path) -> None:
+    document = yaml.safe_load(file.read_text())
+    steps = [step for job in document["jobs"].values() for step in job.get("steps", [])]
+    for step in steps:
+        if step.get("uses", "").startswith("actions/checkout@"):
+            assert step["with"]["persist-credentials"] is False
+
+
+@jobs
+def test_a_job_that_hangs_is_ended(workflow: str, name: str) -> None:
+    job = WORKFLOWS[workflow]["jobs"][name]
+    assert "uses" in job or job["timeout-minutes"] <= 45
+
+
+def test_the_order_is_test_build_staging_production() -> None:
+    needs = {name: job.get("needs") for name, job in WORKFLOWS["deploy"]["jobs"].items()}
+    assert needs == {"test": None, "build": "test", "staging": "build", "production": "staging"}
+
+
+def test_each_stage_is_an_environment_so_production_can_ask_for_approval() -> None:
+    for stage in ("staging", "production"):
+        assert WORKFLOWS["deploy"]["jobs"][stage]["with"] == {"stage": stage}
+    assert WORKFLOWS["deploy-stage"]["jobs"]["deploy"]["environment"] == "${{ inputs.stage }}"
+
+
+def test_a_stage_is_snapshot_migrate_deploy_smoke_doctor() -> None:
+    order = [position(word) for word in ("Snapshot", "Migrate", "Deploy", "Smoke", "Doctor")]
+    assert order == sorted(order)
+    snapshot = steps_of("deploy-stage", "deploy")[position("Snapshot")]
+    assert snapshot["if"] == "inputs.stage == 'production'"
+
+
+def test_two_deploys_never_overlap_and_none_is_cut_short() -> None:
+    for concurrency in (
+        WORKFLOWS["deploy"]["concurrency"],
+        WORKFLOWS["deploy-stage"]["jobs"]["deploy"]["concurrency"],
+    ):
+        assert concurrency["cancel-in-progress"] is False
+
+
+SNAPSHOT_KINDS = [("elsewhere", 0, "::notice::"), ("", 1, "::error::Set the variable")]
+
+
+@pytest.mark.parametrize(("kind", "code", "words"), SNAPSHOT_KINDS)
+def test_production_is_not_migrated_unless_somebody_has_thought_of_the_snapshot(
+    kind: str, code: int, words: str
+) -> None:
+    script = steps_of("deploy-stage", "deploy")[position("Snapshot")]["run"]
+    bash = shutil.which("bash")
+    assert bash
+    ended = subprocess.run(
+        [bash, "-e", "-c", script], env={"KIND": kind}, capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == code
+    assert words in ended.stdout
