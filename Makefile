@@ -10,6 +10,10 @@ SAM_VENV := .venv-deploy
 SAM_READY := $(SAM_VENV)/.ready
 SAM := SAM_CLI_TELEMETRY=0 PATH="$(CURDIR)/$(BIN):$(PATH)" $(SAM_VENV)/bin/sam
 
+# checkov likewise; only `make audit` needs it.
+AUDIT_VENV := .venv-audit
+AUDIT_READY := $(AUDIT_VENV)/.ready
+
 .DEFAULT_GOAL := help
 
 .PHONY: help
@@ -25,7 +29,7 @@ dev: $(READY) ## Run the whole system on this machine until Ctrl-C (ARGS="--port
 	@$(BIN)/stashjobs dev $(ARGS)
 
 .PHONY: test
-test: $(READY) check ## Run every check and every test.
+test: $(READY) $(SAM_READY) check ## Run every check and every test.
 	$(BIN)/python -m pytest -n 2
 
 .PHONY: check
@@ -33,7 +37,12 @@ check: $(READY) ## Run the linter, the formatter, the type checker and the templ
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
-	$(BIN)/cfn-lint template.yaml
+	$(BIN)/cfn-lint
+
+.PHONY: audit
+audit: $(AUDIT_READY) ## Look for what is unsafe in the templates (.checkov.yaml says what is allowed, and why).
+	@BC_SKIP_MAPPING=TRUE $(AUDIT_VENV)/bin/checkov --config-file .checkov.yaml \
+		--file template.yaml $(wildcard infra/*.yaml)
 
 .PHONY: build
 build: $(READY) $(SAM_READY) ## Build what goes to AWS: the layer and every function, and their sizes.
@@ -58,6 +67,7 @@ COMPILE := UV_CUSTOM_COMPILE_COMMAND="make lock" ../$(BIN)/uv pip compile --quie
 lock: $(READY) ## Pin the newest versions of all requirements, with hashes.
 	cd requirements && $(COMPILE) bootstrap.in --output-file bootstrap.txt
 	cd requirements && $(COMPILE) deploy.in --output-file deploy.txt
+	cd requirements && $(COMPILE) audit.in --output-file audit.txt
 	cd requirements && $(COMPILE) --all-extras --group ../pyproject.toml:dev ../pyproject.toml \
 		--output-file dev.txt
 	cd requirements && $(COMPILE) $(addprefix --extra ,$(LAYER_EXTRAS)) ../pyproject.toml \
@@ -71,7 +81,7 @@ lock: $(READY) ## Pin the newest versions of all requirements, with hashes.
 
 .PHONY: clean
 clean: ## Remove the environment and everything that was made, also the local data.
-	rm -rf $(VENV) $(SAM_VENV) .aws-sam .stashjobs .mypy_cache .pytest_cache .ruff_cache .hypothesis dist
+	rm -rf $(VENV) $(SAM_VENV) $(AUDIT_VENV) .aws-sam .stashjobs .mypy_cache .pytest_cache .ruff_cache .hypothesis dist
 
 # Every package is pinned with its hash. uv installs them in seconds; pip, which has the same
 # guarantees, is the way where uv cannot reach the registry (it does not read pip.conf).
@@ -88,6 +98,13 @@ $(SAM_READY): requirements/deploy.txt | $(READY)
 	$(BIN)/python -m venv --without-pip $(SAM_VENV)
 	$(BIN)/uv pip sync --quiet --system-certs --python $(SAM_VENV)/bin/python --require-hashes $< \
 		|| $(BIN)/python -m pip --python $(SAM_VENV)/bin/python install --quiet --require-hashes \
+			--requirement $<
+	@touch $@
+
+$(AUDIT_READY): requirements/audit.txt | $(READY)
+	$(BIN)/python -m venv --without-pip $(AUDIT_VENV)
+	$(BIN)/uv pip sync --quiet --system-certs --python $(AUDIT_VENV)/bin/python --require-hashes $< \
+		|| $(BIN)/python -m pip --python $(AUDIT_VENV)/bin/python install --quiet --require-hashes \
 			--requirement $<
 	@touch $@
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 SAMPLE = 20_000
 CAP = 1_000
 WAITING_CAP = 10_000
-SERIES_ROWS = 50_000
+SERIES_ROWS = 150_000
 SERIES_HOURS = 24
 ENDED = ("completed", "failed", "cancelled")
 

@@ -40,7 +40,6 @@ LEFT_OUT = {
     "AWS::Lambda::EventInvokeConfig",
     "AWS::Lambda::Permission",
     "AWS::S3::BucketPolicy",
-    "AWS::SNS::TopicPolicy",
     "AWS::SQS::QueuePolicy",
 }
 

@@ -69,7 +69,7 @@ def test_the_metrics_are_those_that_the_monitor_emits(
             assert group["Namespace"] == "stashjobs"
             for metric in group["Metrics"]:
                 found[metric["Name"]] = {name for each in group["Dimensions"] for name in each}
-    assert found == dict.fromkeys(named, {"Stage"}) | {"AverageSeconds": {"Stage", "Type"}}
+    assert found == {name: {"Stage"} for name in named} | {"AverageSeconds": {"Stage", "Type"}}
 
 
 def test_an_alarm_looks_where_the_monitor_writes() -> None:
@@ -130,7 +130,7 @@ def test_an_alarm_says_what_to_do_and_where_to_read_on(name: str) -> None:
     assert match, f"{name}: end the description with docs/monitoring.md#<heading>"
     headings = {
         re.sub(r"[^\w -]", "", heading.lower()).strip().replace(" ", "-")
-        for heading in re.findall(r"^#+ (.+)$", PAGE, re.M)
+        for heading in re.findall(r"^#+ (.+)$", PAGE, re.MULTILINE)
     }
     assert match[1] is None or match[1] in headings, f"docs/monitoring.md has no #{match[1]}"
 

@@ -105,9 +105,8 @@ def test_schedules_repeat_give_up_and_tell(production: Deployment) -> None:
         assert target["Arn"].endswith(":live")
         assert target["DeadLetterConfig"]["Arn"].split(":")[-1] == queue.split("/")[-1]
         assert target["RetryPolicy"]["MaximumEventAgeInSeconds"] <= 3600
-        assert schedule[
-            "ScheduleExpressionTimezone" if "cron" in schedule["ScheduleExpression"] else "State"
-        ] in {"UTC", "ENABLED"}
+        if schedule["ScheduleExpression"].startswith("cron"):
+            assert schedule["ScheduleExpressionTimezone"] == "UTC"
 
 
 def test_every_log_group_ends_and_has_a_function(production: Deployment) -> None:
@@ -153,8 +152,9 @@ def test_the_alarms_that_take_a_deployment_back_are_there(production: Deployment
 
 
 def test_what_moto_does_not_know_is_known_to_be_little(production: Deployment) -> None:
-    left_out = {each["Type"] for each in production.resources.values()} & LEFT_OUT
-    assert left_out == LEFT_OUT, "moto's CloudFormation is no reason to leave these out any more"
+    """What is left out is looked at above, or by cfn-lint alone."""
+    kinds = {each["Type"] for each in production.resources.values()}
+    assert kinds >= LEFT_OUT, "the template has none of these any more; take it out of LEFT_OUT"
 
 
 # --- what differs between the stages

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from stashjobs.cli import COMMANDS
-from stashjobs.doctor import SUBJECTS
+from stashjobs.doctor import GROUPS
 
 ROOT = Path(__file__).parents[2]
 DEPLOYMENT = (ROOT / "docs" / "deployment.md").read_text()
 TROUBLESHOOTING = (ROOT / "docs" / "troubleshooting.md").read_text()
-CHECKS = [check.subject for subject in SUBJECTS for check in subject.CHECKS]
+CHECKS = [check.subject for group in GROUPS for check in group]
 MESSAGES = [
     message
     for row in re.findall(r"^\| (`[^|]+`) \|", TROUBLESHOOTING, re.MULTILINE)

@@ -74,7 +74,7 @@ def test_the_function_outlives_the_job(job: Job[Any, Any]) -> None:
     function, needed = function_of(job), job.timeout + worker.RECORD_SECONDS
     assert function.timeout >= needed, (
         f"template.yaml: {function.name} has Timeout: {function.timeout:g}, but the job may take "
-        f"{job.timeout:g} s and {worker.RECORD_SECONDS:g} s are for recording how it ended; make it "
+        f"{job.timeout:g} s and {worker.RECORD_SECONDS:g} s are for recording its end; make it "
         f"{needed:g} or more, or lower @job({job.type!r}, timeout=...)"
     )
     assert function.timeout <= job.timeout + 10, (
@@ -93,8 +93,8 @@ def test_a_job_that_outlives_the_gateway_has_a_url_of_its_own(job: Job[Any, Any]
 
 
 def enqueued_by(folder: str) -> set[str]:
-    """The folders of the jobs that a function may enqueue: those whose handler it imports, itself or
-    by way of another's module, and all of them where it loads all."""
+    """The folders of the jobs that a function may enqueue: those whose handler it imports, itself
+    or by way of another's module, and all of them where it loads all."""
     found: set[str] = set()
     paths = list((ROOT / "functions" / folder).rglob("*.py"))
     for path in paths:  # grows

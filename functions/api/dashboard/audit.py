@@ -52,11 +52,6 @@ ORDER BY at DESC
 LIMIT %(limit)s
 """
 
-READ_ACTIONS_OF_JOB = """
-SELECT at, actor, action, coalesce(before ->> 'jobType', ''), job_id, before ->> 'status'
-  FROM job_actions WHERE job_id = %s ORDER BY at LIMIT 100
-"""
-
 READ_ACCESSES = """
 SELECT access_id, at, actor, method, path, outcome, source_ip FROM access_log
  WHERE access_id < %(before)s AND path NOT LIKE '/admin/live/%%'
@@ -73,11 +68,6 @@ def read_actions(connection: Connection, before: datetime | None = None) -> list
     """A page of actions, and one more where there is another page."""
     parameters = {"before": before or "infinity", "limit": PAGE + 1}
     return [Action(*row) for row in connection.execute(READ_ACTIONS, parameters)]
-
-
-def read_actions_of_job(connection: Connection, job_id: str) -> list[Action]:
-    """What operators did to one job, the oldest first."""
-    return [Action(*row) for row in connection.execute(READ_ACTIONS_OF_JOB, [job_id])]
 
 
 def read_accesses(connection: Connection, before: int | None = None) -> list[Access]:

@@ -10,7 +10,7 @@ from fastapi import APIRouter, HTTPException, Request
 from fastapi.responses import HTMLResponse, RedirectResponse
 from starlette.responses import Response
 
-from functions.api.dashboard import audit, redaction, timeline
+from functions.api.dashboard import redaction, timeline
 from functions.api.dashboard.guard import Operator, OperatorsForm, Posted, Reader
 from functions.api.dashboard.job_list import PERIODS, Query, find
 from functions.api.dashboard.pages import Page, render
@@ -99,7 +99,7 @@ def show_part(request: Request, own: Connected, _session: Reader, job_id: str) -
 
 def _shown(own: Connection, job_id: str) -> dict[str, Any]:
     job = _find(own, job_id)
-    actions = audit.read_actions_of_job(own, job_id)
+    actions = lookup.read_actions(own, job_id)
     parent = job.metadata.get(PARENT)
     return {
         "job": job,

@@ -59,9 +59,7 @@ class Page(APIRoute):
         return handle
 
 
-def render(
-    request: Request, template: str, status_code: int = 200, **values: Any
-) -> HTMLResponse:
+def render(request: Request, template: str, status_code: int = 200, **values: Any) -> HTMLResponse:
     """A page, or a part of one."""
     text = (
         _environment()

@@ -98,6 +98,7 @@ def _own_path(path: str) -> str:
     return path if inside and is_plain and not lives else "/admin"
 
 
+PARTS = (own_pages, overview_pages.router, job_pages.router, schedule_pages.router, last)
 router = APIRouter()
-for part in (own_pages, overview_pages.router, job_pages.router, schedule_pages.router, last):
+for part in PARTS:
     router.include_router(part)

@@ -10,8 +10,7 @@ from functions.api.dashboard import words
 from functions.api.dashboard.charts import Span
 
 if TYPE_CHECKING:
-    from functions.api.dashboard.audit import Action
-    from stashjobs.lookup import JobExecution
+    from stashjobs.lookup import Action, JobExecution
 
 NOT_SHOWN = {"attempt", "type", "message", "traceback", "startedAt", "endedAt"}
 
@@ -40,7 +39,12 @@ def moments(job: JobExecution, actions: list[Action]) -> list[Moment]:
         found.append(Moment(job.published_at, "pending", "QStash has the message"))
     found += [_failed_attempt(error, job) for error in job.errors]
     found += [
-        Moment(each.at, "operator", f"{each.actor}: {each.action}", f"it was {each.before} before")
+        Moment(
+            each.at,
+            "operator",
+            f"{each.actor}: {each.action}",
+            f"it was {each.status_before} before",
+        )
         for each in actions
     ]
     if job.status == "processing" and job.started_at is not None:

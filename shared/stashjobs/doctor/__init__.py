@@ -22,14 +22,23 @@ from stashjobs.doctor.finding import Finding, Level, run
 
 __all__ = ["Finding", "Level", "examine", "worst"]
 
-SUBJECTS = (setting_values, postgres, qstash, web, clock, email, stripe, aws)
+# The groups are looked at side by side, each in its order.
+GROUPS = (
+    setting_values.CHECKS,
+    (*postgres.CHECKS, clock.OF_POSTGRES),
+    qstash.CHECKS,
+    (*web.CHECKS, clock.OF_THE_API),
+    email.CHECKS,
+    stripe.CHECKS,
+    aws.CHECKS,
+)
 _ORDER = (Level.GREY, Level.GREEN, Level.YELLOW, Level.RED)
 
 
 def examine() -> list[Finding]:
     """Look at everything. Takes as long as its slowest subject; never raises for what it finds."""
     try:
-        return run(subject.CHECKS for subject in SUBJECTS)
+        return run(GROUPS)
     finally:
         dispatcher.close()
         stack.close()

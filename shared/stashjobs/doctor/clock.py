@@ -50,7 +50,5 @@ def judge(who: str, there: float, began: float, ended: float) -> Verdict:
     return green(f"{who} and this machine agree")
 
 
-CHECKS = (
-    Check("clock of Postgres", of_postgres),
-    Check("clock of the API", of_the_api),
-)
+OF_POSTGRES = Check("clock of Postgres", of_postgres)
+OF_THE_API = Check("clock of the API", of_the_api)

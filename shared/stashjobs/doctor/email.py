@@ -43,6 +43,8 @@ def refusal(kind: str, message: str) -> Verdict:
         )
     if kind in {"missing_api_key", "invalid_api_key"}:
         return red("Resend does not know the key", "set RESEND_API_KEY to one of this account")
+    if kind == "HttpClientError":  # the SDK's name for "no answer at all"
+        return red("Resend cannot be reached", "may this machine reach api.resend.com?")
     return red(f"Resend answered {kind}: {message}", "try again; see https://status.resend.com")
 
 

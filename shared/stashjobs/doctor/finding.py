@@ -49,10 +49,17 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One line of the report. `look` may raise: that is a finding too."""
+    """One line of the report.
+
+    Attributes:
+        subject: What is looked at.
+        look: Looks. It may raise: that is a finding too.
+        decides: Where this one is red, the rest of its group need not be looked at.
+    """
 
     subject: str
     look: Callable[[], Verdict]
+    decides: bool = False
 
 
 def green(what: str) -> Verdict:
@@ -85,8 +92,18 @@ def run(groups: Iterable[Sequence[Check]], *, seconds: float = SECONDS_PER_CHECK
     """
     groups = list(groups)
     with ThreadPoolExecutor(max(1, len(groups))) as pool:
-        found = pool.map(lambda group: [_find(check, seconds) for check in group], groups)
+        found = pool.map(lambda group: _find_all(group, seconds), groups)
         return [finding for group in found for finding in group]
+
+
+def _find_all(group: Sequence[Check], seconds: float) -> list[Finding]:
+    found: list[Finding] = []
+    for number, check in enumerate(group, 1):
+        found.append(_find(check, seconds))
+        if check.decides and found[-1].level == Level.RED:
+            why = f"not checked: see {check.subject}"
+            return found + [Finding(Level.GREY, rest.subject, why) for rest in group[number:]]
+    return found
 
 
 def _find(check: Check, seconds: float) -> Finding:
@@ -101,8 +118,12 @@ def _find(check: Check, seconds: float) -> Finding:
         if verdicts
         else red(f"no answer within {seconds:g} s", "is it reachable from here?")
     )
-    what, then = telemetry.redact(verdict.what), telemetry.redact(verdict.next)
-    return Finding(verdict.level, check.subject, what, then)
+    return Finding(verdict.level, check.subject, _line(verdict.what), _line(verdict.next))
+
+
+def _line(text: str) -> str:
+    """`text` without secrets, in one line."""
+    return " ".join(telemetry.redact(text).split())
 
 
 def _look(check: Check) -> Verdict:
@@ -116,7 +137,19 @@ def _look(check: Check) -> Verdict:
             "pip install 'stashjobs[aws,email,sealed,stripe]'",
         )
     except Exception as error:  # noqa: BLE001 - the other findings are still wanted
+        if _is_unreachable(error):
+            return red(
+                f"cannot be reached: {telemetry.one_line(error)}",
+                "is its address right, is it up, and does a firewall let you through?",
+            )
         return red(
             f"the check failed: {telemetry.one_line(error)}",
             "see docs/troubleshooting.md for this message",
         )
+
+
+def _is_unreachable(error: Exception) -> bool:
+    import httpx
+    import psycopg
+
+    return isinstance(error, httpx.TransportError | psycopg.OperationalError)

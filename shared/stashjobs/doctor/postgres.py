@@ -172,7 +172,7 @@ def _connected() -> Iterator[Connection]:
 
 
 CHECKS = (
-    Check("Postgres", version),
+    Check("Postgres", version, decides=True),
     Check("Postgres TLS", tls),
     Check("migrations", migrations_are_current),
     Check("indexes", indexes),

@@ -37,6 +37,11 @@ class Shape:
     needed: bool = True
 
 
+def _several(pattern: str) -> str:
+    """One, or while it is rotated several with commas between them."""
+    return rf"{pattern}(\s*,\s*{pattern})*"
+
+
 SHAPES = (
     Shape("STAGE", r"local|dev|staging|production", "staging or production"),
     Shape("BASE_URL", r"https?://[^/\s]+(/\S*)?", "https://jobs.yourapp.com"),
@@ -53,9 +58,9 @@ SHAPES = (
     Shape("RESEND_API_KEY", r"re_\S{8,}", "re_..."),
     Shape("RESEND_FROM_EMAIL", r"[^@]*[^@\s]@[^@\s]+\.[^@\s]+", "Acme <jobs@yourapp.com>"),
     Shape("STRIPE_SECRET_KEY", r"[sr]k_(live|test)_\S+", "rk_live_... or sk_live_..."),
-    Shape("STRIPE_WEBHOOK_SECRET", r"whsec_\S{8,}", "whsec_..."),
-    Shape("GITHUB_WEBHOOK_SECRET", r"\S{16,}", "16 characters or more", needed=False),
-    Shape("RESEND_WEBHOOK_SECRET", r"whsec_\S{8,}", "whsec_...", needed=False),
+    Shape("STRIPE_WEBHOOK_SECRET", _several(r"whsec_[^\s,]{8,}"), "whsec_..."),
+    Shape("GITHUB_WEBHOOK_SECRET", _several(r"[^\s,]{16,}"), "16 characters or more", needed=False),
+    Shape("RESEND_WEBHOOK_SECRET", _several(r"whsec_[^\s,]{8,}"), "whsec_...", needed=False),
     Shape("BILLING_URL", r"https?://\S+", "https://yourapp.com/billing", needed=False),
     Shape("SENTRY_DSN", r"https://\S+@\S+/\d+", "https://key@host/project", needed=False),
 )

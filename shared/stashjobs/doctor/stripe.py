@@ -45,6 +45,8 @@ def webhook_endpoint() -> Verdict:
         return red("Stripe does not know the key", "set STRIPE_SECRET_KEY to one of this account")
     except stripe.PermissionError:
         return not_checked("the key may not list webhook endpoints, which is good", BY_HAND)
+    except stripe.APIConnectionError:
+        return red("Stripe cannot be reached", "may this machine reach api.stripe.com?")
     except stripe.APIError as error:
         if error.http_status == 404 and base != API_BASE:
             return not_checked(f"the stand-in at {base} has no list of webhook endpoints")

@@ -1,15 +1,18 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import asyncio
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from fastapi.testclient import TestClient
 
 from functions.api.app import app
-from stashjobs import access
+from infra.local.qstash import QStashOptions, QStashServer
+from stashjobs import access, dispatcher
+from tests.integration.api.dashboards import HOST, Browser
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator
 
     from tests.deliveries import Table
 
@@ -38,3 +41,52 @@ def caller(anonymous: TestClient, table: Table) -> Callable[..., TestClient]:
         )
 
     return make
+
+
+@pytest.fixture
+def browser(anonymous: TestClient, table: Table) -> Iterator[Browser]:
+    """Someone who opens the dashboard, and is not signed in."""
+    del anonymous
+    table.run(
+        "TRUNCATE dashboard_sessions, dashboard_sign_ins, job_actions, schedule_actions, access_log"
+    )
+    with TestClient(app, base_url=HOST, raise_server_exceptions=False) as client:
+        yield Browser(client)
+
+
+@pytest.fixture
+def token(table: Table) -> Callable[..., str]:
+    """Makes a token with the scopes given."""
+
+    def make(*scopes: str, name: str = "", per_minute: int = 600) -> str:
+        name = name or "-".join(scopes)
+        made = access.create_token(table.other, name, scopes, per_minute=per_minute)
+        assert made is not None
+        return made
+
+    return make
+
+
+@pytest.fixture
+async def qstash(settings: pytest.MonkeyPatch) -> AsyncIterator[QStashServer]:
+    """A QStash, which the settings lead to; work that asks it goes `aside`."""
+    async with QStashServer(QStashOptions()) as server:
+        for name, value in server.environment.items():
+            settings.setenv(name, value)
+        yield server
+
+
+@pytest.fixture
+def aside() -> Callable[..., Any]:
+    """Does blocking work in a thread that leaves nothing open, so that servers of this loop answer."""
+
+    async def do(work: Callable[..., Any], *arguments: Any) -> Any:
+        def all_of_it() -> Any:
+            try:
+                return work(*arguments)
+            finally:
+                dispatcher.close()
+
+        return await asyncio.to_thread(all_of_it)
+
+    return do

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
-import sys
 import threading
 import time
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from click.testing import CliRunner
 
 from stashjobs import doctor
 from stashjobs.cli import main
+from stashjobs.doctor import postgres
 from stashjobs.doctor.finding import Check, Level, Verdict, green, red, run
 from stashjobs.errors import SettingError
-from tests.stacks import ROOT, local_stack
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def crash() -> Verdict:
@@ -46,6 +46,14 @@ def test_a_check_that_does_not_answer_is_red_when_its_time_is_up() -> None:
     gate.set()
     assert finding.level == Level.RED
     assert time.monotonic() - began < 5
+
+
+def test_what_cannot_be_reached_is_said_once(settings: pytest.MonkeyPatch) -> None:
+    settings.setenv("POSTGRES_URL", "postgresql://nobody:secret-word@127.0.0.1:9/none")
+    first, *rest = run([postgres.CHECKS])
+    assert (first.level, "\n" in first.what) == (Level.RED, False)
+    assert first.what.startswith("cannot be reached: ")
+    assert {(one.level, one.what) for one in rest} == {(Level.GREY, "not checked: see Postgres")}
 
 
 def test_a_missing_setting_is_red_and_a_missing_package_is_not_checked() -> None:
@@ -80,20 +88,3 @@ def test_red_is_the_exit_code_and_says_what_to_do(
     assert ("-> mend it" in result.output) == bool(code)
     document = json.loads(invoke("--json").stdout)
     assert (document["worst"], document["findings"][0]["subject"]) == (verdict.level, "it")
-
-
-async def test_the_local_stack_passes_its_own_check_up(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async with local_stack(tmp_path, monkeypatch):
-        program = await asyncio.create_subprocess_exec(
-            Path(sys.executable).with_name("stashjobs"),
-            "doctor",
-            "--json",
-            cwd=ROOT,
-            stdout=asyncio.subprocess.PIPE,
-        )
-        output, _ = await program.communicate()
-    document = json.loads(output)
-    wrong = [each for each in document["findings"] if each["level"] in {"red", "yellow"}]
-    assert (program.returncode, wrong) == (0, [])

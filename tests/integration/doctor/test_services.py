@@ -160,6 +160,14 @@ def test_the_state_of_the_domain_decides(status: str, level: Level) -> None:
     assert email._judge("acme-inc.com", status).level == level
 
 
+def test_resend_and_stripe_out_of_reach_are_red(production: pytest.MonkeyPatch) -> None:
+    for name in ("RESEND_API_URL", "STRIPE_API_BASE"):
+        production.setenv(name, "http://127.0.0.1:9")
+    for look in (email.sender_is_verified, stripe.webhook_endpoint):
+        [finding] = run([[Check("it", look)]])
+        assert (finding.level, "cannot be reached" in finding.what) == (Level.RED, True)
+
+
 # --- Stripe
 
 

@@ -44,6 +44,11 @@ def test_a_missing_setting_is_red_and_says_where_it_belongs(
     assert "stashjobs/production" in verdict.next
 
 
+def test_a_webhook_secret_that_is_rotated_has_two_values(production: pytest.MonkeyPatch) -> None:
+    production.setenv("STRIPE_WEBHOOK_SECRET", "whsec_0123456789, whsec_abcdefghij")
+    assert shape_of("STRIPE_WEBHOOK_SECRET").level == Level.GREEN
+
+
 def test_an_optional_setting_may_be_absent(production: pytest.MonkeyPatch) -> None:
     assert shape_of("SENTRY_DSN").level == Level.GREY
 

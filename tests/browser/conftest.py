@@ -1,0 +1,130 @@
+"""A real Chromium at the dashboard of the whole local system."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import threading
+from concurrent.futures import Future
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psycopg
+import pytest
+
+from infra.local.stack import Stack
+from stashjobs import access
+from tests.browser.jobs import Jobs
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from playwright.sync_api import Browser, Page
+
+ROOT = Path(__file__).parents[2]
+INSTALL = "chromium is not installed: apt-get install -y --no-install-recommends chromium"
+START_SECONDS = 60
+ARGUMENTS = [
+    "--no-sandbox",  # the tests may run as root, and open nothing but their own pages
+    "--disable-gpu",
+    "--disable-dev-shm-usage",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--no-first-run",
+]
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Browser]:
+    """The browser. Where it is missing the tests are skipped, but never in CI."""
+    path = shutil.which("chromium") or shutil.which("chromium-browser")
+    if path is None:
+        if os.environ.get("CI"):
+            pytest.fail(INSTALL)
+        pytest.skip(INSTALL)
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="session")
+def stack(chromium: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """The system, in a thread of its own: Playwright's calls wait, and must not stop it."""
+    del chromium  # without a browser nothing need be started
+    home = tmp_path_factory.mktemp("stack")
+    started: Future[Stack] = Future()
+    ended: Future[asyncio.Event] = Future()
+
+    async def run() -> None:
+        end = asyncio.Event()
+        try:
+            async with Stack(ROOT, home, durable=False) as running:
+                ended.set_result(end)
+                started.set_result(running)
+                await end.wait()
+        except BaseException as error:
+            if not started.done():
+                started.set_exception(error)
+            raise
+
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=lambda: loop.run_until_complete(run()))
+    thread.start()
+    yield started.result(START_SECONDS)
+    loop.call_soon_threadsafe(ended.result().set)
+    thread.join()
+    loop.close()
+
+
+@pytest.fixture
+def jobs(stack: Stack) -> Iterator[Jobs]:
+    """The rows, of which there are none at first."""
+    with psycopg.connect(stack.urls["postgres"], autocommit=True) as connection:
+        connection.execute("DELETE FROM job_executions")
+        connection.execute("TRUNCATE dashboard_sign_ins, dashboard_sessions, access_tokens")
+        yield Jobs(connection)
+
+
+@pytest.fixture
+def open_page(chromium: Browser, stack: Stack, jobs: Jobs) -> Iterator[Callable[..., Page]]:
+    """Opens the dashboard in a window of its own, signed in. What the browser complains of in its
+    console fails the test."""
+    complaints: list[str] = []
+    contexts = []
+
+    def open_one(
+        *, width: int = 1440, scheme: str = "light", script: bool = True, scopes: str = ""
+    ) -> Page:
+        context = chromium.new_context(
+            base_url=stack.urls["app"],
+            viewport={"width": width, "height": 900},
+            color_scheme="dark" if scheme == "dark" else "light",
+            java_script_enabled=script,
+        )
+        context.set_default_timeout(10_000)
+        contexts.append(context)
+        page = context.new_page()
+        page.on(
+            "console",
+            lambda line: (
+                complaints.append(line.text) if line.type in {"error", "warning"} else None
+            ),
+        )
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        token = stack.environment["ADMIN_TOKEN"]
+        if scopes:
+            token = access.create_token(jobs.connection, scopes, scopes.split()) or ""
+        page.goto("/admin/sign-in")
+        page.get_by_label("Access token").fill(token)
+        page.get_by_role("button", name="Sign in").click()
+        page.get_by_role("heading", name="Overview").wait_for()
+        return page
+
+    yield open_one
+    for context in contexts:
+        context.close()
+    assert complaints == []

@@ -1,0 +1,486 @@
+"""What the pages show, and what their forms do."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from functions.api.dashboard import job_list, job_pages
+from stashjobs import schedules, sealing
+from stashjobs.context import PARENT
+from stashjobs.job import find
+from tests.deliveries import deliver, probe
+from tests.integration.api.dashboards import Browser
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from infra.local.qstash import QStashServer
+    from tests.deliveries import Table
+
+PROBE = probe()
+EVIL = "<script>alert('x')</script>"
+
+
+@pytest.fixture
+def operator(browser: Browser, token: Callable[..., str]) -> Browser:
+    """Someone who may do everything."""
+    browser.sign_in(token("read", "operate", name="ada"))
+    return browser
+
+
+def failing(_payload: Any, _context: Any) -> None:
+    raise ValueError(f"no good {EVIL}")
+
+
+def failed(table: Table, *, type: str = "probe", payload: Any = None) -> str:  # noqa: A002
+    job = probe(failing, type=type, retries=0)
+    job_id = table.add(job, payload)
+    deliver(job, job_id)
+    assert table.status(job_id) == "failed"
+    return job_id
+
+
+def completed(table: Table, payload: Any = None) -> str:
+    job_id = table.add(PROBE, payload)
+    deliver(PROBE, job_id)
+    assert table.status(job_id) == "completed"
+    return job_id
+
+
+def ids(page_text: str) -> list[str]:
+    return re.findall(r'name="job_id" value="([^"]+)"', page_text)
+
+
+# --- pages
+
+
+def test_an_empty_system_says_so_on_every_page(operator: Browser) -> None:
+    assert "No job has failed" in operator.get("/admin").words
+    assert "There is no job yet" in operator.get("/admin/jobs").words
+    assert "send-email" in operator.get("/admin/types").words
+    assert "no job has ended in the last hour" in operator.get("/admin/alerts").words
+    assert "No operator has done anything" in operator.get("/admin/audit").words
+    assert "/admin/alerts" in operator.get("/admin/audit/access").words
+    assert "QStash could not be asked" in operator.get("/admin/schedules").words
+
+
+def test_the_overview_has_the_numbers(operator: Browser, table: Table) -> None:
+    for _ in range(3):
+        completed(table)
+    failed(table)
+    table.add(PROBE)
+    page = operator.get("/admin")
+    assert "Success rate 75.0 %" in page.words
+    assert "Failure rate 25.0 % 1 failed" in page.words
+    assert "Queue depth 1" in page.words
+    assert "5 enqueued" in page.words
+    assert "ValueError: no good <script>" in page.words
+    assert "1 alert Jobs fail : 25.0 %" in page.words
+    part = operator.get("/admin/live/overview")
+    assert "<html" not in part.text
+    assert "Success rate 75.0 %" in part.words
+
+
+def test_a_chart_has_a_title_a_description_and_a_table(operator: Browser, table: Table) -> None:
+    completed(table)
+    page = operator.get("/admin")
+    for chart in ("outcomes", "rates"):
+        assert f'aria-labelledby="{chart}-title {chart}-desc"' in page.text
+        assert f'<title id="{chart}-title">' in page.text
+        assert f'<desc id="{chart}-desc">' in page.text
+    assert page.text.count('<th scope="row">') >= 48
+    assert "1 completed, 0 failed, 0 cancelled" in page.text
+
+
+def test_types_have_their_statistics(operator: Browser, table: Table) -> None:
+    completed(table)
+    failed(table)
+    page = operator.get("/admin/types")
+    row = page.words.partition(" probe ")[2]
+    assert row.startswith("Not declared in this deployment. 2 1 50.0 %")
+
+
+def test_an_alert_fires_and_says_what_to_do(operator: Browser, table: Table) -> None:
+    job_id = table.add(PROBE)
+    table.run(
+        """UPDATE job_executions SET status = 'processing', attempt = 1,
+                  lease_expires_at = now() + interval '1 h', started_at = now() - interval '11 min'
+            WHERE job_id = %s""",
+        job_id,
+    )
+    table.add(PROBE)
+    table.run(
+        """UPDATE job_executions SET available_at = now() - interval '6 min', published_at = NULL
+            WHERE status = 'pending'"""
+    )
+    words = operator.get("/admin/alerts").words
+    assert "Attempts are stuck firing Now 1 attempt of 1 under way" in words
+    assert "The relay does not publish firing" in words
+    assert "Jobs wait long firing Now the oldest has been due for 6 min" in words
+    assert "QStash has dead letters unknown" in words
+    assert "The queue is deep ok" in words
+
+
+def test_what_apps_gave_is_text_and_never_markup(operator: Browser, table: Table) -> None:
+    evil = probe(failing, type="evil", retries=0)
+    job_id = table.add(
+        evil,
+        {"name": EVIL, EVIL: '"><img src=x onerror=alert(1)>'},
+        user_id=EVIL,
+        organization_id="'\"><b>",
+        metadata={"from": EVIL},
+        job_id='a"><script>',
+        idempotency_key=EVIL,
+    )
+    table.run("UPDATE job_executions SET job_type = %s WHERE job_id = %s", EVIL, job_id)
+    table.run(
+        """UPDATE job_executions SET status = 'processing', lease_expires_at = now(),
+                  started_at = now(), progress = %s WHERE job_id = %s""",
+        json.dumps({"fraction": 0.5, "note": EVIL}),
+        job_id,
+    )
+    table.run(
+        """UPDATE job_executions SET status = 'failed', lease_expires_at = NULL, error = %s,
+                  completed_at = now(), errors = %s WHERE job_id = %s""",
+        EVIL,
+        json.dumps([{"attempt": 1, "type": EVIL, "message": EVIL, "traceback": EVIL}]),
+        job_id,
+    )
+    quoted = "a%22%3E%3Cscript%3E"
+    for path in (
+        "/admin",
+        "/admin/jobs",
+        f"/admin/jobs/{quoted}",
+        f"/admin/jobs/{quoted}/edit",
+        "/admin/types",
+        "/admin/alerts",
+        f"/admin/jobs?type={EVIL}&error={EVIL}&user={EVIL}",
+        f"/admin/jobs?id={EVIL}",
+        f"/admin/{EVIL}",
+        f"/admin/schedules?job={EVIL}&done={EVIL}",
+    ):
+        text = operator.get(path).text
+        assert "<script>" not in text, path
+        assert "<img" not in text, path
+        assert "<b>" not in text, path
+
+
+# --- the list
+
+
+def test_the_list_is_filtered_by_its_url(operator: Browser, table: Table) -> None:
+    job = probe(type="other")
+    wanted = table.add(job, user_id="u_1", organization_id="o_1")
+    broken = failed(table)
+    for query, found in {
+        "": {wanted, broken},
+        "?status=pending": {wanted},
+        "?status=failed": {broken},
+        "?type=other": {wanted},
+        "?type=probe": {broken},
+        "?user=u_1": {wanted},
+        "?organization=o_1": {wanted},
+        "?error=NO+GOOD": {broken},
+        "?error=%25": set(),
+        "?status=failed&type=other": set(),
+        "?status=nonsense": {wanted, broken},
+        "?period=1h": {wanted, broken},
+    }.items():
+        assert set(ids(operator.get(f"/admin/jobs{query}").text)) == found, query
+        assert set(ids(operator.get(f"/admin/live/jobs{query}").text)) == found, query
+
+
+def test_the_period_hides_what_is_older(operator: Browser, table: Table) -> None:
+    job_id = table.add(PROBE)
+    table.run("UPDATE job_executions SET created_at = now() - interval '2 days'")
+    assert ids(operator.get("/admin/jobs").text) == [job_id]
+    page = operator.get("/admin/jobs?type=probe")
+    assert "No job matches within this period" in page.words
+    assert ids(operator.get("/admin/jobs?type=probe&period=7d").text) == [job_id]
+
+
+def test_the_list_goes_on_where_a_page_ends(
+    operator: Browser, table: Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(job_list, "PAGE", 4)
+    there = {table.add(PROBE) for _ in range(10)}
+    path, pages = "/admin/jobs?status=pending", []
+    while path:
+        page = operator.get(path)
+        pages.append(ids(page.text))
+        following = re.search(r'rel="next" href="([^"]+)"', page.text)
+        path = html.unescape(following[1]) if following else ""
+    assert [len(page) for page in pages] == [4, 4, 2]
+    assert {job_id for page in pages for job_id in page} == there
+
+
+@pytest.mark.parametrize("cursor", ["x", "e30=", "%00", "WzEsMl0=", "ü"])
+def test_a_cursor_of_nobodys_is_the_first_page(
+    operator: Browser, table: Table, cursor: str
+) -> None:
+    job_id = table.add(PROBE)
+    page = operator.get(f"/admin/jobs?cursor={cursor}")
+    assert (page.status, ids(page.text)) == (200, [job_id])
+
+
+def test_a_job_is_found_by_its_id(operator: Browser, table: Table) -> None:
+    job_id = table.add(PROBE)
+    page = operator.get(f"/admin/jobs?id=+{job_id}+")
+    assert f"<code>{job_id}</code>" in page.text
+    missing = operator.get("/admin/jobs?id=missing")
+    assert missing.status == 404
+    assert "there is no job missing" in missing.words
+
+
+@pytest.mark.parametrize("query", ["type=%00", "user=%00x", "error=%00", "id=%00"])
+def test_a_null_character_finds_nothing_and_breaks_nothing(operator: Browser, query: str) -> None:
+    assert operator.get(f"/admin/jobs?{query}").status in {200, 404, 422}
+
+
+# --- one job
+
+
+def test_a_job_tells_its_story(operator: Browser, table: Table) -> None:
+    job_id = failed(table, payload={"to": "ada@example.com"})
+    words = operator.get(f"/admin/jobs/{job_id}").words
+    assert "Enqueued" in words
+    assert "Attempt 1 failed after" in words
+    assert f"ValueError: no good {EVIL}" in words
+    assert "Traceback (most recent call last)" in words
+    assert '"to": "ada@example.com"' in words
+    operator.post(f"/admin/jobs/{job_id}/retry")
+    words = operator.get(f"/admin/live/jobs/{job_id}").words
+    assert "ada: retry" in words
+    assert "it was failed before" in words
+
+
+def test_what_looks_secret_is_not_shown(
+    operator: Browser, table: Table, settings: pytest.MonkeyPatch
+) -> None:
+    settings.setenv("RESEND_API_KEY", "re_the_very_secret_key")
+    payload = {
+        "user": {"password": "hunter2hunter2", "resetUrl": "https://app.test/r/abcdef"},
+        "items": [{"card": {"number": "4242424242424242"}}, {"apiKey": "k-12345"}],
+        "link": "https://app.test/?token=abc.def&page=2",
+        "text": "sent with re_the_very_secret_key",
+        "visible": "this one",
+    }
+    job_id = completed(table, payload)  # its result is its payload
+    for path in (f"/admin/jobs/{job_id}", f"/admin/jobs/{job_id}/edit"):
+        text = operator.get(path).text
+        assert "this one" in text
+        assert "page=2" in text
+        for secret in ("hunter2", "abcdef", "4242", "k-12345", "abc.def", "re_the_very"):
+            assert secret not in text, (path, secret)
+
+
+def test_a_sealed_payload_is_never_opened(
+    operator: Browser, table: Table, settings: pytest.MonkeyPatch
+) -> None:
+    settings.setenv("PAYLOAD_KEYS", sealing.new_entry("k1"))
+    job = find("create-notification")
+    sealed = sealing.seal({"title": "plain words"}, sealing.Place("j1", job.type, "payload"))
+    table.add(job, sealed, job_id="j1")
+    table.run("UPDATE job_executions SET status = 'cancelled', completed_at = now()")
+    page = operator.get("/admin/jobs/j1")
+    assert "Sealed. It is never opened here." in page.words
+    assert "plain words" not in page.text
+    edit = operator.get("/admin/jobs/j1/edit")
+    assert "plain words" not in edit.text
+    new = {"userId": "u_1", "type": "news", "title": "Anew", "message": "m"}
+    operator.post("/admin/jobs/j1/edit", {"payload": json.dumps(new)})
+    row = table.row("j1")
+    assert row["status"] == "pending"
+    assert sealing.is_sealed(row["payload"])
+    assert sealing.unseal(row["payload"], sealing.Place("j1", job.type, "payload")) == new
+
+
+def test_parent_and_children_are_linked(operator: Browser, table: Table) -> None:
+    parent = table.add(PROBE)
+    child = table.add(PROBE, metadata={PARENT: parent})
+    assert f'href="/admin/jobs/{child}"' in operator.get(f"/admin/jobs/{parent}").text
+    assert f'href="/admin/jobs/{parent}"' in operator.get(f"/admin/jobs/{child}").text
+
+
+# --- what is done to jobs
+
+
+def test_a_job_is_retried_and_cancelled_and_that_is_on_record(
+    operator: Browser, table: Table
+) -> None:
+    job_id = failed(table)
+    page = operator.post(f"/admin/jobs/{job_id}/retry")
+    assert page.status == 200
+    assert "The job is retried" in page.words
+    assert table.status(job_id) == "pending"
+    assert "The job is cancelled" in operator.post(f"/admin/jobs/{job_id}/cancel").words
+    assert table.status(job_id) == "cancelled"
+    actions = table.run("SELECT actor, action FROM job_actions ORDER BY action_id DESC LIMIT 2")
+    assert [tuple(row.values()) for row in actions] == [("ada", "cancel"), ("ada", "retry")]
+    audit = operator.get("/admin/audit").words
+    assert "ada cancel probe" in audit
+
+
+def test_what_is_not_possible_is_a_page_that_says_why(operator: Browser, table: Table) -> None:
+    job_id = table.add(PROBE)
+    page = operator.post(f"/admin/jobs/{job_id}/retry")
+    assert page.status == 409
+    assert "is pending and cannot be retried" in page.words
+    assert operator.post("/admin/jobs/missing/cancel").status == 409
+    assert operator.post("/admin/jobs/delete").status == 404
+
+
+def test_the_selected_jobs_are_retried(operator: Browser, table: Table) -> None:
+    chosen, other = [failed(table), failed(table)], failed(table)
+    page = operator.post("/admin/jobs/retry", {"job_id": chosen, "status": "failed"})
+    assert "2 jobs retried" in page.words
+    assert ids(page.text) == [other], "the list is the one it was asked from"
+    assert [table.status(one) for one in [*chosen, other]] == ["pending", "pending", "failed"]
+    assert "0 jobs retried" in operator.post("/admin/jobs/retry").words
+
+
+def test_the_selected_jobs_are_cancelled(operator: Browser, table: Table) -> None:
+    waiting, ended = table.add(PROBE), failed(table)
+    page = operator.post("/admin/jobs/cancel", {"job_id": [waiting, ended]})
+    assert "1 job cancelled" in page.words
+    assert [table.status(one) for one in (waiting, ended)] == ["cancelled", "failed"]
+
+
+def test_all_that_match_are_retried_once_confirmed(operator: Browser, table: Table) -> None:
+    chosen, other = [failed(table) for _ in range(3)], failed(table, type="other")
+    fields = {"type": "probe", "status": "failed"}
+    asked = operator.post("/admin/jobs/retry", fields | {"every": "ask"})
+    assert "Retry 3 jobs?" in asked.words
+    assert {table.status(one) for one in chosen} == {"failed"}
+    done = operator.post("/admin/jobs/retry", fields | {"every": "confirmed"})
+    assert "3 jobs retried" in done.words
+    assert {table.status(one) for one in chosen} == {"pending"}
+    assert table.status(other) == "failed"
+
+
+def test_too_many_are_not_done_from_here(
+    operator: Browser, table: Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(job_pages, "MAX_AT_ONCE", 2)
+    waiting = [table.add(PROBE) for _ in range(3)]
+    fields = {"type": "probe", "every": "confirmed"}
+    assert "Too many at once" in operator.post("/admin/jobs/cancel", fields).words
+    assert {table.status(one) for one in waiting} == {"pending"}
+
+
+def test_everything_at_once_is_never_done(operator: Browser, table: Table) -> None:
+    job_id = failed(table)
+    page = operator.post("/admin/jobs/retry", {"every": "confirmed"})
+    assert page.status == 409
+    assert "empty filter" in page.words
+    assert table.status(job_id) == "failed"
+
+
+def test_a_job_is_retried_with_an_edited_payload_and_its_secrets_kept(
+    operator: Browser, table: Table
+) -> None:
+    before = {"to": "wrong@example.com", "token": "abc", "link": "https://a.test/?token=xyz&n=1"}
+    job_id = failed(table, payload=before)
+    page = operator.get(f"/admin/jobs/{job_id}/edit")
+    found = re.search(r"<textarea[^>]*>\n(.*?)</textarea>", page.text, re.DOTALL)
+    assert found is not None
+    shown = json.loads(html.unescape(found[1]))
+    assert shown["token"] == "[hidden]"
+    shown["to"] = "ada@example.com"
+    assert operator.post(f"/admin/jobs/{job_id}/edit", {"payload": json.dumps(shown)}).status == 200
+    assert table.row(job_id)["payload"] == before | {"to": "ada@example.com"}
+    assert table.status(job_id) == "pending"
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("{", "this is not JSON: line 1"),
+        ("null", "null is no payload"),
+        ("", "this is not JSON"),
+        ('{"title": "x"}', "message: Field required"),
+        ('{"userId": "[hidden]", "type": "t", "title": "x", "message": "m"}', "nothing was hidden"),
+        ("[" * 100_000, "this is not JSON"),
+    ],
+)
+def test_a_payload_that_does_not_fit_is_shown_again_with_why(
+    operator: Browser, table: Table, text: str, why: str
+) -> None:
+    job = find("create-notification")
+    job_id = table.add(job, {"userId": "u_1", "type": "t", "title": "x", "message": "m"})
+    table.run("UPDATE job_executions SET status = 'cancelled', completed_at = now()")
+    page = operator.post(f"/admin/jobs/{job_id}/edit", {"payload": text})
+    assert page.status == 422
+    assert why in page.words
+    assert html.escape(text, quote=True)[:50].replace("&quot;", "&#34;") in page.text
+    assert table.status(job_id) == "cancelled"
+
+
+# --- schedules
+
+
+@pytest.fixture
+def nightly(qstash: QStashServer, monkeypatch: pytest.MonkeyPatch) -> schedules.Schedule:
+    del qstash
+    schedule = schedules.Schedule(
+        "nightly",
+        find("create-notification"),
+        "0 3 * * *",
+        "Europe/Rome",
+        {"userId": "u_1", "type": "news", "title": "Hello", "message": "you"},
+    )
+    monkeypatch.setattr(schedules, "_declared", {"nightly": schedule})
+    return schedule
+
+
+async def test_a_schedule_is_paused_resumed_and_run(
+    operator: Browser, nightly: schedules.Schedule, table: Table, aside: Callable[..., Any]
+) -> None:
+    assert "nightly" in (await aside(operator.get, "/admin/schedules")).words
+    assert "not synced" in (await aside(operator.get, "/admin/schedules")).words
+    await aside(schedules.sync, [nightly])
+    page = await aside(operator.get, "/admin/schedules")
+    assert "active nightly create-notification 0 3 * * * Europe/Rome in" in page.words
+    paused = await aside(operator.post, "/admin/schedules/nightly/pause")
+    assert "The schedule is paused." in paused.words
+    assert "paused nightly create-notification" in paused.words
+    resumed = await aside(operator.post, "/admin/schedules/nightly/resume")
+    assert "active nightly" in resumed.words
+    ran = await aside(operator.post, "/admin/schedules/nightly/run")
+    assert "A job is enqueued" in ran.words
+    [row] = table.rows()
+    assert row["metadata"] == {"schedule": "nightly"}
+    assert f"/admin/jobs/{row['job_id']}" in ran.text
+    audit = (await aside(operator.get, "/admin/audit")).words
+    for action in ("pause schedule nightly", "resume schedule nightly", "run nightly"):
+        assert f"ada {action}" in audit
+
+
+async def test_a_schedule_that_nobody_knows_is_not_touched(
+    operator: Browser, nightly: schedules.Schedule, aside: Callable[..., Any]
+) -> None:
+    del nightly
+    for action, status in (("run", 404), ("pause", 409), ("explode", 404)):
+        page = await aside(operator.post, f"/admin/schedules/other/{action}")
+        assert page.status == status, action
+
+
+# --- what every page needs
+
+
+def test_a_file_may_be_kept_for_ever_because_its_name_changes_with_it(browser: Browser) -> None:
+    page = browser.get("/admin/sign-in")
+    files = re.findall(r'(?:href|src)="(/admin/static/[^"]+)"', page.text)
+    assert len(files) == 3
+    for path in files:
+        answer = browser.client.get(path)
+        assert answer.status_code == 200
+        assert answer.headers["cache-control"] == "public, max-age=31536000, immutable"
+        assert answer.headers["content-type"].partition("/")[0] in {"text", "image"}
+    for path in ("/admin/static/dashboard.css", "/admin/static/..%2Fpages.py"):
+        assert browser.get(path).status in {401, 404}
