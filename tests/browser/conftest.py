@@ -35,9 +35,13 @@ ARGUMENTS = [
 ]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
-    """The browser. Where it is missing the tests are skipped, but never in CI."""
+    """The browser. Where it is missing the tests are skipped, but never in CI.
+
+    Of this module alone: while Playwright is there its event loop is this thread's, and tests of
+    other modules have one of their own.
+    """
     path = shutil.which("chromium") or shutil.which("chromium-browser")
     if path is None:
         if os.environ.get("CI"):
@@ -51,7 +55,7 @@ def chromium() -> Iterator[Browser]:
         browser.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def stack(chromium: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """The system, in a thread of its own: Playwright's calls wait, and must not stop it."""
     del chromium  # without a browser nothing need be started
