@@ -85,21 +85,22 @@ def count_dead_letters() -> int:
 
 def emit(values: Mapping[str, float], averages: Mapping[str, float]) -> None:
     """Write the metrics to the log, where CloudWatch finds them."""
-    from aws_lambda_powertools import Metrics, single_metric
     from aws_lambda_powertools.metrics import MetricUnit
 
-    units = {
-        "FailureRate": MetricUnit.Percent,
-        "OldestPendingSeconds": MetricUnit.Seconds,
-    }
-    metrics = Metrics(namespace=NAMESPACE)
-    metrics.set_default_dimensions(Stage=settings.stage())
-    for name, value in values.items():
-        metrics.add_metric(name=name, unit=units.get(name, MetricUnit.Count), value=value)
-    metrics.flush_metrics(raise_on_empty_metrics=False)
+    units = {"FailureRate": MetricUnit.Percent, "OldestPendingSeconds": MetricUnit.Seconds}
+    _write({name: (units.get(name, MetricUnit.Count), value) for name, value in values.items()})
     for job_type, seconds in averages.items():
-        with single_metric(
-            namespace=NAMESPACE, name="AverageSeconds", unit=MetricUnit.Seconds, value=seconds
-        ) as metric:
-            metric.add_dimension("Stage", settings.stage())
-            metric.add_dimension("Type", job_type)
+        _write({"AverageSeconds": (MetricUnit.Seconds, seconds)}, Type=job_type)
+
+
+def _write(metrics: Mapping[str, tuple[Any, float]], **dimensions: str) -> None:
+    """One line of the log, by metrics of its own: the shared ones keep their dimensions."""
+    from aws_lambda_powertools.metrics import EphemeralMetrics
+
+    line = EphemeralMetrics(namespace=NAMESPACE)
+    line.add_dimension("Stage", settings.stage())
+    for dimension, label in dimensions.items():
+        line.add_dimension(dimension, label)
+    for name, (unit, value) in metrics.items():
+        line.add_metric(name=name, unit=unit, value=value)
+    line.flush_metrics(raise_on_empty_metrics=False)
