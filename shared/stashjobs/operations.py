@@ -162,23 +162,29 @@ def retry(job_id: str, *, actor: str, payload: Any = None) -> None:
 
     Raises:
         NotPossible: There is no such job, or it has not ended.
-        InvalidPayload: The payload has a reserved member.
+        InvalidPayload: The payload does not fit its type, where that is declared here, or has a
+            reserved member.
         SettingError: It must be sealed, and `PAYLOAD_KEYS` is missing.
     """
     if payload is not None:
-        payload = _as_sealed_as_before(job_id, payload)
+        payload = _checked_and_sealed(job_id, payload)
     if not _retry([job_id], actor, payload):
         _explain(job_id, "retried", "it has not ended yet")
 
 
-def _as_sealed_as_before(job_id: str, payload: Any) -> Any:
+def _checked_and_sealed(job_id: str, payload: Any) -> Any:
+    """The payload as it is to be written: as a new job of the type would have it, and sealed where
+    the job's own is."""
     with database.borrowed() as own:
         row = own.execute(READ_SEALED, [job_id]).fetchone()
     if row is None:
         return payload
     job_type, is_sealed = row
     sealing.refuse_mark(job_type, payload)
-    if is_sealed or any(job.type == job_type and job.encrypted for job in declared()):
+    job = next((job for job in declared() if job.type == job_type), None)
+    if job is not None:
+        payload = job.dump_payload(payload)
+    if is_sealed or (job is not None and job.encrypted):
         return sealing.seal(payload, Place(job_id, job_type, "payload"))
     return payload
 

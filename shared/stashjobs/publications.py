@@ -65,7 +65,8 @@ SELECT job_id, job_type, run, attempt, max_attempts, available_at, delivery, dlq
 # `dlq_id` is about the message before this one.
 CONFIRM_PUBLISHED = """
 UPDATE job_executions AS job
-   SET published_at = now(), message_id = coalesce(told.message_id, job.message_id), dlq_id = NULL
+   SET published_at = now(), message_id = coalesce(told.message_id, job.message_id), dlq_id = NULL,
+       error = CASE WHEN job.status = 'pending' THEN NULL ELSE job.error END
   FROM unnest(%s::text[], %s::text[]) AS told (job_id, message_id)
  WHERE job.job_id = told.job_id AND job.published_at IS NULL
    AND job.status IN ('pending', 'retrying', 'processing')
@@ -82,6 +83,18 @@ _ANOTHER_MESSAGE = """(job.attempt < job.max_attempts
 
 _ENDS = f"(job.status IN ('pending', 'retrying') AND NOT {_ANOTHER_MESSAGE})"
 
+
+RECORD_REFUSED = """
+UPDATE job_executions AS job
+   SET error = %(reason)s, updated_at = now(),
+       status = CASE WHEN is_over THEN 'failed' ELSE status END,
+       completed_at = CASE WHEN is_over THEN now() END
+  FROM (SELECT job_id,
+               greatest(available_at, created_at) < now() - make_interval(secs => %(patience)s)
+                 AS is_over
+          FROM job_executions WHERE job_id = %(job_id)s) AS found
+ WHERE job.job_id = found.job_id AND job.status IN ('pending', 'retrying')
+"""
 
 # Only the last message seen for a job speaks for it: an older one that ends in the dead-letter
 # queue says nothing about the one that followed. After a manual retry a job without a message
@@ -200,6 +213,15 @@ def find_silent(
 def record_heard_of(connection: Connection[Any], messages: Sequence[tuple[str, str, bool]]) -> None:
     """Note whether QStash still has these messages: job id, message id, and whether it has."""
     connection.execute(RECORD_HEARD_OF, [list(column) for column in zip(*messages, strict=True)])
+
+
+def record_refused(
+    connection: Connection[Any], job_id: str, *, reason: str, patience_seconds: float
+) -> None:
+    """Note why QStash takes no message of a job that waits; it has failed when that has been so
+    for `patience_seconds` since it was due."""
+    parameters = {"job_id": job_id, "reason": reason, "patience": patience_seconds}
+    connection.execute(RECORD_REFUSED, parameters)
 
 
 def record_never_delivered(connection: Connection[Any], new: NewJob, given_up: GivenUp) -> bool:

@@ -48,6 +48,9 @@ SILENT_BATCH = 100
 NOT_NOW_PATIENCE_SECONDS = 86_400.0
 FAILURE_PATIENCE_SECONDS = 3600.0
 
+# How long a message is offered that QStash refuses: a deploy may mend what is wrong with it.
+REFUSED_PATIENCE_SECONDS = 86_400.0
+
 _looked_at: datetime | None = None
 
 
@@ -142,12 +145,17 @@ def publish_unpublished(report: Report, deadline: float, quiet_seconds: float) -
 
 
 def _refused(report: Report, unpublished: Unpublished, error: Exception) -> None:
+    """Write on the row why nothing happens to it; in the end the job has failed."""
     report.refused += 1
-    log.error(
-        "QStash refuses this job's message: %s",
-        telemetry.one_line(error),
-        extra={"job_id": unpublished.job_id, "job_type": unpublished.job_type},
+    reason = f"QStash refuses this job's message: {telemetry.one_line(error)}"
+    publications.record_refused(
+        database.connection(),
+        unpublished.job_id,
+        reason=telemetry.storable(reason),
+        patience_seconds=REFUSED_PATIENCE_SECONDS,
     )
+    names = {"job_id": unpublished.job_id, "job_type": unpublished.job_type}
+    log.error("%s", reason, extra=names)
 
 
 def _is_about_the_messages(error: Exception) -> bool:

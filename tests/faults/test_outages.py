@@ -62,8 +62,27 @@ async def test_a_message_that_qstash_refuses_does_not_hold_up_the_others(faults:
     assert (report.published, report.refused) == (19, 1)
     row = await faults.row(poison)
     assert (row["status"], row["published_at"]) == ("pending", None)
+    assert row["error"].startswith("QStash refuses this job's message: ")
     await faults.query("UPDATE job_executions SET delivery = '{}' WHERE job_id = %s", poison)
     assert {row["status"] for row in await faults.ended()} == {"completed"}
+
+
+async def test_a_job_whose_message_qstash_refuses_for_a_day_has_failed_and_says_why(
+    faults: Faults,
+) -> None:
+    await faults.system.stop_qstash()
+    [job_id] = await faults.enqueue(1)
+    await faults.query(
+        "UPDATE job_executions SET delivery = jsonb_build_object('callback', 'no URL'),"
+        " created_at = now() - interval '2 days', available_at = now() - interval '25 hours'"
+        " WHERE job_id = %s",
+        job_id,
+    )
+    await faults.system.start_qstash()
+    await faults.relay()
+    row = await faults.row(job_id)
+    assert row["status"] == "failed"
+    assert row["error"].startswith("QStash refuses this job's message: ")
 
 
 async def test_several_relays_at_once_publish_each_job_once(faults: Faults) -> None:

@@ -255,6 +255,16 @@ def test_a_status_alone_is_a_filter(table: Table) -> None:
     assert run("retry", job_id, "--status", "failed").exit_code == 2
 
 
+def test_an_edited_payload_that_does_not_fit_is_refused_before_anything_is_written(
+    table: Table,
+) -> None:
+    job_id = json.loads(run("enqueue", "send-email", json.dumps(WELCOME), "--json").stdout)["jobId"]
+    run("cancel", job_id)
+    result = run("retry", job_id, "--payload", '{"to": 1}')
+    assert (result.exit_code, "template: Field required" in result.output) == (2, True)
+    assert table.status(job_id) == "cancelled"
+
+
 def test_one_job_is_cancelled(table: Table) -> None:
     job_id = table.add(told, {})
     assert run("cancel", job_id).exit_code == 0
