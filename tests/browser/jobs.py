@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import psycopg
 from psycopg.types.json import Jsonb
 
 from stashjobs.ids import new_job_id
-
-if TYPE_CHECKING:
-    import psycopg
 
 PAYLOAD = {"userId": "u_1", "type": "news", "title": "Hello", "message": "you", "token": "abc"}
 LONG_TYPE = "synchronize-customer-relationship-records-with-the-external-provider"

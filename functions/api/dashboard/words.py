@@ -116,6 +116,7 @@ def seconds_between(start: datetime, end: datetime) -> float:
 
 
 _FUNCTIONS = (
-    number, about, percent, duration, ago, utc, clock, iso, short_id, pretty, plural, first_sentence,
+    number, about, percent, duration, ago, utc, clock, iso, short_id, pretty, plural,
+    first_sentence,
 )  # fmt: skip
 FILTERS = {each.__name__: each for each in _FUNCTIONS}

@@ -78,7 +78,7 @@ async def qstash(settings: pytest.MonkeyPatch) -> AsyncIterator[QStashServer]:
 
 @pytest.fixture
 def aside() -> Callable[..., Any]:
-    """Does blocking work in a thread that leaves nothing open, so that servers of this loop answer."""
+    """Does blocking work in a thread that leaves nothing open: servers of this loop can answer."""
 
     async def do(work: Callable[..., Any], *arguments: Any) -> Any:
         def all_of_it() -> Any:

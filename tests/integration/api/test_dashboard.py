@@ -14,13 +14,13 @@ from stashjobs import schedules, sealing
 from stashjobs.context import PARENT
 from stashjobs.job import find
 from tests.deliveries import deliver, probe
-from tests.integration.api.dashboards import Browser
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from infra.local.qstash import QStashServer
     from tests.deliveries import Table
+    from tests.integration.api.dashboards import Browser
 
 PROBE = probe()
 EVIL = "<script>alert('x')</script>"
