@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import psycopg
+import psycopg
 from psycopg.types.json import Jsonb
 
 from stashjobs.ids import new_job_id
 
-PAYLOAD = {"userId": "u_1", "type": "news", "title": "Hello", "message": "you", "token": "abc"}
+PAYLOAD = {"userId": "u_1", "type": "news", "title": "Hello", "message": "you"}
 LONG_TYPE = "synchronize-customer-relationship-records-with-the-external-provider"
 LONG_ERROR = (
     "ClientError: AccessDenied: arn:aws:sts::123456789012:assumed-role/"
