@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import psycopg
-import psycopg
 from psycopg.types.json import Jsonb
 
 from stashjobs.ids import new_job_id

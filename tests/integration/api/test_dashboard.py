@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from infra.local.qstash import QStashServer
     from tests.deliveries import Table
     from tests.integration.api.dashboards import Browser
-    from tests.integration.api.dashboards import Browser
 
 PROBE = probe()
 EVIL = "<script>alert('x')</script>"
