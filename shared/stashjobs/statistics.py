@@ -29,7 +29,8 @@ class Recent:
 
     Attributes:
         total: Jobs created since `since`, whatever became of them.
-        p50_seconds: Of the attempts that completed. None: none did.
+        average_seconds: Of the attempts that completed. None: none did.
+        p50_seconds: Likewise.
         p95_seconds: Likewise.
         since: Where the window begins: later than asked for where it has more than `SAMPLE` jobs.
     """
@@ -39,6 +40,7 @@ class Recent:
     completed: int
     failed: int
     cancelled: int
+    average_seconds: float | None
     p50_seconds: float | None
     p95_seconds: float | None
     since: datetime
@@ -72,13 +74,14 @@ WITH recent AS (
            count(*) FILTER (WHERE status = 'completed') AS completed,
            count(*) FILTER (WHERE status = 'failed') AS failed,
            count(*) FILTER (WHERE status = 'cancelled') AS cancelled,
+           avg(seconds) FILTER (WHERE status = 'completed') AS average_seconds,
            percentile_cont(ARRAY[0.5, 0.95]) WITHIN GROUP (ORDER BY seconds)
              FILTER (WHERE status = 'completed') AS percentiles
       FROM recent
      GROUP BY GROUPING SETS ((job_type), ())
 )
-SELECT job_type, total, completed, failed, cancelled, percentiles[1]::float, percentiles[2]::float,
-       since, (extract(epoch FROM now() - since) / 60)::float
+SELECT job_type, total, completed, failed, cancelled, average_seconds::float,
+       percentiles[1]::float, percentiles[2]::float, since, (extract(epoch FROM now() - since) / 60)::float
   FROM grouped CROSS JOIN reach
  ORDER BY job_type NULLS FIRST
 """

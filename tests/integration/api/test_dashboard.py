@@ -115,13 +115,13 @@ def test_an_alert_fires_and_says_what_to_do(operator: Browser, table: Table) -> 
     )
     table.add(PROBE)
     table.run(
-        """UPDATE job_executions SET available_at = now() - interval '6 min', published_at = NULL
+        """UPDATE job_executions SET available_at = now() - interval '16 min', published_at = NULL
             WHERE status = 'pending'"""
     )
     words = operator.get("/admin/alerts").words
     assert "Attempts are stuck firing Now 1 attempt of 1 under way" in words
     assert "The relay does not publish firing" in words
-    assert "Jobs wait long firing Now the oldest has been due for 6 min" in words
+    assert "Jobs wait long firing Now the oldest has been due for 16 min" in words
     assert "QStash has dead letters unknown" in words
     assert "The queue is deep ok" in words
 
