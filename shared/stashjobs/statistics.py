@@ -81,7 +81,8 @@ WITH recent AS (
      GROUP BY GROUPING SETS ((job_type), ())
 )
 SELECT job_type, total, completed, failed, cancelled, average_seconds::float,
-       percentiles[1]::float, percentiles[2]::float, since, (extract(epoch FROM now() - since) / 60)::float
+       percentiles[1]::float, percentiles[2]::float, since,
+       (extract(epoch FROM now() - since) / 60)::float
   FROM grouped CROSS JOIN reach
  ORDER BY job_type NULLS FIRST
 """
