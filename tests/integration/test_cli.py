@@ -142,6 +142,8 @@ def test_another_stage_has_a_file_of_its_own(
     settings.delenv("POSTGRES_URL")
     (tmp_path / ".env.staging").write_text(f"POSTGRES_URL={database_url}\n")
     assert run("list", "--stage", "staging").exit_code == 0
+    (tmp_path / ".env.dev").write_text(f"POSTGRES_URL={database_url}\n")
+    assert run("list", "--stage", "dev").exit_code == 0
     assert run("list", "--stage", "production").exit_code == 2
 
 

@@ -42,7 +42,7 @@ def command(function: Callable[..., R]) -> Callable[..., R]:
 
     @click.option(
         "--stage",
-        type=click.Choice(["local", "staging", "production"]),
+        type=click.Choice(["local", "dev", "staging", "production"]),
         default=None,
         help="Whose settings to use.  [default: STAGE, else local]",
     )
