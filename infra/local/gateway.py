@@ -21,8 +21,8 @@ from infra.local.http_event import (
     response_from,
 )
 from infra.local.lambda_runtime import InvocationResult, LambdaRuntime
-from infra.local.ports import PortTakenError
 from infra.local.template import Route
+from stashjobs.servers.ports import PortTakenError
 
 # AWS docs, "Quotas for configuring and running an HTTP API in API Gateway".
 INTEGRATION_TIMEOUT = 30.0

@@ -1,7 +1,7 @@
 """A server of the local stack that is started when somebody first connects.
 
 The stack only opens the port; the program that answers there takes a second to import, and many a
-run never needs it. A connection made before the program is ready waits in the socket's queue.
+run never needs it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import socket
 import sys
 from typing import TYPE_CHECKING
 
-from infra.local import guard
+from stashjobs.servers import guard
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -46,7 +46,7 @@ class OnDemand:
         loop.add_reader(self._listening, self._on_first_connection, loop)
 
     def serve_now(self) -> None:
-        """Start the program."""
+        """Start the program; connections made before it is ready wait in the socket's queue."""
         with self._log_file.open("ab") as log:
             handle = self._listening.fileno()
             self._server = guard.start(
@@ -56,11 +56,13 @@ class OnDemand:
                 output=log,
                 pass_handles=[handle],
             )
+        self._listening.close()  # it is the program's now: if that ends, callers are refused
 
     def stop(self) -> None:
-        """End the program, and close the port."""
+        """End the program, and what it kept in memory; close the port."""
         with contextlib.suppress(RuntimeError):  # no loop: `start` was not called
-            asyncio.get_running_loop().remove_reader(self._listening)
+            if self._listening.fileno() >= 0:
+                asyncio.get_running_loop().remove_reader(self._listening)
         self._listening.close()
         if self._server is not None:
             self._server.kill()

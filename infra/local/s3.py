@@ -1,21 +1,15 @@
 """S3 on one machine: moto's server, started when somebody first connects.
 
-The stack only opens the port; the program that answers there takes a second to import, and many a
-run never needs it. What is stored is in that program's memory, and gone when the stack stops.
-
-Run as a program (`python -m infra.local.s3 HANDLE BUCKET`) it serves on the socket that it was
-given.
+It is a program of its own (`python -m infra.local.s3 HANDLE BUCKET`). What is stored is in that
+program's memory, and gone when the stack stops.
 """
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import socket
 import sys
 from typing import TYPE_CHECKING, Any
 
-from infra.local import guard
+from infra.local.on_demand import OnDemand
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,7 +18,7 @@ ACCOUNT = "123456789012"
 BUCKET = "stashjobs-local"
 
 
-class S3:
+class S3(OnDemand):
     """A bucket behind S3's HTTP API.
 
     Args:
@@ -34,11 +28,8 @@ class S3:
     """
 
     def __init__(self, root: Path, port: int, log_file: Path) -> None:
-        self._root = root
-        self._log_file = log_file
-        self._listening = socket.create_server(("127.0.0.1", port), backlog=128)
-        self._server: guard.Guarded | None = None
-        self.url = f"http://127.0.0.1:{self._listening.getsockname()[1]}"
+        super().__init__("infra.local.s3", root, port, log_file)
+        self.arguments = [BUCKET]
 
     @property
     def environment(self) -> dict[str, str]:
@@ -51,38 +42,6 @@ class S3:
             "AWS_REGION": "us-east-1",
             "AWS_DEFAULT_REGION": "us-east-1",
         }
-
-    def start(self) -> None:
-        """Wait for the first connection, without waiting here."""
-        loop = asyncio.get_running_loop()
-        loop.add_reader(self._listening, self._on_first_connection, loop)
-
-    def serve_now(self) -> None:
-        """Start the program; connections made before it is ready wait in the socket's queue."""
-        with self._log_file.open("ab") as log:
-            handle = self._listening.fileno()
-            self._server = guard.start(
-                [sys.executable, "-m", "infra.local.s3", str(handle), BUCKET],
-                directory=self._root,
-                output=log,
-                pass_handles=[handle],
-            )
-        self._listening.close()  # it is the program's now: if that ends, callers are refused
-
-    def stop(self) -> None:
-        """End it, and forget what was stored."""
-        with contextlib.suppress(RuntimeError):  # no loop: `start` was not called
-            if self._listening.fileno() >= 0:
-                asyncio.get_running_loop().remove_reader(self._listening)
-        self._listening.close()
-        if self._server is not None:
-            self._server.kill()
-            self._server.process.wait()
-            self._server.release()
-
-    def _on_first_connection(self, loop: asyncio.AbstractEventLoop) -> None:
-        loop.remove_reader(self._listening)
-        self.serve_now()
 
 
 def serve(handle: int, bucket: str) -> None:

@@ -5,7 +5,6 @@ otherwise, so a second start continues where the first one ended.
 """
 
 import asyncio
-import contextlib
 import fcntl
 import json
 import os
@@ -15,8 +14,7 @@ from base64 import b64encode
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Self, TypeVar
+from typing import TypeVar
 from urllib.parse import urlsplit
 
 from dotenv import dotenv_values
@@ -24,13 +22,14 @@ from dotenv import dotenv_values
 from infra.local.gateway import Delivery, Gateway
 from infra.local.lambda_runtime import LambdaRuntime
 from infra.local.mailbox import Mailbox
-from infra.local.ports import ensure_port_is_free, free_port
-from infra.local.postgres import Postgres
 from infra.local.qstash import QStashOptions, QStashServer
+from infra.local.running import Running
 from infra.local.s3 import S3
 from infra.local.schedules import Scheduler
 from infra.local.stripe import WEBHOOK_ROUTE, Stripe
 from infra.local.template import Template, read_template
+from stashjobs.servers.ports import ensure_port_is_free, free_port
+from stashjobs.servers.postgres import Postgres
 
 Result = TypeVar("Result")
 
@@ -59,7 +58,7 @@ class Ports:
     function_urls: int = 0
 
 
-class Stack:
+class Stack(Running):
     """`async with Stack(root) as stack:` starts everything; leaving it stops everything.
 
     Args:
@@ -88,6 +87,7 @@ class Stack:
         on_line: Callable[[str, str], None] | None = None,
         on_delivery: Callable[[Delivery], None] | None = None,
     ) -> None:
+        super().__init__()
         self.root = root.absolute()
         self.home = (home or root / ".stashjobs").absolute()
         self.ports = ports or Ports()
@@ -98,7 +98,6 @@ class Stack:
         self.function_urls: dict[str, str] = {}
         self._on_line = on_line or (lambda name, line: None)
         self._on_delivery = on_delivery
-        self._exits = contextlib.AsyncExitStack()
         self.mailbox: Mailbox
         self.postgres: Postgres
         self.s3: S3
@@ -109,22 +108,6 @@ class Stack:
     @property
     def environment_file(self) -> Path:
         return self.home / "dev.env"
-
-    async def __aenter__(self) -> Self:
-        try:
-            await self._start()
-        except BaseException:
-            await self._exits.aclose()
-            raise
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        await self._exits.aclose()
 
     # --- the parts, in the order in which they need each other
 
@@ -353,6 +336,9 @@ def read_settings(root: Path, environment: dict[str, str], template: Template) -
         *WEBHOOK_SECRETS,
         "PAYLOAD_KEYS",
         "SENTRY_DSN",
+        "OTEL_EXPORTER_OTLP_ENDPOINT",
+        "OTEL_EXPORTER_OTLP_HEADERS",
+        "POWERTOOLS_LOGGER_SAMPLE_RATE",
         "RESEND_API_KEY",
         "RESEND_API_URL",
         "RESEND_FROM_EMAIL",

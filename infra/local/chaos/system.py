@@ -2,29 +2,28 @@
 
 from __future__ import annotations
 
-import contextlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 from infra.local.gateway import Gateway
 from infra.local.lambda_runtime import LambdaRuntime
-from infra.local.ports import free_port
-from infra.local.postgres import Postgres
 from infra.local.qstash import Faults, Limits, QStashOptions, QStashServer
 from infra.local.qstash.transport import NoFaults
+from infra.local.running import Running
 from infra.local.stack import in_thread
 from infra.local.template import read_template
 from stashjobs.migrations import migrate
+from stashjobs.servers.ports import free_port
+from stashjobs.servers.postgres import Postgres
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import TracebackType
 
 ROOT = Path(__file__).parents[3]
 CONCURRENCY = 4
 
 
-class System:
+class System(Running):
     """Postgres, QStash, gateway and functions; no schedules, since the relay runs on demand.
 
     Args:
@@ -47,6 +46,7 @@ class System:
         parallelism: int = CONCURRENCY,
         on_line: Callable[[str, str], None] | None = None,
     ) -> None:
+        super().__init__()
         self.home = home
         self.postgres = Postgres(home / "postgres", durable=False)
         self.environment: dict[str, str] = {}
@@ -56,24 +56,7 @@ class System:
         self._faults = faults or NoFaults()
         self._parallelism = parallelism
         self._on_line = on_line or (lambda name, line: None)
-        self._exits = contextlib.AsyncExitStack()
         self._port = free_port()
-
-    async def __aenter__(self) -> Self:
-        try:
-            await self._start()
-        except BaseException:
-            await self._exits.aclose()
-            raise
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        await self._exits.aclose()
 
     async def _start(self) -> None:
         self._exits.push_async_callback(in_thread, self.postgres.stop)
