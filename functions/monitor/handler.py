@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from stashjobs import database, health, settings, telemetry
+from stashjobs import database, health, metrics, settings, telemetry
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-NAMESPACE = "stashjobs"
+    from stashjobs.metrics import Unit
+
+UNITS: dict[str, Unit] = {"FailureRate": "Percent", "OldestPendingSeconds": "Seconds"}
 # A monitor must not be a load: what takes longer than this is left out of this minute.
 QUERY_TIMEOUT_SECONDS = 10.0
 DEAD_LETTERS_PER_PAGE = 100
@@ -85,22 +87,6 @@ def count_dead_letters() -> int:
 
 def emit(values: Mapping[str, float], averages: Mapping[str, float]) -> None:
     """Write the metrics to the log, where CloudWatch finds them."""
-    from aws_lambda_powertools.metrics import MetricUnit
-
-    units = {"FailureRate": MetricUnit.Percent, "OldestPendingSeconds": MetricUnit.Seconds}
-    _write({name: (units.get(name, MetricUnit.Count), value) for name, value in values.items()})
+    metrics.emit({name: (UNITS.get(name, "Count"), value) for name, value in values.items()})
     for job_type, seconds in averages.items():
-        _write({"AverageSeconds": (MetricUnit.Seconds, seconds)}, Type=job_type)
-
-
-def _write(metrics: Mapping[str, tuple[Any, float]], **dimensions: str) -> None:
-    """One line of the log, by metrics of its own: the shared ones keep their dimensions."""
-    from aws_lambda_powertools.metrics import EphemeralMetrics
-
-    line = EphemeralMetrics(namespace=NAMESPACE)
-    line.add_dimension("Stage", settings.stage())
-    for dimension, label in dimensions.items():
-        line.add_dimension(dimension, label)
-    for name, (unit, value) in metrics.items():
-        line.add_metric(name=name, unit=unit, value=value)
-    line.flush_metrics(raise_on_empty_metrics=False)
+        metrics.emit({"AverageSeconds": ("Seconds", seconds)}, job_type=job_type)

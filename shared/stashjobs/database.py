@@ -6,7 +6,8 @@ first delivery, kept while the server keeps it, and opened anew when the server 
 borrow from there.
 
 Nothing here relies on what a session remembers between two transactions, so that PgBouncer in
-transaction mode and its like may stand in between (docs/connections.md).
+transaction mode and its like may stand in between (docs/connections.md). Only where nothing stands
+in between does the server keep the plans of the statements that a delivery repeats.
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ import logging
 import os
 import re
 import select
+import sys
 import threading
+import weakref
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -25,10 +28,10 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.pq import TransactionStatus
 
-from stashjobs import settings
+from stashjobs import settings, tracing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from typing import Self
 
     from psycopg_pool import ConnectionPool
@@ -51,6 +54,10 @@ POOL_TIMEOUT_SECONDS = 2.0
 
 # How a pooler says that it takes no `options`: PgBouncer, before 1.20 and since, and RDS Proxy.
 _OPTIONS_REFUSED = re.compile(r"unsupported startup parameter|support command-line options")
+# A connection that lives this long has a use for plans that are kept: the question whether they may
+# be costs a round trip, once, and so does preparing each statement.
+USES_BEFORE_PREPARING = 4
+SERVER_PROCESS = "SELECT pg_backend_pid()"
 MISSING_TIMEOUTS = """
 SELECT name FROM unnest(ARRAY['statement_timeout', 'lock_timeout']) AS name
  WHERE current_setting(name) = '0'
@@ -79,6 +86,7 @@ _by_thread: dict[threading.Thread, _Opened[Connection]] = {}
 _pool: _Opened[ConnectionPool[_PooledConnection]] | None = None
 _pool_lock = threading.Lock()
 _refusing_options: set[str] = set()  # the URLs whose pooler does
+_uses: weakref.WeakKeyDictionary[Connection, int] = weakref.WeakKeyDictionary()
 
 
 def connection() -> Connection:
@@ -155,6 +163,43 @@ def connect(
     """
     opener = psycopg.Connection.connect
     return _connect(opener, url, statement_timeout_seconds, lock_timeout_seconds)
+
+
+def execute_often(
+    connection: Connection, statement: str, parameters: Mapping[str, Any]
+) -> psycopg.Cursor[Any]:
+    """Execute a statement that a warm Lambda repeats with every delivery.
+
+    Most of what such a statement costs the server is planning it. So the server is made to keep its
+    plan, once the connection has proven to be used again and to lead to the server itself: a pooler
+    may give every transaction another session, whose prepared statements are not ours.
+    """
+    prepare = _may_prepare(connection)
+    try:
+        return connection.execute(statement.encode(), parameters, prepare=prepare)
+    except (psycopg.errors.FeatureNotSupported, psycopg.errors.InvalidSqlStatementName):
+        # A migration changed the type of a column, or the job's own code undid the preparing. The
+        # statement has not run.
+        connection.prepare_threshold = None
+        if not prepare or connection.pgconn.transaction_status != TransactionStatus.IDLE:
+            raise
+        return connection.execute(statement.encode(), parameters)
+
+
+def _may_prepare(connection: Connection) -> bool:
+    uses = _uses[connection] = _uses.get(connection, 0) + 1
+    if uses == USES_BEFORE_PREPARING and is_direct(connection):
+        # psycopg prepares nothing without a threshold. This one no other statement reaches.
+        connection.prepare_threshold = sys.maxsize
+    return connection.prepare_threshold is not None
+
+
+def is_direct(connection: Connection) -> bool:
+    """Whether no pooler stands in between. One that does hands out process ids of its own, since it
+    has to know for which of its clients a statement is to be cancelled (PostgreSQL docs, "Canceling
+    Requests in Progress")."""
+    [process] = connection.execute(SERVER_PROCESS).fetchall()
+    return bool(process[0] == connection.info.backend_pid)
 
 
 def pool() -> ConnectionPool[_PooledConnection]:
@@ -259,6 +304,7 @@ def _connect(
             connect_timeout=CONNECT_TIMEOUT_SECONDS,
             options=options,
             application_name="stashjobs",
+            cursor_factory=tracing.cursor_factory(),
             keepalives_idle=30,
             tcp_user_timeout=PEER_TIMEOUT_SECONDS * 1000,
         )

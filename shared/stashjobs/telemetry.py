@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import functools
+import os
 import re
 import traceback
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
 
 from stashjobs import settings
 
@@ -27,10 +29,25 @@ SECRET_SETTINGS = (
     "ADMIN_TOKEN",
     "SENTRY_DSN",
     "FILES_LINK_SECRET",
+    "OTEL_EXPORTER_OTLP_HEADERS",
 )
 _PASSWORD_IN_URL = re.compile(r"://[^:/@]*:([^@]+)@")
 MAX_MESSAGE_CHARACTERS = 2_000
 MAX_TRACEBACK_CHARACTERS = 4_000
+# Powertools' own name for it.
+SAMPLE_RATE = "POWERTOOLS_LOGGER_SAMPLE_RATE"
+# What the lines of one delivery say of it.
+DELIVERY_KEYS = (
+    "job_type",
+    "function_request_id",
+    "job_id",
+    "message_id",
+    "retried",
+    "attempt",
+    "user_id",
+    "organization_id",
+    "trace_id",
+)
 
 
 @functools.cache
@@ -38,7 +55,45 @@ def logger() -> Logger:
     """The process's logger. Imported at first use: an app that only enqueues need not have it."""
     from aws_lambda_powertools import Logger
 
-    return Logger(service="stashjobs", level=settings.known("LOG_LEVEL") or "INFO", utc=True)
+    # It has to be known before the first line, so it is read from the environment alone.
+    given = os.environ.get(SAMPLE_RATE, "").strip()
+    rate = _share(given) if given else None
+    wrong = bool(given) and rate is None
+    level = settings.known("LOG_LEVEL") or "INFO"
+    # Without a rate of ours Powertools reads the variable, and raises an error if it is no number.
+    made = Logger(service="stashjobs", level=level, sampling_rate=0.0 if wrong else rate, utc=True)
+    if not rate:
+        made.remove_keys(["sampling_rate"])  # Powertools would say 0.0 on every line
+    if wrong:
+        made.warning(f"{SAMPLE_RATE} is not a number from 0 to 1, so no debug lines are sampled")
+    return made
+
+
+def begin_delivery(job_type: str, request_id: str) -> Logger:
+    """The logger for the lines of one delivery: without the keys of the one before, and with
+    debug lines for a share of all deliveries (`POWERTOOLS_LOGGER_SAMPLE_RATE`)."""
+    log = logger()
+    log.remove_keys(DELIVERY_KEYS)
+    log.append_keys(job_type=job_type, function_request_id=request_id)
+    if log.sampling_rate:
+        # Powertools draws once for the life of a process; only its decorator draws again, and
+        # that one would log what Lambda hands over (Powertools docs, "Sampling debug logs").
+        log.refresh_sample_rate_calculation()
+    return log
+
+
+def delivery_keys() -> dict[str, Any]:
+    """What is known by now of the delivery that is at work, as its lines say it."""
+    keys = logger().get_current_keys()
+    return {name: keys[name] for name in DELIVERY_KEYS if keys.get(name) is not None}
+
+
+def _share(text: str) -> float | None:
+    try:
+        share = float(text)
+    except ValueError:
+        return None
+    return share if 0 <= share <= 1 else None
 
 
 def redact(text: str) -> str:
@@ -57,6 +112,11 @@ def _keys_in(name: str, value: str) -> list[str]:
         return [entry.partition(":")[2].strip() for entry in value.split(",")]
     if name.endswith("_WEBHOOK_SECRET"):
         return [entry.strip() for entry in value.split(",")]
+    if name == "OTEL_EXPORTER_OTLP_HEADERS":
+        values = [entry.partition("=")[2].strip() for entry in value.split(",")]
+        return [form for each in values for form in (each, unquote(each))]
+    if name == "SENTRY_DSN":
+        return [urlsplit(value).username or ""]
     return []
 
 
@@ -79,11 +139,15 @@ def describe_error(error: BaseException) -> dict[str, Any]:
     if len(trace) > MAX_TRACEBACK_CHARACTERS:
         trace = "…" + trace[-MAX_TRACEBACK_CHARACTERS:]
     return {
-        "type": type(error).__name__,
-        "message": storable(redact(_message(error)))[:MAX_MESSAGE_CHARACTERS]
-        or type(error).__name__,
+        "type": type_name(error),
+        "message": storable(redact(_message(error)))[:MAX_MESSAGE_CHARACTERS] or type_name(error),
         "traceback": storable(trace),
     }
+
+
+def type_name(error: BaseException) -> str:
+    """The error's type, also of one that is `Redacted`."""
+    return error.type_name if isinstance(error, Redacted) else type(error).__name__
 
 
 def one_line(error: BaseException) -> str:

@@ -12,14 +12,25 @@ import json
 import signal
 import threading
 import time
+from collections.abc import Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 import psycopg
 
-from stashjobs import database, envelope, execution_log, lambda_event, sealing, telemetry
+from stashjobs import (
+    database,
+    envelope,
+    execution_log,
+    lambda_event,
+    metrics,
+    sealing,
+    sentry,
+    telemetry,
+    tracing,
+)
 from stashjobs.answers import answer, refuse
 from stashjobs.context import Context
 from stashjobs.envelope import Envelope
@@ -37,6 +48,7 @@ from stashjobs.errors import (
 from stashjobs.execution_log import Claim, Lease, NewJob, Recorded
 from stashjobs.ids import job_id_from
 from stashjobs.job import Job, to_json
+from stashjobs.lambda_event import Response
 from stashjobs.sealing import Place
 from stashjobs.signature import InvalidSignature
 
@@ -44,7 +56,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import FrameType
 
-    from stashjobs.lambda_event import Event, Request, Response
+    from stashjobs.lambda_event import Event, Request
 
 BUSY_RETRY_SECONDS = 10
 DATABASE_RETRY_SECONDS = 20
@@ -69,9 +81,27 @@ UNSTORABLE = (
 )
 # How long to wait between tries to record, in seconds.
 RECORD_PAUSES = (0.1, 0.4, 1.0)
-LOG_KEYS = ("job_id", "message_id", "retried", "attempt", "user_id", "organization_id")
 
 Status = Literal["completed", "retrying", "failed", "cancelled"]
+# What becomes of a delivery; each is a metric (docs/monitoring.md).
+Count = Literal[
+    "Completed",
+    "Retried",
+    "Failed",
+    "Cancelled",
+    "Duplicate",
+    "Busy",
+    "LeaseLost",
+    "Rejected",
+    "Unreadable",
+    "Unavailable",
+]
+COUNT_OF: dict[Status, Count] = {
+    "completed": "Completed",
+    "retrying": "Retried",
+    "failed": "Failed",
+    "cancelled": "Cancelled",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,13 +114,14 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """What QStash says of a message, and when the caller hangs up (seconds). All None for a direct
-    invocation."""
+    """What QStash says of a message, and when the caller hangs up (seconds). All None, and no
+    headers, for a direct invocation."""
 
     message_id: str | None = None
     schedule_id: str | None = None
     retried: str | None = None
     hangs_up_after: float | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,13 +134,26 @@ class Duplicate:
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """How an attempt ended: the status for its row, and what the answer needs. `error` is there
-    unless it completed; `counted` is False where the job's function could not be run at all."""
+    unless it completed; `counted` is False where the job's function could not be run at all,
+    `intended` True where an error was only the job's way to ask for this."""
 
     status: Status
     result: Any = None
     error: BaseException | None = None
     retry_after: float | None = None
     counted: bool = True
+    intended: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a delivery ended: the answer, as what it counts, and the type of error that was in the
+    way. `seconds` is how long it took, where an attempt ran."""
+
+    response: Response
+    count: Count
+    error_type: str | None = None
+    seconds: float | None = None
 
 
 def deliver(job: Job[Any, Any], event: Event, lambda_context: Any) -> Response:
@@ -125,37 +169,59 @@ def deliver(job: Job[Any, Any], event: Event, lambda_context: Any) -> Response:
         DeliveryRefused: Only of a direct invocation that left no trace on a row: Lambda takes any
             answer for success, and an error for a reason to invoke again.
     """
-    response = _deliver(job, event, lambda_context)
-    if not lambda_event.is_http(event):
-        document = json.loads(response["body"])
-        if document["status"] == "refused":
-            raise DeliveryRefused(document["error"])
-    return response
-
-
-def _deliver(job: Job[Any, Any], event: Event, lambda_context: Any) -> Response:
     began = time.time()
-    log = telemetry.logger()
-    log.remove_keys(LOG_KEYS)
-    log.append_keys(job_type=job.type, function_request_id=lambda_context.aws_request_id)
+    log = telemetry.begin_delivery(job.type, lambda_context.aws_request_id)
     try:
         message, source = _receive(job, event, lambda_context)
     except InvalidSignature as error:
-        return refuse(401, error)
+        ending = _refuse("Rejected", 401, error)
     except (InvalidEnvelope, SealError) as error:
-        return refuse(489, error)
+        ending = _refuse("Unreadable", 489, error)
     except SettingError as error:
-        return refuse(500, error)
+        ending = _refuse("Unavailable", 500, error)
+    else:
+        log.append_keys(job_id=message.job_id, message_id=source.message_id, retried=source.retried)
+        ending = _traced(job, message, source, lambda_context, began)
+    _emit(job, ending)
 
-    log.append_keys(job_id=message.job_id, message_id=source.message_id, retried=source.retried)
+    if not lambda_event.is_http(event):
+        document = json.loads(ending.response["body"])
+        if document["status"] == "refused":
+            raise DeliveryRefused(document["error"])
+    return ending.response
+
+
+def _traced(
+    job: Job[Any, Any], message: Message, source: Source, lambda_context: Any, began: float
+) -> Ending:
+    with tracing.processing(
+        job.type,
+        headers=source.headers,
+        message_id=source.message_id,
+        request_id=lambda_context.aws_request_id,
+        began=began,
+    ) as span:
+        telemetry.logger().append_keys(trace_id=span.trace_id)
+        ending = _process(job, message, source, lambda_context, began)
+        span.ended(ending.count, ending.error_type, telemetry.delivery_keys())
+    tracing.flush(float(lambda_context.get_remaining_time_in_millis()) / 1000)
+    return ending
+
+
+def _process(
+    job: Job[Any, Any], message: Message, source: Source, lambda_context: Any, began: float
+) -> Ending:
+    """What there is to do once it is known who sends what: claim, run, record, answer."""
+    log = telemetry.logger()
     deadline = _deadline(job, source, lambda_context, began)
     lease_seconds = deadline - time.time() + LEASE_GRACE_SECONDS
     try:
         claim = _claim(job, message, source, lease_seconds)
     except UNSTORABLE as error:
-        return refuse(489, error)
+        return _refuse("Unreadable", 489, error)
     except (psycopg.Error, SettingError) as error:
-        return refuse(503, error, retry_after=DATABASE_RETRY_SECONDS)
+        return _refuse("Unavailable", 503, error, retry_after=DATABASE_RETRY_SECONDS)
+    log.debug("asked for the job", ms=_milliseconds_since(began))
     if isinstance(claim, Duplicate):
         return _answer_duplicate(message, claim)
     if claim is None or not claim.held or claim.job_type != job.type:
@@ -178,11 +244,31 @@ def _deliver(job: Job[Any, Any], event: Event, lambda_context: Any) -> Response:
     )
     log.info("processing")
     outcome = _run(job, claim.payload, context)
+    log.debug("ran", ms=_milliseconds_since(began))
     try:
         outcome, recorded = _record(context, outcome)
     except psycopg.Error as error:
-        return refuse(503, _shown(context, error), retry_after=DATABASE_RETRY_SECONDS)
+        shown = _shown(context, error)
+        return _refuse("Unavailable", 503, shown, retry_after=DATABASE_RETRY_SECONDS)
     return _answer(context, outcome, recorded, began)
+
+
+def _refuse(
+    count: Count, status: int, error: BaseException, *, retry_after: float | None = None
+) -> Ending:
+    response = refuse(status, error, retry_after=retry_after)
+    return Ending(response, count, telemetry.type_name(error))
+
+
+def _emit(job: Job[Any, Any], ending: Ending) -> None:
+    values: dict[str, tuple[metrics.Unit, float]] = {ending.count: ("Count", 1)}
+    if ending.seconds is not None:
+        values["AttemptSeconds"] = ("Seconds", ending.seconds)
+    metrics.emit(values, job_type=job.type, about=telemetry.delivery_keys())
+
+
+def _milliseconds_since(began: float) -> int:
+    return round((time.time() - began) * 1000)
 
 
 # --- verify and read
@@ -214,6 +300,7 @@ def _source(request: Request) -> Source:
         schedule_id=headers.get("upstash-schedule-id"),
         retried=headers.get("upstash-retried"),
         hangs_up_after=None if request.by_function_url else GATEWAY_SECONDS,
+        headers=headers,
     )
 
 
@@ -314,7 +401,7 @@ def _attempt(job: Job[Any, Any], document: Any, context: Context) -> Outcome:
             )
         return Outcome("completed", result=_storable_result(job, result, context))
     except Cancelled as error:
-        return Outcome("cancelled", error=error)
+        return Outcome("cancelled", error=error, intended=True)
     except (PermanentError, InvalidPayload) as error:
         return Outcome("failed", error=error)
     except (Exception, SystemExit, DeadlineNear) as error:  # noqa: BLE001 - any of them ends just this attempt
@@ -324,7 +411,8 @@ def _attempt(job: Job[Any, Any], document: Any, context: Context) -> Outcome:
 def _not_completed(context: Context, error: BaseException) -> Outcome:
     """The outcome of an attempt that may be repeated, while attempts are left."""
     status: Status = "retrying" if context.attempt < context.max_attempts else "failed"
-    return Outcome(status, error=error, retry_after=_retry_after(error))
+    intended = status == "retrying" and isinstance(error, RetryLater)
+    return Outcome(status, error=error, retry_after=_retry_after(error), intended=intended)
 
 
 def _retry_after(error: BaseException) -> float | None:
@@ -432,9 +520,7 @@ def _write(context: Context, outcome: Outcome) -> Recorded | None:
 # --- answer
 
 
-def _answer(
-    context: Context, outcome: Outcome, recorded: Recorded | None, began: float
-) -> Response:
+def _answer(context: Context, outcome: Outcome, recorded: Recorded | None, began: float) -> Ending:
     document: dict[str, Any] = {"jobId": context.job_id, "attempt": context.attempt}
     if recorded is None or (recorded.attempt, recorded.status) != (
         context.attempt,
@@ -442,16 +528,31 @@ def _answer(
     ):
         return _answer_overtaken(document, recorded)
 
-    log = telemetry.logger()
-    duration_ms = round((time.time() - began) * 1000)
+    seconds = time.time() - began
     document["status"] = outcome.status
     if outcome.error is None:
-        log.info(outcome.status, duration_ms=duration_ms)
+        telemetry.logger().info(outcome.status, duration_ms=round(seconds * 1000))
         context.publish_enqueued()
-        return answer(200, document)
+        return Ending(answer(200, document), "Completed", seconds=seconds)
     document["error"] = telemetry.one_line(outcome.error)
+    _tell_of_error(context, outcome, document["error"], seconds)
+    return Ending(
+        _answer_error(outcome, document),
+        COUNT_OF[outcome.status],
+        telemetry.type_name(outcome.error),
+        seconds,
+    )
+
+
+def _tell_of_error(context: Context, outcome: Outcome, error: str, seconds: float) -> None:
+    log = telemetry.logger()
     say = log.error if outcome.status == "failed" else log.warning
-    say(outcome.status, error=document["error"], duration_ms=duration_ms)
+    say(outcome.status, error=error, duration_ms=round(seconds * 1000))
+    if outcome.error is not None and not outcome.intended:
+        sentry.report(outcome.error, context, "error" if outcome.status == "failed" else "warning")
+
+
+def _answer_error(outcome: Outcome, document: dict[str, Any]) -> Response:
     if outcome.status == "cancelled":
         return answer(200, document)
     if outcome.status == "failed":
@@ -460,25 +561,30 @@ def _answer(
     return answer(status, document, retry_after=outcome.retry_after)
 
 
-def _answer_overtaken(document: dict[str, Any], recorded: Recorded | None) -> Response:
+def _answer_overtaken(document: dict[str, Any], recorded: Recorded | None) -> Ending:
     """Another delivery took the job while this attempt ran; its word counts, not this one's."""
     status = None if recorded is None else recorded.status
     telemetry.logger().warning("lease lost", row_status=status)
-    return _answer_standing(document, status, "this attempt had lost its lease", BUSY_RETRY_SECONDS)
+    why = "this attempt had lost its lease"
+    return Ending(_answer_standing(document, status, why, BUSY_RETRY_SECONDS), "LeaseLost")
 
 
-def _answer_unclaimed(job: Job[Any, Any], message: Message, claim: Claim | None) -> Response:
+def _answer_unclaimed(job: Job[Any, Any], message: Message, claim: Claim | None) -> Ending:
     document: dict[str, Any] = {"jobId": message.job_id}
     if claim is not None and claim.job_type != job.type:
-        return refuse(489, InvalidEnvelope(f"this job is a {claim.job_type}, not a {job.type}"))
+        error = InvalidEnvelope(f"this job is a {claim.job_type}, not a {job.type}")
+        return _refuse("Unreadable", 489, error)
     if claim is None and not message.envelope.has_payload:
-        return refuse(489, InvalidEnvelope("there is no job with this id"))
+        return _refuse("Unreadable", 489, InvalidEnvelope("there is no job with this id"))
     status = "processing" if claim is None else claim.status
+    telemetry.logger().append_keys(attempt=None if claim is None else claim.attempt)
     telemetry.logger().info("not claimed", row_status=status)
     wait = claim.wait if claim is not None else None
     if wait is None or wait <= 0:
         wait = BUSY_RETRY_SECONDS  # the lease of whoever got there first is not known
-    return _answer_standing(document, status, claim.error if claim else None, wait)
+    response = _answer_standing(document, status, claim.error if claim else None, wait)
+    is_over = status in {"completed", "cancelled", "failed"}
+    return Ending(response, "Duplicate" if is_over else "Busy")
 
 
 def _answer_standing(
@@ -493,8 +599,8 @@ def _answer_standing(
     return answer(409, document, retry_after=wait)
 
 
-def _answer_duplicate(message: Message, duplicate: Duplicate) -> Response:
+def _answer_duplicate(message: Message, duplicate: Duplicate) -> Ending:
     """The message's idempotency key belongs to another job: that job stands for both."""
     telemetry.logger().info("duplicate idempotency key", first_job_id=duplicate.first_job_id)
     document = {"jobId": duplicate.first_job_id, "status": "duplicate", "ran": False}
-    return answer(200, document)
+    return Ending(answer(200, document), "Duplicate")

@@ -6,47 +6,17 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import psycopg
 import pytest
-from psycopg import sql
 
 from infra.local.s3 import S3
-from stashjobs import database, dispatcher, files, telemetry
+from stashjobs import dispatcher, files, telemetry
 from tests.buckets import Bucket
 from tests.deliveries import Table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from infra.local.postgres import Postgres
-
 REPOSITORY = Path(__file__).parents[2]
-
-
-@pytest.fixture(scope="session")
-def shared_database_url(postgres: Postgres, migrated_template: str) -> str:
-    """One migrated database for all tests in here: making one takes longer than most of them."""
-    with psycopg.connect(postgres.url, autocommit=True) as connection:
-        connection.execute(
-            sql.SQL("CREATE DATABASE integration TEMPLATE {}").format(
-                sql.Identifier(migrated_template)
-            )
-        )
-    return postgres.url_of("integration")
-
-
-@pytest.fixture
-def database_url(shared_database_url: str) -> Iterator[str]:
-    """The URL of a migrated database without a row and without another's session."""
-    yield shared_database_url
-    database.close()
-    database.close_pool()
-    with psycopg.connect(shared_database_url, autocommit=True) as connection:
-        connection.execute(
-            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
-            "WHERE datname = current_database() AND pid <> pg_backend_pid()"
-        )
-        connection.execute("DELETE FROM job_executions")
 
 
 @pytest.fixture
@@ -70,6 +40,12 @@ class Log:
     @property
     def lines(self) -> list[dict[str, Any]]:
         return [json.loads(line) for line in self.text.splitlines()]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _the_logger_outlives_a_test() -> None:
+    """Made within a test, it would write to that test's captured output, which is closed later."""
+    telemetry.logger()
 
 
 @pytest.fixture

@@ -11,7 +11,17 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
-HEAVY = ["boto3", "fastapi", "httpx", "pydantic", "pydantic_settings", "qstash", "sqlalchemy"]
+HEAVY = [
+    "boto3",
+    "fastapi",
+    "httpx",
+    "opentelemetry",
+    "pydantic",
+    "pydantic_settings",
+    "qstash",
+    "sentry_sdk",
+    "sqlalchemy",
+]
 
 HANDLER = """
 from stashjobs import Context, job
@@ -35,7 +45,7 @@ def loaded_by(program: str, repository: Path) -> set[str]:
         check=True,
         env={"PYTHONPATH": str(repository / "shared"), "PATH": os.environ["PATH"]},
     )
-    return set(json.loads(ran.stdout))
+    return set(json.loads(ran.stdout.splitlines()[-1]))
 
 
 def test_importing_stashjobs_loads_none_of_the_heavy_ones(repository: Path) -> None:
@@ -53,6 +63,27 @@ def test_a_delivery_without_a_model_loads_none_of_the_heavy_ones(repository: Pat
         "assert cold_start.dump_payload({'a': 1}) == {'a': 1}\n"
     )
     assert loaded_by(program, repository).isdisjoint(HEAVY)
+
+
+DELIVERY = (
+    HANDLER
+    + """
+from types import SimpleNamespace
+from stashjobs import tracing
+from stashjobs.errors import DeliveryRefused
+lambda_context = SimpleNamespace(aws_request_id="r", get_remaining_time_in_millis=lambda: 9000)
+try:
+    handler({"type": "cold-start", "payload": {}}, lambda_context)
+except DeliveryRefused:  # there is no Postgres
+    assert not tracing.is_on()
+"""
+)
+
+
+def test_while_telemetry_is_off_a_delivery_loads_nothing_of_it(repository: Path) -> None:
+    loaded = loaded_by(DELIVERY, repository)
+    assert "aws_lambda_powertools.logging" in loaded
+    assert loaded.isdisjoint(HEAVY)
 
 
 def test_the_test_would_see_a_heavy_one(repository: Path) -> None:
