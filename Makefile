@@ -57,6 +57,7 @@ format: $(READY) ## Format the code and mend what the linter can mend.
 
 # The layer has what every job needs; a function adds what its extra in pyproject.toml names, less
 # what the layer and Lambda's runtime have. dev.txt constrains both: deployed is what was tested.
+# Traces: add otel. Reports to Sentry: add sentry. Then make lock-layer build (docs/monitoring.md).
 LAYER_EXTRAS := worker sealed
 FUNCTION_EXTRAS := api:api export_data:export generate_report:report \
 	process_stripe_webhook:stripe send_email:email
@@ -70,6 +71,10 @@ lock: $(READY) ## Pin the newest versions of all requirements, with hashes.
 	cd requirements && $(COMPILE) audit.in --output-file audit.txt
 	cd requirements && $(COMPILE) --all-extras --group ../pyproject.toml:dev ../pyproject.toml \
 		--output-file dev.txt
+	@$(MAKE) lock-layer
+
+.PHONY: lock-layer
+lock-layer: $(READY) ## Pin what is deployed, in the versions that were tested.
 	cd requirements && $(COMPILE) $(addprefix --extra ,$(LAYER_EXTRAS)) ../pyproject.toml \
 		--constraint dev.txt --output-file layer.txt
 	cd requirements && for each in $(FUNCTION_EXTRAS); do \

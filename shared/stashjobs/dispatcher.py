@@ -15,11 +15,20 @@ import os
 import re
 import threading
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from stashjobs import database, envelope, execution_log, publications, sealing, settings, telemetry
+from stashjobs import (
+    database,
+    envelope,
+    execution_log,
+    publications,
+    sealing,
+    settings,
+    telemetry,
+    tracing,
+)
 from stashjobs.errors import InvalidPayload, PayloadTooLarge
 from stashjobs.execution_log import NewJob
 from stashjobs.ids import new_job_id
@@ -53,6 +62,7 @@ QSTASH_TRIES = 2
 QSTASH_PAUSE_SECONDS = 0.2
 # QStash waits for an answer a little longer than the job may take, so that it hears the answer.
 ANSWER_GRACE_SECONDS = 10
+FUNCTION_URL_PREFIX = "FUNCTION_URL_"
 # Where QStash says that it gave up (functions/delivery_failed).
 DELIVERY_FAILED_ENDPOINT = "/api/jobs/delivery-failed"
 
@@ -136,23 +146,28 @@ def enqueue_prepared(
     keys = [(new.job_type, new.idempotency_key) for new in jobs if new.idempotency_key is not None]
     if len(set(keys)) < len(keys):
         raise ValueError("two of the jobs have the same type and idempotency key")
-    if connection is not None:
-        return _enqueued(jobs, execution_log.record_new_jobs(connection, jobs))
-    # A missing setting is found before anything is written.
-    settings.base_url()
-    qstash()
-    with database.borrowed() as own:
-        enqueued = _enqueued(jobs, execution_log.record_new_jobs(own, jobs))
-    publish_enqueued(enqueued)
-    return enqueued
+    if connection is None:
+        # A missing setting is found before anything is written.
+        settings.base_url()
+        qstash()
+    with tracing.sending([new.job_type for new in jobs]) as headers:
+        jobs = [_forwarding(headers, new) for new in jobs]
+        if connection is not None:
+            return _enqueued(jobs, execution_log.record_new_jobs(connection, jobs))
+        with database.borrowed() as own:
+            enqueued = _enqueued(jobs, execution_log.record_new_jobs(own, jobs))
+        publish_enqueued(enqueued)
+        return enqueued
 
 
 async def enqueue_async(
     job: Job[Any, Any], payload: Any, options: Options, connection: AsyncConnection[Any]
 ) -> Enqueued:
     """Record one job within the transaction of an async connection."""
-    jobs = [prepare(job, payload, options)]
-    return _enqueued(jobs, await execution_log.record_new_jobs_async(connection, jobs))[0]
+    new = prepare(job, payload, options)
+    with tracing.sending([new.job_type]) as headers:
+        jobs = [_forwarding(headers, new)]
+        return _enqueued(jobs, await execution_log.record_new_jobs_async(connection, jobs))[0]
 
 
 def prepare(job: Job[Any, Any], payload: Any, options: Options) -> NewJob:
@@ -217,9 +232,14 @@ def url_of(job: Job[Any, Any]) -> str:
     Raises:
         SettingError: Neither that setting nor `BASE_URL` is there, or one is malformed.
     """
-    function_url = settings.optional(f"FUNCTION_URL_{job.type.upper().replace('-', '_')}")
+    function_url = settings.optional(function_url_setting(job.type))
     base = settings.base_url() if function_url is None else function_url.rstrip("/")
     return base + job.endpoint
+
+
+def function_url_setting(job_type: str) -> str:
+    """The name of the setting with the Function URL of a job type."""
+    return f"{FUNCTION_URL_PREFIX}{job_type.upper().replace('-', '_')}"
 
 
 def qstash() -> QStash:
@@ -395,6 +415,15 @@ def _enqueued(jobs: Sequence[NewJob], ids: Sequence[str]) -> list[Enqueued]:
         )
         for new, job_id in zip(jobs, ids, strict=True)
     ]
+
+
+def _forwarding(context: Mapping[str, str], new: NewJob) -> NewJob:
+    """The job with the context of a trace among the headers that QStash forwards, unless the caller
+    gave one. On the row, since the relay or an operator may publish it again."""
+    given = new.delivery.get("headers", {})
+    if not context or any(name.lower() in tracing.CONTEXT_HEADERS for name in given):
+        return new
+    return replace(new, delivery={**new.delivery, "headers": {**given, **context}})
 
 
 def _available_at(options: Options) -> datetime | None:

@@ -7,6 +7,7 @@ given.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -110,7 +111,7 @@ def run(job_type: str, payload: Any, *, seconds: float, logs: Path) -> Outcome:
 def _watch(job_type: str, payload: Any, deadline: float, seconds: float, logs: Path) -> Outcome:
     began = datetime.now(UTC)
     token = settings.optional("SMOKE_TOKEN") or settings.optional("ADMIN_TOKEN")
-    way: Way = ThroughApi(settings.base_url(), token) if token else Direct()
+    way: Way = ThroughApi(_base_url(), token) if token else Direct()
     outcome = Outcome(way.enqueue(job_type, payload))
     outcome.steps.append(Step("enqueued", passed=True, what=way.name))
     seen = _until(deadline, PAUSE_SECONDS, lambda: _ended(way.see(outcome.job_id)))
@@ -121,6 +122,14 @@ def _watch(job_type: str, payload: Any, deadline: float, seconds: float, logs: P
         outcome.steps.append(_log(job_type, outcome.job_id, began, deadline, logs))
         outcome.steps.append(_metric(began, deadline))
     return outcome
+
+
+def _base_url() -> str:
+    """`BASE_URL`; where it is not set, the stack's output `BaseUrl`."""
+    if settings.optional("BASE_URL") is None:
+        with contextlib.suppress(stack.NotHere, ModuleNotFoundError, KeyError):
+            return stack.outputs()["BaseUrl"]
+    return settings.base_url()
 
 
 # --- the two ways
@@ -216,7 +225,7 @@ def _row(seen: Seen | None, seconds: float) -> Step:
 def _log(job_type: str, job_id: str, began: datetime, deadline: float, logs: Path) -> Step:
     function = "".join(part.capitalize() for part in job_type.split("-")) + "Function"
     try:
-        name = stack.resources("AWS::Lambda::Function")[function]
+        name = stack.function(function)
         client, group = stack.client("logs"), _log_group(name)
     except stack.NotHere as reason:
         return _local_log(logs / f"{function}.log", job_id, str(reason))

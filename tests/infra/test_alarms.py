@@ -11,6 +11,7 @@ import yaml
 
 from functions.monitor import handler as monitor
 from infra.local.template import _Loader, read_template
+from stashjobs import metrics
 from stashjobs.job import load
 from tests.translation import ROOT
 
@@ -42,7 +43,7 @@ def alarms(name: str) -> dict[str, dict[str, Any]]:
 
 
 ALL = {**alarms("alarms.yaml"), **alarms("function_alarms.yaml")}
-OWN = {name: each for name, each in ALL.items() if each.get("Namespace") == monitor.NAMESPACE}
+OWN = {name: each for name, each in ALL.items() if each.get("Namespace") == metrics.NAMESPACE}
 
 
 def test_every_metric_has_an_alarm_and_every_alarm_a_metric() -> None:

@@ -193,10 +193,25 @@ def test_without_subnets_there_is_no_vpc_and_with_them_all_are_in_it() -> None:
     assert in_vpc(inside) == {True}
 
 
-def test_a_database_is_made_only_where_it_is_asked_for() -> None:
-    assert "Aurora" not in translate(Stage="staging")["Resources"]
+@pytest.mark.parametrize(
+    ("database", "with_proxy", "outputs"),
+    [
+        ("none", None, set()),
+        ("aurora", "false", {"Endpoint", "ReadEndpoint", "Secret"}),
+        (
+            "aurora-with-proxy",
+            "true",
+            {"Endpoint", "ReadEndpoint", "Secret", "ProxyEndpoint", "RoleSecret"},
+        ),
+    ],
+)
+def test_a_database_and_a_proxy_are_made_only_where_they_are_asked_for(
+    database: str, with_proxy: str | None, outputs: set[str]
+) -> None:
     made = translate(
-        Stage="staging", Database="aurora", SubnetIds="s", SecurityGroupIds="g", VpcId="v"
+        Stage="staging", Database=database, SubnetIds="s", SecurityGroupIds="g", VpcId="v"
     )
-    assert "Aurora" in made["Resources"]
-    assert "DatabaseEndpoint" in made["Outputs"]
+    aurora = made["Resources"].get("Aurora", {"Properties": {"Parameters": {}}})
+    assert aurora["Properties"]["Parameters"].get("WithProxy") == with_proxy
+    told = {name for name in made["Outputs"] if name.startswith("Database")}
+    assert told == {f"Database{name}" for name in outputs}

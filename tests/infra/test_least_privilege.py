@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import yaml
 
-from infra.local.template import read_template
+from infra.local.template import _Loader, read_template
 from tests.translation import ROOT, translate
 
 FUNCTIONS = list(read_template(ROOT / "template.yaml").functions)
@@ -45,14 +46,17 @@ MAY: dict[str, dict[str, set[str]]] = {
     | {"s3:PutObject": {"${FilesBucket.Arn}/archive/*"}},
 }
 
-# What is attached by SAM: AWS's own documents, as far as the boundary may let something through.
-# AWS Managed Policy Reference Guide; read there what each of them has.
+# What SAM attaches: AWS's own policies, as the AWS Managed Policy Reference Guide has them.
+# Compared with github.com/z0ph/MAMIP at de4971a, a copy of what AWS's API answers: versions v1, v2
+# and v3, in this order. AWS may widen one at any time; the boundary is what holds.
 MANAGED = {
     "AWSLambdaBasicExecutionRole": {"logs:CreateLogGroup", *LOGS},
     "AWSXrayWriteOnlyAccess": {
         "xray:PutTraceSegments",
         "xray:PutTelemetryRecords",
-        "xray:GetSampling*",
+        "xray:GetSamplingRules",
+        "xray:GetSamplingTargets",
+        "xray:GetSamplingStatisticSummaries",
     },
     "AWSLambdaVPCAccessExecutionRole": {
         "logs:CreateLogGroup",
@@ -207,6 +211,18 @@ def test_a_wildcard_has_a_reason() -> None:
                 assert "*" not in resource or {(action, resource), (service, resource)} & set(
                     REASONS
                 ), f"{name} may {action} on {resource}: name the resource, or say why in REASONS"
+
+
+def test_the_proxy_may_read_whom_it_signs_in_as_and_nothing_else() -> None:
+    document = yaml.load((ROOT / "infra/database.yaml").read_text(), Loader=_Loader)  # noqa: S506
+    role = document["Resources"]["ProxyRole"]["Properties"]
+    (policy,) = role["Policies"]
+    assert grants(policy["PolicyDocument"]) == {
+        "secretsmanager:GetSecretValue": {"RoleSecret"},
+        "kms:Decrypt": {"Key.Arn"},
+    }
+    (decrypt,) = [s for s in policy["PolicyDocument"]["Statement"] if s["Action"] == "kms:Decrypt"]
+    assert "kms:ViaService" in decrypt["Condition"]["StringEquals"]
 
 
 def test_a_user_may_only_read_what_was_made_for_download() -> None:

@@ -17,7 +17,7 @@ import yaml
 from infra.local.template import _Loader, read_template
 from stashjobs import stage_secret
 from stashjobs.telemetry import SECRET_SETTINGS
-from tests.translation import ROOT
+from tests.translation import ROOT, decide
 
 DOCUMENT: dict[str, Any] = yaml.load((ROOT / "template.yaml").read_text(), Loader=_Loader)  # noqa: S506
 RESOURCES: dict[str, Any] = DOCUMENT["Resources"]
@@ -139,6 +139,42 @@ def test_the_database_is_hard_to_lose() -> None:
     assert properties["ManageMasterUserPassword"] is True
     assert properties["BackupRetentionPeriod"] >= 7
     assert "MasterUserPassword" not in properties
+
+
+def database(**parameters: str) -> dict[str, Any]:
+    """The resources of infra/database.yaml with these parameters."""
+    document = yaml.load((ROOT / "infra/database.yaml").read_text(), Loader=_Loader)  # noqa: S506
+    resources: dict[str, Any] = decide(document, {"Stage": "staging"} | parameters)["Resources"]
+    return resources
+
+
+def test_without_a_proxy_there_is_nothing_of_one() -> None:
+    kinds = {each["Type"] for each in database(WithProxy="false").values()}
+    assert not kinds & {"AWS::RDS::DBProxy", "AWS::RDS::DBProxyTargetGroup", "AWS::IAM::Role"}
+
+
+def test_the_proxy_takes_the_functions_alone_and_over_tls() -> None:
+    made = database(WithProxy="true")
+    proxy = made["Proxy"]["Properties"]
+    assert proxy["RequireTLS"] is True
+    assert proxy["DebugLogging"] is False  # it would log the texts of statements
+    (auth,) = proxy["Auth"]
+    assert auth["SecretArn"] == {"Ref": "RoleSecret"}
+    (ingress,) = made["ProxySecurityGroup"]["Properties"]["SecurityGroupIngress"]
+    assert ingress["SourceSecurityGroupId"] == {"Ref": "ClientSecurityGroupId"}
+    (egress,) = made["ProxySecurityGroup"]["Properties"]["SecurityGroupEgress"]
+    assert egress["DestinationSecurityGroupId"] == {"Ref": "SecurityGroup"}
+
+
+def test_the_proxy_leaves_connections_for_what_goes_to_the_database_itself() -> None:
+    pool = database(WithProxy="true")["ProxyTargets"]["Properties"][
+        "ConnectionPoolConfigurationInfo"
+    ]
+    assert pool["MaxConnectionsPercent"] < 100
+    # A delivery that gets none has to have the time to say so.
+    assert pool["ConnectionBorrowTimeout"] < min(
+        function.timeout for function in read_template(ROOT / "template.yaml").functions.values()
+    )
 
 
 # --- samconfig.toml

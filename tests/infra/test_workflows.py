@@ -48,7 +48,22 @@ def test_every_push_and_every_pull_request_is_tested() -> None:
     assert {"push", "pull_request"} <= triggers("test").keys()
     assert triggers("deploy")["push"] == {"branches": ["main"]}
     assert WORKFLOWS["deploy"]["jobs"]["test"]["uses"] == "./.github/workflows/test.yml"
-    assert any(step.get("run") == "make test" for step in steps_of("test", "test"))
+    assert any(step.get("run") == ".ci/run" for step in steps_of("test", "test"))
+
+
+def test_a_clean_checkout_is_tested_built_and_audited() -> None:
+    lines = (FOLDER.parents[1] / ".ci" / "run").read_text().splitlines()
+    made = [line.split("#")[0].split() for line in lines if line.startswith("make ")]
+    assert made == [["make", "test"], ["make", "build"], ["make", "audit"]]
+
+
+def test_what_is_deployed_is_compiled_by_lambdas_own_python() -> None:
+    (setup,) = [
+        step for step in steps_of("deploy", "build") if "setup-python" in step.get("uses", "")
+    ]
+    template = (FOLDER.parents[1] / "template.yaml").read_text()
+    versions = setup["with"]["python-version"].split()
+    assert f"Runtime: python{versions[0]}\n" in template
 
 
 def test_no_workflow_runs_a_strangers_code_with_rights() -> None:
@@ -120,11 +135,15 @@ def test_each_stage_is_an_environment_so_production_can_ask_for_approval() -> No
     assert WORKFLOWS["deploy-stage"]["jobs"]["deploy"]["environment"] == "${{ inputs.stage }}"
 
 
-def test_a_stage_is_snapshot_migrate_deploy_smoke_doctor() -> None:
-    order = [position(word) for word in ("Snapshot", "Migrate", "Deploy", "Smoke", "Doctor")]
+ORDER = ["Snapshot", "Migrate", "Deploy", "Protect", "Schedules", "Smoke", "Doctor"]
+
+
+def test_a_stage_is_snapshot_migrate_deploy_protect_schedules_smoke_doctor() -> None:
+    order = [position(word) for word in ORDER]
     assert order == sorted(order)
-    snapshot = steps_of("deploy-stage", "deploy")[position("Snapshot")]
-    assert snapshot["if"] == "inputs.stage == 'production'"
+    for word in ("Snapshot", "Protect"):
+        step = steps_of("deploy-stage", "deploy")[position(word)]
+        assert step["if"] == "inputs.stage == 'production'"
 
 
 def test_two_deploys_never_overlap_and_none_is_cut_short() -> None:
@@ -133,6 +152,42 @@ def test_two_deploys_never_overlap_and_none_is_cut_short() -> None:
         WORKFLOWS["deploy-stage"]["jobs"]["deploy"]["concurrency"],
     ):
         assert concurrency["cancel-in-progress"] is False
+
+
+RECORDING_AWS = """#!/bin/sh
+echo "$@" >> "$CALLS"
+"""
+
+
+@pytest.mark.parametrize(("kind", "what"), [("cluster", "db-cluster"), ("instance", "db")])
+def test_the_snapshot_is_there_before_anything_is_migrated(
+    tmp_path: Path, kind: str, what: str
+) -> None:
+    """The step ends when AWS has it, and not before."""
+    program = tmp_path / "aws"
+    program.write_text(RECORDING_AWS)
+    program.chmod(0o755)
+    calls = tmp_path / "calls"
+    script = steps_of("deploy-stage", "deploy")[position("Snapshot")]["run"]
+    bash = shutil.which("bash")
+    assert bash
+    environment = {
+        "PATH": f"{tmp_path}:/usr/bin:/bin",
+        "CALLS": str(calls),
+        "KIND": kind,
+        "DATABASE": "jobs",
+        "SNAPSHOT": "before-deploy-1-1",
+    }
+    subprocess.run([bash, "-e", "-c", script], env=environment, check=True)
+    create, wait = calls.read_text().splitlines()
+    identifier = "db-cluster" if kind == "cluster" else "db-instance"
+    assert create == (
+        f"rds create-{what}-snapshot --{identifier}-identifier jobs "
+        f"--{what}-snapshot-identifier before-deploy-1-1"
+    )
+    assert (
+        wait == f"rds wait {what}-snapshot-available --{what}-snapshot-identifier before-deploy-1-1"
+    )
 
 
 SNAPSHOT_KINDS = [("elsewhere", 0, "::notice::"), ("", 1, "::error::Set the variable")]

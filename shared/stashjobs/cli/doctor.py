@@ -11,6 +11,8 @@ import click
 
 from stashjobs import settings
 from stashjobs.cli.common import command, json_option, load_jobs
+from stashjobs.cli.publishing import ask_for_function_urls
+from stashjobs.job import declared
 
 if TYPE_CHECKING:
     from stashjobs.doctor import Finding
@@ -31,6 +33,7 @@ def doctor(*, as_json: bool) -> None:
     from stashjobs import doctor as checklist
 
     load_jobs()
+    ask_for_function_urls(declared())
     findings = checklist.examine()
     worst = checklist.worst(findings)
     if as_json:

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from stashjobs.cli.common import WrongUse, command, json_option, load_jobs, parse_json
+from stashjobs.cli.publishing import warn_without_function_urls
 from stashjobs.job import find
 
 
@@ -35,6 +36,7 @@ def enqueue(
     if example == (payload is not None):
         raise WrongUse("give either a payload as JSON (or - for standard input), or --example")
     document = chosen.example() if example else parse_json(payload or "")
+    warn_without_function_urls([chosen])
     try:
         enqueued = chosen.enqueue(document, **options)
     except ValueError as error:

@@ -12,6 +12,8 @@ import click
 
 from stashjobs import database, lookup, operations
 from stashjobs.cli.common import WrongUse, command, json_option, load_jobs, parse_json
+from stashjobs.cli.publishing import warn_without_function_urls
+from stashjobs.job import declared
 from stashjobs.lookup import Filter
 from stashjobs.operations import CANCELLABLE, RETRYABLE
 
@@ -66,6 +68,9 @@ def retry(*, status: str | None, payload: str | None, **options: Any) -> None:
         if not options["job_id"]:
             raise WrongUse("--payload is for one job; give its id")
         one = functools.partial(operations.retry, payload=parse_json(payload))
+    if not options["dry_run"]:
+        wanted = options["job_type"]
+        warn_without_function_urls(job for job in declared() if wanted in {None, job.type})
     # Without a status, "retry --type X" means those that failed; nobody repeats what went well.
     _operate("retried", status, "failed", RETRYABLE, one, operations.retry_all, **options)
 

@@ -9,6 +9,7 @@ import click
 
 from stashjobs import schedules as declared_schedules
 from stashjobs.cli.common import command, json_option, load_jobs
+from stashjobs.cli.publishing import require_function_urls
 
 
 @click.group()
@@ -52,7 +53,9 @@ def list_schedules(*, as_json: bool) -> None:
 def sync(*, dry_run: bool, as_json: bool) -> None:
     """Create, change and delete QStash's schedules until they are those declared in code."""
     load_jobs()
-    changes = asdict(declared_schedules.sync(declared_schedules.declared(), dry_run=dry_run))
+    wanted = declared_schedules.declared()
+    require_function_urls(schedule.job for schedule in wanted)
+    changes = asdict(declared_schedules.sync(wanted, dry_run=dry_run))
     if as_json:
         click.echo(json.dumps(changes))
         return

@@ -12,7 +12,8 @@ import click
 from stashjobs import settings
 from stashjobs.cli.common import LOCAL_STACK_SETTINGS, command, json_option, load_jobs, parse_json
 from stashjobs.cli.jobs import story
-from stashjobs.job import to_json
+from stashjobs.cli.publishing import ask_for_function_urls
+from stashjobs.job import declared, to_json
 
 MARKS = {True: ("passed", "green"), False: ("FAILED", "red"), None: ("skipped", "bright_black")}
 
@@ -44,6 +45,7 @@ def smoke(*, job_type: str | None, payload: str | None, timeout: float, as_json:
     load_jobs()
     document: Any = smoking.PAYLOAD if payload is None else parse_json(payload)
     chosen = job_type or smoking.TYPE
+    ask_for_function_urls(job for job in declared() if job.type == chosen)
     logs = LOCAL_STACK_SETTINGS.parent / "logs"
     outcome = smoking.run(chosen, document, seconds=timeout, logs=logs)
     if as_json:

@@ -35,8 +35,9 @@ def where_aws_is(look: Callable[[], Verdict]) -> Callable[[], Verdict]:
 
 @where_aws_is
 def deployed() -> Verdict:
-    """The last deploy went through."""
-    status = stack.describe()["StackStatus"]
+    """The last deploy went through, and nobody deletes production by mistake."""
+    found = stack.describe()
+    status = found["StackStatus"]
     told = f"{stack.name()} is {status}"
     if "FAILED" in status or status.startswith(("ROLLBACK", "DELETE")):
         return red(told, "see the stack's events in CloudFormation, then deploy again")
@@ -44,6 +45,12 @@ def deployed() -> Verdict:
         return yellow(f"{told}: the last deploy was undone", "see the stack's events")
     if status.endswith("IN_PROGRESS"):
         return yellow(told, "wait for the deploy to end, then run doctor again")
+    if settings.stage() == "production" and found.get("EnableTerminationProtection") is False:
+        return yellow(
+            f"{told}, and not protected from being deleted",
+            "aws cloudformation update-termination-protection --enable-termination-protection "
+            f"--stack-name {stack.name()}",
+        )
     return green(told)
 
 
@@ -130,19 +137,32 @@ def backups() -> Verdict:
             "see your provider's console; then prove a restore: stashjobs backup verify",
         )
     rds = stack.client("rds")
+    behind = _behind_the_proxy(rds, host)
     for cluster in rds.describe_db_clusters()["DBClusters"]:
-        if host in {cluster.get("Endpoint"), cluster.get("ReaderEndpoint")}:
+        names = {cluster.get("Endpoint"), cluster.get("ReaderEndpoint")}
+        if host in names or cluster["DBClusterIdentifier"] in behind:
             snapshots = rds.describe_db_cluster_snapshots(
                 DBClusterIdentifier=cluster["DBClusterIdentifier"]
             )["DBClusterSnapshots"]
             return judge_backups(cluster, snapshots)
     for instance in rds.describe_db_instances()["DBInstances"]:
-        if instance.get("Endpoint", {}).get("Address") == host:
+        address = instance.get("Endpoint", {}).get("Address")
+        if host == address or instance["DBInstanceIdentifier"] in behind:
             snapshots = rds.describe_db_snapshots(
                 DBInstanceIdentifier=instance["DBInstanceIdentifier"]
             )["DBSnapshots"]
             return judge_backups(instance, snapshots)
-    return not_checked(f"no database of this account has the address {host} (a proxy?)")
+    return not_checked(f"no database of this account has the address {host}")
+
+
+def _behind_the_proxy(rds: Any, host: str) -> set[str]:
+    """The clusters and instances that an RDS Proxy leads to; none where `host` is no proxy."""
+    found: set[str] = set()
+    for proxy in rds.describe_db_proxies()["DBProxies"]:
+        if proxy.get("Endpoint") == host:
+            targets = rds.describe_db_proxy_targets(DBProxyName=proxy["DBProxyName"])["Targets"]
+            found |= {each["RdsResourceId"] for each in targets}
+    return found
 
 
 def judge_backups(database: dict[str, Any], snapshots: list[dict[str, Any]]) -> Verdict:

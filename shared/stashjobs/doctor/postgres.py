@@ -26,8 +26,12 @@ LATE_SECONDS = 300.0
 # What an app's pool may open (`database.POOL_MAX_CONNECTIONS`): so much should be left for it.
 FOR_AN_APP = database.POOL_MAX_CONNECTIONS
 
-_MADE = re.compile(r"(?i)CREATE (?:UNIQUE )?INDEX (?:CONCURRENTLY )?(?:IF NOT EXISTS )?(\w+)")
-_DROPPED = re.compile(r"(?i)DROP INDEX (?:CONCURRENTLY )?(?:IF EXISTS )?(\w+)")
+_CHANGE = re.compile(
+    r"(?im)^\s*(?:"
+    r"CREATE (?:UNIQUE )?INDEX (?:CONCURRENTLY )?(?:IF NOT EXISTS )?(?P<made>\w+)"
+    r"|DROP INDEX (?:CONCURRENTLY )?(?:IF EXISTS )?(?P<dropped>\w+)"
+    r"|ALTER INDEX (?:IF EXISTS )?(?P<old>\w+) RENAME TO (?P<new>\w+))"
+)
 
 # Only those of the schema that the settings lead to.
 READ_INDEXES = """
@@ -43,6 +47,12 @@ SELECT current_setting('max_connections')::int,
 READ_OLDEST_UNPUBLISHED = """
 SELECT coalesce(extract(epoch FROM now() - min(available_at)), 0)::float
   FROM job_executions WHERE published_at IS NULL AND status IN ('pending', 'retrying')
+"""
+
+READ_HAS_JOBS = "SELECT to_regclass('job_executions') IS NOT NULL"
+READ_NEWEST = """
+SELECT max(created_at), coalesce(extract(epoch FROM now() - max(created_at)), 0)::float
+  FROM job_executions
 """
 
 
@@ -94,8 +104,9 @@ def expected_indexes() -> set[str]:
     """The names of all indexes that the migrations leave behind."""
     names: set[str] = set()
     for migration in migrations.available():
-        names |= set(_MADE.findall(migration.sql))
-        names -= set(_DROPPED.findall(migration.sql))
+        for change in _CHANGE.finditer(migration.sql):
+            names -= {change["dropped"], change["old"]}
+            names |= {name for name in (change["made"], change["new"]) if name}
     return names
 
 
@@ -140,6 +151,26 @@ def connection_budget() -> Verdict:
     return green(f"{told}; {left} are left")
 
 
+def read_replica() -> Verdict:
+    """What POSTGRES_READ_URL leads to has what Postgres itself has, and is not far behind."""
+    url = settings.optional("POSTGRES_READ_URL")
+    if url is None:
+        return not_checked("POSTGRES_READ_URL is optional, and not set")
+    with _connected() as connection:
+        newest, age = connection.execute(READ_NEWEST).fetchone() or (None, 0.0)
+    with database.connect(url) as connection:
+        if connection.execute(READ_HAS_JOBS).fetchone() == (False,):
+            return red(
+                "there is no job_executions where POSTGRES_READ_URL leads",
+                "is it a replica of this stage's database?",
+            )
+        there, _ = connection.execute(READ_NEWEST).fetchone() or (None, 0.0)
+    if newest is not None and (there is None or there < newest) and age > LATE_SECONDS:
+        told = f"it lacks a job that was enqueued {age / 60:.0f} minutes ago"
+        return red(told, "is it a replica of this stage's database, and does replication run?")
+    return green("it has the newest job" if newest is not None else "it answers")
+
+
 def queries() -> Verdict:
     """What the dashboard and the alarms ask is answered, and quickly."""
     began = time.monotonic()
@@ -178,6 +209,7 @@ CHECKS = (
     Check("indexes", indexes),
     Check("timeouts", timeouts),
     Check("connection budget", connection_budget),
+    Check("read replica", read_replica),
     Check("queries", queries),
     Check("relay", relay),
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from typing import Any
 
-from stashjobs import settings
+from stashjobs import dispatcher, settings, telemetry
 
 # template.yaml's default for MaxConnections.
 DEFAULT_CONNECTIONS = 40
@@ -71,6 +71,44 @@ def describe() -> dict[str, Any]:
     """
     found: dict[str, Any] = client("cloudformation").describe_stacks(StackName=name())["Stacks"][0]
     return found
+
+
+def outputs() -> dict[str, str]:
+    """The stack's outputs. Raises what `describe` raises."""
+    return {each["OutputKey"]: each["OutputValue"] for each in describe().get("Outputs", [])}
+
+
+def function(logical_id: str) -> str:
+    """The name of a function: what the output `<logical id>Name` says, and where there is none the
+    stack's resources.
+
+    Raises:
+        KeyError: There is no such function.
+        NotHere | botocore.exceptions.ClientError: See `describe`.
+    """
+    return outputs().get(f"{logical_id}Name") or resources("AWS::Lambda::Function")[logical_id]
+
+
+def function_urls() -> dict[str, str]:
+    """The settings `FUNCTION_URL_<TYPE>` of the deployed relay. It publishes jobs of every type, so
+    it has all of them.
+
+    Raises:
+        NotHere: AWS cannot be asked, or does not tell. The message says why.
+        ModuleNotFoundError: boto3 is not installed (`stashjobs[aws]`).
+    """
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    try:
+        found = client("lambda").get_function_configuration(FunctionName=function("RelayFunction"))
+    except (BotoCoreError, ClientError, KeyError) as error:
+        raise NotHere(f"{name()} does not tell: {telemetry.one_line(error)}") from error
+    variables: dict[str, str] = found.get("Environment", {}).get("Variables", {})
+    return {
+        setting: url
+        for setting, url in variables.items()
+        if setting.startswith(dispatcher.FUNCTION_URL_PREFIX) and url
+    }
 
 
 def resources(kind: str) -> dict[str, str]:

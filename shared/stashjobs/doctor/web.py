@@ -6,8 +6,9 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from stashjobs import dispatcher, settings
-from stashjobs.doctor.finding import Check, Verdict, green, not_checked, red
+from stashjobs.doctor.finding import Check, Verdict, green, not_checked, red, yellow
 from stashjobs.job import declared
+from stashjobs.worker import GATEWAY_SECONDS
 
 if TYPE_CHECKING:
     import httpx
@@ -39,6 +40,22 @@ def signatures_are_verified() -> Verdict:
     return green(f"{len(answers)} job routes refuse what QStash has not signed")
 
 
+def long_jobs_have_urls() -> Verdict:
+    """Where a job may outlive API Gateway's 30 seconds, this machine knows its own URL too."""
+    if settings.stage() == "local":
+        return not_checked("this is the local stage")
+    names = [
+        dispatcher.function_url_setting(job.type)
+        for job in declared()
+        if job.timeout > GATEWAY_SECONDS
+    ]
+    missing = [name for name in names if settings.optional(name) is None]
+    if missing:
+        told = f"from here QStash would be led to API Gateway: {', '.join(missing)} not set"
+        return yellow(told, "see docs/deployment.md, Function URLs")
+    return green(f"{len(names)} job types are reached past API Gateway")
+
+
 def api_needs_a_token() -> Verdict:
     """The API refuses whoever has no token."""
     status = fetch("GET", settings.base_url() + "/api/jobs").status_code
@@ -60,6 +77,7 @@ def _status_of_unsigned(url: str) -> int:
 
 CHECKS = (
     Check("API", alive, decides=True),
+    Check("Function URLs", long_jobs_have_urls),
     Check("signatures", signatures_are_verified),
     Check("API tokens", api_needs_a_token),
 )

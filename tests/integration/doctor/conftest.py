@@ -138,13 +138,23 @@ class Aws:
         self._clients.append(made)
         return made
 
-    def deploy(self, resources: str, name: str = "stashjobs-production") -> None:
-        """Deploy a stack with these resources, as YAML."""
+    def deploy(
+        self,
+        resources: str,
+        outputs: str = "",
+        *,
+        name: str = "stashjobs-production",
+        protected: bool = True,
+    ) -> None:
+        """Deploy a stack with these resources and outputs, as YAML."""
         template = (
             "Parameters: {MaxConnections: {Type: String, Default: '40'}}\n"
-            f"Resources:\n{resources or '  Nothing: {Type: AWS::SNS::Topic}'}"
+            f"Resources:\n{resources or '  Nothing: {Type: AWS::SNS::Topic}'}\n"
+            f"{outputs and 'Outputs:'}\n{outputs}"
         )
-        self.client("cloudformation").create_stack(StackName=name, TemplateBody=template)
+        self.client("cloudformation").create_stack(
+            StackName=name, TemplateBody=template, EnableTerminationProtection=protected
+        )
 
     def close(self) -> None:
         for each in self._clients:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from tests.integration.doctor.conftest import Aws
 
+ARN = "arn:aws:of-a-test:eu-central-1:123456789012"
 TOPIC = """
   Topic: {Type: AWS::SNS::Topic, Properties: {TopicName: alarms}}
 """
@@ -88,6 +89,22 @@ def test_the_state_of_the_stack_decides(
     aws: Aws, production: pytest.MonkeyPatch, status: str, level: Level
 ) -> None:
     production.setattr(stack, "describe", lambda: {"StackStatus": status})
+    assert checks.deployed().level == level
+
+
+@pytest.mark.parametrize(
+    ("stage", "protected", "level"),
+    [
+        ("production", True, Level.GREEN),
+        ("production", False, Level.YELLOW),
+        ("staging", False, Level.GREEN),
+    ],
+)
+def test_production_is_to_be_protected_from_being_deleted(
+    aws: Aws, production: pytest.MonkeyPatch, stage: str, protected: bool, level: Level
+) -> None:
+    production.setenv("STAGE", stage)
+    aws.deploy("", name=f"stashjobs-{stage}", protected=protected)
     assert checks.deployed().level == level
 
 
@@ -193,6 +210,30 @@ def test_a_database_of_rds_with_a_snapshot_of_today_is_green(
     production.setenv("POSTGRES_URL", f"postgresql://jobs:secret@{host}:5432/jobs")
     rds.create_db_snapshot(DBInstanceIdentifier="jobs", DBSnapshotIdentifier="today")
     assert checks.backups().level == Level.GREEN
+
+
+def test_the_backups_are_those_of_the_cluster_behind_a_proxy(
+    aws: Aws, production: pytest.MonkeyPatch
+) -> None:
+    rds = aws.client("rds")
+    rds.create_db_cluster(
+        DBClusterIdentifier="jobs",
+        Engine="aurora-postgresql",
+        MasterUsername="jobs",
+        MasterUserPassword="0123456789",
+        BackupRetentionPeriod=14,
+    )
+    proxy = rds.create_db_proxy(
+        DBProxyName="jobs",
+        EngineFamily="POSTGRESQL",
+        Auth=[{"AuthScheme": "SECRETS", "SecretArn": f"{ARN}:secret", "IAMAuth": "DISABLED"}],
+        RoleArn=f"{ARN}:role",
+        VpcSubnetIds=[each["SubnetId"] for each in aws.client("ec2").describe_subnets()["Subnets"]],
+    )["DBProxy"]
+    rds.register_db_proxy_targets(DBProxyName="jobs", DBClusterIdentifiers=["jobs"])
+    production.setenv("POSTGRES_URL", f"postgresql://jobs:secret@{proxy['Endpoint']}:5432/jobs")
+    verdict = checks.backups()
+    assert (verdict.level, "kept for 14 days" in verdict.what) == (Level.GREEN, True)
 
 
 def test_a_database_elsewhere_is_its_providers_to_back_up(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import psycopg
 import pytest
 
+from stashjobs import migrations
 from stashjobs.doctor import clock, postgres
 from stashjobs.doctor.finding import Check, Level, run
 from tests.deliveries import probe
@@ -14,12 +15,12 @@ from tests.deliveries import probe
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from infra.local.postgres import Postgres
+    from stashjobs.servers.postgres import Postgres
     from tests.deliveries import Table
 
 # As CREATE INDEX CONCURRENTLY leaves one that it could not finish.
 INVALIDATE = """
-UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'idx_job_executions_lease'::regclass
+UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'idx_job_executions_status'::regclass
 """
 SEEDS_FIVE = {
     "idx_job_executions_status",
@@ -70,12 +71,9 @@ def test_the_five_indexes_of_the_deployment_guide_are_expected() -> None:
 
 
 @pytest.fixture
-def own_database(server: Postgres, migrated_template: str) -> Iterator[str]:
-    """A database that a test may break."""
-    with psycopg.connect(server.url, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE broken TEMPLATE {migrated_template}".encode())
-        yield server.url_of("broken")
-        connection.execute("DROP DATABASE broken (FORCE)")
+def own_database(database_url: str) -> str:
+    """A database that a test may break: it is made anew after it."""
+    return database_url
 
 
 def test_an_edited_migration_is_red(own_database: str, settings: pytest.MonkeyPatch) -> None:
@@ -89,7 +87,7 @@ def test_an_edited_migration_is_red(own_database: str, settings: pytest.MonkeyPa
     ("statement", "what"),
     [
         ("DROP INDEX idx_job_executions_status", "missing: idx_job_executions_status"),
-        (INVALIDATE, "not valid: idx_job_executions_lease"),
+        (INVALIDATE, "not valid: idx_job_executions_status"),
     ],
 )
 def test_an_index_that_is_missing_or_half_built_is_red(
@@ -118,6 +116,45 @@ def test_the_budget_must_fit_into_the_servers_hundred(
 ) -> None:
     settings.setenv("MAX_CONNECTIONS", budget)
     assert postgres.connection_budget().level == level
+
+
+def test_a_read_replica_may_be_missing_and_has_what_postgres_has(
+    table: Table, settings: pytest.MonkeyPatch, database_url: str
+) -> None:
+    assert postgres.read_replica().level == Level.GREY
+    table.add(probe(), {})
+    settings.setenv("POSTGRES_READ_URL", database_url)
+    assert postgres.read_replica().level == Level.GREEN
+
+
+def test_a_read_replica_of_another_database_is_red(
+    table: Table, settings: pytest.MonkeyPatch, server: Postgres
+) -> None:
+    settings.setenv("POSTGRES_READ_URL", server.url)
+    verdict = postgres.read_replica()
+    assert (verdict.level, "no job_executions" in verdict.what) == (Level.RED, True)
+
+
+@pytest.fixture
+def behind(server: Postgres) -> Iterator[str]:
+    """A database that was never given a job."""
+    with psycopg.connect(server.url, autocommit=True) as connection:
+        connection.execute("CREATE DATABASE behind")
+        migrations.migrate(server.url_of("behind"))
+        yield server.url_of("behind")
+        connection.execute("DROP DATABASE behind (FORCE)")
+
+
+@pytest.mark.parametrize(("age", "level"), [("1 minute", Level.GREEN), ("1 hour", Level.RED)])
+def test_a_read_replica_may_be_minutes_behind_and_no_more(
+    table: Table, behind: str, settings: pytest.MonkeyPatch, age: str, level: Level
+) -> None:
+    settings.setenv("POSTGRES_READ_URL", behind)
+    job_id = table.add(probe(), {})
+    table.run(
+        "UPDATE job_executions SET created_at = now() - %s::interval WHERE job_id = %s", age, job_id
+    )
+    assert postgres.read_replica().level == level
 
 
 def test_slow_queries_are_yellow(table: Table, settings: pytest.MonkeyPatch) -> None:

@@ -245,6 +245,25 @@ def test_a_route_that_takes_unsigned_calls_is_red(site: Site, settings: pytest.M
     assert level_of(web.signatures_are_verified) == Level.RED
 
 
+@pytest.mark.parametrize(
+    ("stage", "url", "level"),
+    [
+        ("local", None, Level.GREY),
+        ("production", None, Level.YELLOW),
+        ("production", "https://probe.lambda-url.eu-central-1.on.aws/", Level.GREEN),
+    ],
+)
+def test_a_job_that_outlives_api_gateway_is_to_have_a_url_of_its_own(
+    settings: pytest.MonkeyPatch, stage: str, url: str | None, level: Level
+) -> None:
+    settings.setattr(web, "declared", lambda: [probe(timeout=120)])
+    settings.setenv("STAGE", stage)
+    settings.delenv("SETTINGS_SECRET", raising=False)
+    if url is not None:
+        settings.setenv("FUNCTION_URL_PROBE", url)
+    assert level_of(web.long_jobs_have_urls) == level
+
+
 def test_an_api_that_asks_for_no_token_is_red(site: Site) -> None:
     assert level_of(web.api_needs_a_token) == Level.GREEN
     site.statuses["/api/jobs"] = 200

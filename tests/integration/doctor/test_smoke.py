@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from stashjobs import smoke
-from stashjobs.doctor import stack as aws_stack
 from stashjobs.job import load
 from tests.deliveries import deliver, probe
 from tests.stacks import ROOT, as_an_app, local_stack
@@ -118,11 +117,10 @@ def delivered(table: Table, settings: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def deployed(producer: Table, aws: Aws, production: pytest.MonkeyPatch) -> Aws:
-    """A stack with the function of the type `probe`, and its log group."""
+    """A stack that tells the function of the type `probe`, and its log group."""
     production.setenv("QSTASH_URL", "http://127.0.0.1:9")
     production.setattr(smoke, "ASK_AWS_EVERY_SECONDS", 0.05)
-    functions = {"ProbeFunction": "stashjobs-probe"}
-    production.setattr(aws_stack, "resources", lambda _kind: functions)
+    aws.deploy("", outputs="  ProbeFunctionName: {Value: stashjobs-probe}")
     production.setattr(smoke, "_log_group", lambda name: f"/aws/lambda/{name}")
     logs = aws.client("logs")
     logs.create_log_group(logGroupName="/aws/lambda/stashjobs-probe")
@@ -171,3 +169,13 @@ def test_a_job_without_a_log_line_or_a_metric_fails(deployed: Aws) -> None:
         ("log", False),
         ("metric", False),
     ]
+
+
+def test_the_address_is_the_stacks_output_where_it_is_not_set(
+    aws: Aws, production: pytest.MonkeyPatch
+) -> None:
+    production.delenv("BASE_URL")
+    production.setenv("SMOKE_TOKEN", "sj_of-a-test")
+    aws.deploy("", outputs="  BaseUrl: {Value: 'http://127.0.0.1:9'}")
+    with pytest.raises(smoke.SmokeError, match=r"http://127\.0\.0\.1:9 cannot be reached"):
+        smoke.run(smoke.TYPE, {}, seconds=1, logs=Path("/nowhere"))
