@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
-from contextlib import asynccontextmanager
+from concurrent.futures import Future
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from infra.local.stack import Stack, in_thread
 from stashjobs import database, dispatcher, lookup
+from tests.clusters import make_ready
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Iterator
 
     import pytest
 
 ROOT = Path(__file__).parents[1]
 PATIENCE_SECONDS = 30.0
+START_SECONDS = 60.0
 
 Result = TypeVar("Result")
 
@@ -25,10 +29,40 @@ Result = TypeVar("Result")
 @asynccontextmanager
 async def local_stack(home: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Stack]:
     """A stack of this checkout, and its settings in the environment, as a producer has them."""
+    make_ready(home / "postgres")
     async with Stack(ROOT, home, durable=False) as stack:
         for name, value in stack.environment.items():
             monkeypatch.setenv(name, value)
         yield stack
+
+
+@contextmanager
+def stack_in_a_thread(home: Path) -> Iterator[Stack]:
+    """The same for tests whose calls wait, as Playwright's and a subprocess's do."""
+    make_ready(home / "postgres")
+    started: Future[Stack] = Future()
+    stopper: Future[Callable[[], object]] = Future()
+
+    async def run() -> None:
+        loop, end = asyncio.get_running_loop(), asyncio.Event()
+        try:
+            async with Stack(ROOT, home, durable=False) as running:
+                stopper.set_result(lambda: loop.call_soon_threadsafe(end.set))
+                started.set_result(running)
+                await end.wait()
+        except BaseException as error:
+            if not started.done():
+                started.set_exception(error)
+            raise
+
+    thread = threading.Thread(target=lambda: asyncio.run(run()))
+    thread.start()
+    try:
+        yield started.result(START_SECONDS)
+    finally:
+        if stopper.done():
+            stopper.result()()
+        thread.join()
 
 
 async def as_an_app(work: Callable[[], Result]) -> Result:

@@ -15,11 +15,13 @@ if TYPE_CHECKING:
     from stashjobs.database import Connection
     from stashjobs.lookup import Filter
 
-SAMPLE = 20_000
+SAMPLE = 5_000
 CAP = 1_000
 WAITING_CAP = 10_000
-SERIES_ROWS = 150_000
+SERIES_ROWS = 40_000
 SERIES_HOURS = 24
+DURATIONS = 25
+FAILURES = 2_000
 ENDED = ("completed", "failed", "cancelled")
 
 
@@ -60,7 +62,9 @@ class Recent:
 
 READ_RECENT = """
 WITH recent AS (
-    SELECT job_type, status, created_at, extract(epoch FROM completed_at - started_at) AS seconds
+    SELECT job_type, status, created_at,
+           CASE WHEN status = 'completed'
+                THEN extract(epoch FROM completed_at - started_at)::float END AS seconds
       FROM job_executions
      WHERE created_at > now() - make_interval(secs => %(seconds)s)
      ORDER BY created_at DESC
@@ -74,14 +78,13 @@ WITH recent AS (
            count(*) FILTER (WHERE status = 'completed') AS completed,
            count(*) FILTER (WHERE status = 'failed') AS failed,
            count(*) FILTER (WHERE status = 'cancelled') AS cancelled,
-           avg(seconds) FILTER (WHERE status = 'completed') AS average_seconds,
-           percentile_cont(ARRAY[0.5, 0.95]) WITHIN GROUP (ORDER BY seconds)
-             FILTER (WHERE status = 'completed') AS percentiles
+           avg(seconds) AS average_seconds,
+           percentile_cont(ARRAY[0.5, 0.95]) WITHIN GROUP (ORDER BY seconds) AS percentiles
       FROM recent
      GROUP BY GROUPING SETS ((job_type), ())
 )
-SELECT job_type, total, completed, failed, cancelled, average_seconds::float,
-       percentiles[1]::float, percentiles[2]::float, since,
+SELECT job_type, total, completed, failed, cancelled, average_seconds, percentiles[1],
+       percentiles[2], since,
        (extract(epoch FROM now() - since) / 60)::float
   FROM grouped CROSS JOIN reach
  ORDER BY job_type NULLS FIRST
@@ -110,17 +113,28 @@ class Waiting:
     moving: bool
 
 
+# What is due, by the index on (status, available_at).
 READ_WAITING = """
 WITH waiting AS (
-    (SELECT available_at FROM job_executions WHERE status = 'pending'
-      ORDER BY created_at LIMIT %(cap)s)
+    (SELECT available_at FROM job_executions
+      WHERE status = 'pending' AND available_at <= now()
+      ORDER BY available_at LIMIT %(cap)s)
     UNION ALL
-    (SELECT available_at FROM job_executions WHERE status = 'retrying'
-      ORDER BY created_at LIMIT %(cap)s)
+    (SELECT available_at FROM job_executions
+      WHERE status = 'retrying' AND available_at <= now()
+      ORDER BY available_at LIMIT %(cap)s)
 ), running AS (
     SELECT started_at FROM job_executions WHERE status = 'processing' LIMIT %(cap)s
+), ended AS (
+    (SELECT completed_at FROM job_executions
+      WHERE status = 'completed' AND created_at > now() - interval '1 day'
+      ORDER BY created_at DESC LIMIT %(small_cap)s)
+    UNION ALL
+    (SELECT completed_at FROM job_executions
+      WHERE status = 'failed' AND created_at > now() - interval '1 day'
+      ORDER BY created_at DESC LIMIT %(small_cap)s)
 )
-SELECT count(*) FILTER (WHERE available_at <= now()),
+SELECT count(*),
        count(*) >= %(cap)s,
        greatest(0, coalesce(extract(epoch FROM now() - min(available_at)), 0))::float,
        (SELECT count(*) FROM running),
@@ -130,11 +144,7 @@ SELECT count(*) FILTER (WHERE available_at <= now()),
            SELECT FROM job_executions
             WHERE published_at IS NULL AND status IN ('pending', 'retrying')
               AND available_at < now() - interval '3 minutes' LIMIT %(small_cap)s) AS late),
-       EXISTS (SELECT FROM (
-           SELECT completed_at, status FROM job_executions
-            WHERE created_at > now() - interval '1 day'
-            ORDER BY created_at DESC LIMIT %(sample)s) AS newest
-         WHERE completed_at > now() - interval '1 hour' AND status IN ('completed', 'failed'))
+       EXISTS (SELECT FROM ended WHERE completed_at > now() - interval '1 hour')
   FROM waiting
 """
 
@@ -220,6 +230,90 @@ SELECT hour,
 
 
 @dataclass(frozen=True, slots=True)
+class Durations:
+    """How long the attempts took that completed, of the jobs created within one hour, in seconds.
+    None: none completed."""
+
+    start: datetime
+    p50_seconds: float | None
+    p95_seconds: float | None
+
+
+# The newest of each ten minutes, by the index on (status, created_at): a fair sample of the hour,
+# and all of it on a quiet day.
+READ_DURATIONS = """
+WITH slices AS (
+    SELECT start, start + interval '10 minutes' AS stop, date_trunc('hour', start) AS hour
+      FROM generate_series(date_trunc('hour', now()) - make_interval(hours => %(hours)s - 1),
+                           now(), interval '10 minutes') AS start
+), sampled AS (
+    SELECT hour,
+           percentile_cont(ARRAY[0.5, 0.95]) WITHIN GROUP (ORDER BY seconds) AS percentiles
+      FROM slices
+      LEFT JOIN LATERAL (
+          SELECT extract(epoch FROM completed_at - started_at)::float AS seconds
+            FROM job_executions
+           WHERE status = 'completed' AND created_at >= start AND created_at < stop
+           ORDER BY created_at DESC
+           LIMIT %(part)s
+      ) AS newest ON true
+     GROUP BY hour
+)
+SELECT hour, percentiles[1], percentiles[2] FROM sampled ORDER BY hour
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class TypeDay:
+    """A day of one job type: all of it together, and by the hour in which jobs were created."""
+
+    together: Recent
+    buckets: list[Bucket]
+    durations: list[Durations]
+
+
+READ_TYPE_DAY = """
+WITH recent AS (
+    SELECT status, created_at, extract(epoch FROM completed_at - started_at)::float AS seconds
+      FROM job_executions
+     WHERE job_type = %(job_type)s AND created_at > now() - make_interval(hours => %(hours)s)
+     ORDER BY created_at DESC
+     LIMIT %(sample)s
+)
+SELECT date_trunc('hour', created_at) AS hour, date_trunc('hour', now()), now(), count(*),
+       count(*) FILTER (WHERE status = 'completed'),
+       count(*) FILTER (WHERE status = 'failed'),
+       count(*) FILTER (WHERE status = 'cancelled'),
+       avg(seconds) FILTER (WHERE status = 'completed'),
+       percentile_cont(0.5) WITHIN GROUP (ORDER BY seconds) FILTER (WHERE status = 'completed'),
+       percentile_cont(0.95) WITHIN GROUP (ORDER BY seconds) FILTER (WHERE status = 'completed'),
+       CASE WHEN count(*) < %(sample)s THEN now() - make_interval(hours => %(hours)s)
+            ELSE min(created_at) END
+  FROM recent
+ GROUP BY GROUPING SETS ((date_trunc('hour', created_at)), ())
+ ORDER BY hour NULLS FIRST
+"""
+
+# Those of each status that are or were due first, up to the cap, and those of the type among them.
+READ_TYPE_WAITING = """
+WITH found AS (
+    (SELECT status, job_type FROM job_executions WHERE status = 'pending'
+      ORDER BY available_at LIMIT %(cap)s)
+    UNION ALL
+    (SELECT status, job_type FROM job_executions WHERE status = 'retrying'
+      ORDER BY available_at LIMIT %(cap)s)
+    UNION ALL
+    (SELECT status, job_type FROM job_executions WHERE status = 'processing'
+      ORDER BY available_at LIMIT %(cap)s)
+)
+SELECT status, count(*) FILTER (WHERE job_type = %(job_type)s), count(*) >= %(cap)s
+  FROM unnest(ARRAY['pending', 'retrying', 'processing']) AS status
+  LEFT JOIN found USING (status)
+ GROUP BY status
+"""
+
+
+@dataclass(frozen=True, slots=True)
 class Failing:
     """Failed jobs of one type that have the same kind of error, within a day."""
 
@@ -237,6 +331,7 @@ WITH recent AS (
            created_at, coalesce(completed_at, created_at) AS ended_at
       FROM job_executions
      WHERE status = 'failed' AND created_at > now() - interval '1 day'
+       AND (%(job_type)s::text IS NULL OR job_type = %(job_type)s)
      ORDER BY created_at DESC
      LIMIT %(sample)s
 )
@@ -279,7 +374,6 @@ def read_waiting(connection: Connection, stuck_seconds: int) -> Waiting:
     parameters = {
         "cap": WAITING_CAP,
         "small_cap": CAP,
-        "sample": SAMPLE,
         "stuck_seconds": stuck_seconds,
     }
     row = connection.execute(READ_WAITING, parameters).fetchone()
@@ -310,10 +404,44 @@ def _estimated_day(connection: Connection) -> float:
     return float(row[0][0]["Plan"]["Plan Rows"]) if row else 0.0
 
 
-def read_failing(connection: Connection, limit: int = 8) -> list[Failing]:
-    """What fails most within a day, by type and kind of error; of the newest `SAMPLE` / 4."""
-    parameters = {"sample": SAMPLE // 4, "limit": limit}
+def read_durations(connection: Connection) -> list[Durations]:
+    """The last 24 hours, by the hour in which jobs were created; of up to `DURATIONS` completed
+    jobs of each ten minutes."""
+    parameters = {"hours": SERIES_HOURS, "part": DURATIONS}
+    return [Durations(*row) for row in connection.execute(READ_DURATIONS, parameters)]
+
+
+def read_failing(
+    connection: Connection, limit: int = 8, *, job_type: str | None = None
+) -> list[Failing]:
+    """What fails most within a day, by type and kind of error; of the newest `FAILURES`. Where
+    `job_type` is given, of that type alone."""
+    parameters = {"sample": FAILURES, "limit": limit, "job_type": job_type}
     return [Failing(*row) for row in connection.execute(READ_FAILING, parameters)]
+
+
+def read_type_day(connection: Connection, job_type: str) -> TypeDay:
+    """The last 24 hours of one job type: of its newest `SAMPLE` jobs."""
+    parameters = {"job_type": job_type, "hours": SERIES_HOURS, "sample": SAMPLE}
+    first, *hours = connection.execute(READ_TYPE_DAY, parameters).fetchall()
+    this_hour, now, since = first[1], first[2], first[-1]
+    by_hour = {row[0]: row for row in hours}
+    together = Recent(*[job_type, *first[3:], (now - since) / timedelta(minutes=1)])
+    day = TypeDay(together, [], [])
+    for ago in range(SERIES_HOURS - 1, -1, -1):
+        hour = this_hour - timedelta(hours=ago)
+        row = by_hour.get(hour)
+        day.buckets.append(Bucket(hour, *(row[4:7] if row else (0, 0, 0))))
+        day.durations.append(Durations(hour, *(row[8:10] if row else (None, None))))
+    return day
+
+
+def read_type_waiting(connection: Connection, job_type: str) -> dict[str, Count]:
+    """How many jobs of a type are pending, retrying and processing just now. Not exact: there are
+    more jobs in that status than were looked at."""
+    parameters = {"job_type": job_type, "cap": SAMPLE}
+    rows = connection.execute(READ_TYPE_WAITING, parameters)
+    return {status: Count(number, exact=not capped) for status, number, capped in rows}
 
 
 def read_type_series(connection: Connection) -> dict[str, list[tuple[int, int]]]:

@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import shutil
-import threading
-from concurrent.futures import Future
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
 
-from infra.local.stack import Stack
 from stashjobs import access
 from tests.browser.jobs import Jobs
+from tests.stacks import stack_in_a_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from playwright.sync_api import Browser, Page
 
-ROOT = Path(__file__).parents[2]
+    from infra.local.stack import Stack
+
 INSTALL = "chromium is not installed: apt-get install -y --no-install-recommends chromium"
-START_SECONDS = 60
+# A page asks for news every three seconds; nobody has to wait that long here.
+FASTER = "const wait = setTimeout; window.setTimeout = (work, after) => wait(work, after / 10);"
 ARGUMENTS = [
     "--no-sandbox",  # the tests may run as root, and open nothing but their own pages
     "--disable-gpu",
@@ -59,29 +57,8 @@ def chromium() -> Iterator[Browser]:
 def stack(chromium: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """The system, in a thread of its own: Playwright's calls wait, and must not stop it."""
     del chromium  # without a browser nothing need be started
-    home = tmp_path_factory.mktemp("stack")
-    started: Future[Stack] = Future()
-    ended: Future[asyncio.Event] = Future()
-
-    async def run() -> None:
-        end = asyncio.Event()
-        try:
-            async with Stack(ROOT, home, durable=False) as running:
-                ended.set_result(end)
-                started.set_result(running)
-                await end.wait()
-        except BaseException as error:
-            if not started.done():
-                started.set_exception(error)
-            raise
-
-    loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=lambda: loop.run_until_complete(run()))
-    thread.start()
-    yield started.result(START_SECONDS)
-    loop.call_soon_threadsafe(ended.result().set)
-    thread.join()
-    loop.close()
+    with stack_in_a_thread(tmp_path_factory.mktemp("stack")) as running:
+        yield running
 
 
 @pytest.fixture
@@ -108,7 +85,9 @@ def open_page(chromium: Browser, stack: Stack, jobs: Jobs) -> Iterator[Callable[
             viewport={"width": width, "height": 900},
             color_scheme="dark" if scheme == "dark" else "light",
             java_script_enabled=script,
+            reduced_motion="reduce",
         )
+        context.add_init_script(FASTER)
         context.set_default_timeout(10_000)
         contexts.append(context)
         page = context.new_page()

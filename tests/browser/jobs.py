@@ -83,9 +83,9 @@ class Jobs:
 
     def add_a_day(self) -> str:
         """Some of everything. Returns the id of one that failed."""
-        for number in range(48):
-            self.add(age=1_800 * number + 30)
-            self.add("failed", error="ValueError: no good", age=7_200 * number + 60)
+        for number in range(12):
+            self.add(age=7_000 * number + 30)
+            self.add("failed", error="ValueError: no good", age=14_000 * number + 60)
         for status in ("pending", "processing", "retrying", "cancelled"):
             self.add(status, type="generate-report", delay=3_600, age=100)
         self.add("completed", type=LONG_TYPE)

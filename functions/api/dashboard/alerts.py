@@ -68,13 +68,17 @@ def from_jobs(everything: Recent | None, types: list[Recent], waiting: Waiting) 
 
 
 def read(connection: Connection) -> list[Condition]:
-    """All of them, also the one for which QStash is asked; those that fire first."""
+    """All but the one for which QStash is asked."""
     recent = statistics.read_recent(connection, timedelta(hours=1))
     waiting = statistics.read_waiting(connection, stuck_seconds())
     everything, types = (recent[0] if recent else None), recent[1:]
-    found = [*from_jobs(everything, types, waiting), _dead_letters()]
+    return from_jobs(everything, types, waiting)
+
+
+def in_order(conditions: list[Condition]) -> list[Condition]:
+    """Those that fire first."""
     order = {FIRING: 0, UNKNOWN: 1, OK: 2}
-    return sorted(found, key=lambda one: order[one.state])
+    return sorted(conditions, key=lambda one: order[one.state])
 
 
 def _failing(everything: Recent | None) -> Condition:
@@ -186,7 +190,8 @@ def _unpublished(waiting: Waiting) -> Condition:
     )
 
 
-def _dead_letters() -> Condition:
+def dead_letters() -> Condition:
+    """Whether QStash has given up on messages; it is asked, with no connection held."""
     state, now = UNKNOWN, ""
     try:
         count = count_dead_letters()

@@ -59,10 +59,6 @@ SELECT access_id, at, actor, method, path, outcome, source_ip FROM access_log
  LIMIT %(limit)s
 """
 
-RECORD_SCHEDULE_ACTION = """
-INSERT INTO schedule_actions (actor, action, schedule, job_id) VALUES (%s, %s, %s, %s)
-"""
-
 
 def read_actions(connection: Connection, before: datetime | None = None) -> list[Action]:
     """A page of actions, and one more where there is another page."""
@@ -74,10 +70,3 @@ def read_accesses(connection: Connection, before: int | None = None) -> list[Acc
     """A page of accesses, without those by which an open page keeps itself up to date."""
     parameters = {"before": before or 2**63 - 1, "limit": PAGE + 1}
     return [Access(*row) for row in connection.execute(READ_ACCESSES, parameters)]
-
-
-def record_schedule_action(
-    connection: Connection, actor: str, action: str, schedule: str, job_id: str | None = None
-) -> None:
-    """Write down what an operator did to a schedule."""
-    connection.execute(RECORD_SCHEDULE_ACTION, [actor, action, schedule, job_id])

@@ -1,4 +1,4 @@
-"""The geometry of the charts. The templates draw it as SVG: `_charts.html`.
+"""The geometry of the charts. The templates draw it as SVG: the macro `chart`.
 
 A drawing is stretched to the width there is, so no text is in it; labels are HTML around it. What
 it shows is also a table below it, for whoever does not see it.
@@ -7,7 +7,7 @@ it shows is also a table below it, for whoever does not see it.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -16,13 +16,15 @@ from functions.api.dashboard import words
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from stashjobs.statistics import Bucket
+    from stashjobs.statistics import Bucket, Durations
 
 WIDTH, HEIGHT = 1_000.0, 100.0
 GAP_SHARE = 0.22
 TICKS = 2
 LEAST_BAR = 1.5
 LEAST_SPAN = 3.0
+# Durations differ by powers of ten, so their axis has steps of about that, each easily named.
+LADDER = (0.001, 0.01, 0.1, 1.0, 10.0, 60.0, 600.0, 3_600.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,21 +40,40 @@ class Bar:
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """The bars of one hour, and what they say in words."""
+    """The bars of one hour, where it is, and what it says in words."""
 
     label: str
     bars: list[Bar]
+    x: float
+    width: float
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """The path of a line, which is interrupted where nothing is known."""
+
+    path: str
+    kind: str
 
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """Columns, the labels of both axes (the highest first, the earliest first), and a height at
-    which a threshold is."""
+    """Columns and lines, the labels of both axes (the highest first, each with a grid line; the
+    earliest first), a height at which a threshold is, and all of it as a table."""
 
     columns: list[Column]
     ticks: list[str]
     hours: list[str]
+    head: list[str]
+    rows: list[list[str]]
     threshold: float | None = None
+    lines: list[Line] = field(default_factory=list)
+
+    @property
+    def grid(self) -> list[float]:
+        """The heights of the labels, but for the lowest, which is the axis."""
+        steps = len(self.ticks) - 1
+        return [round(HEIGHT * index / steps, 2) for index in range(steps)]
 
 
 def outcomes(buckets: Sequence[Bucket]) -> Chart:
@@ -60,28 +81,54 @@ def outcomes(buckets: Sequence[Bucket]) -> Chart:
     compares them."""
     highest = max((one.completed + one.failed + one.cancelled for one in buckets), default=0)
     top = nice_top(highest)
-    columns = []
+    columns, rows = [], []
     for index, one in enumerate(buckets):
         parts = [("failed", one.failed), ("completed", one.completed), ("cancelled", one.cancelled)]
-        label = (
-            f"{_hour(one.start)}: {words.number(one.completed)} completed, "
-            f"{words.number(one.failed)} failed, {words.number(one.cancelled)} cancelled"
-        )
-        columns.append(Column(label, _stack(index, len(buckets), parts, top)))
-    return Chart(columns, [words.about(top), words.about(top / 2), "0"], _hours(buckets))
+        numbers = [words.number(each) for each in (one.completed, one.failed, one.cancelled)]
+        label = "{}: {} completed, {} failed, {} cancelled".format(_hour(one.start), *numbers)
+        columns.append(_column(label, index, len(buckets), parts, top))
+        rows.append([words.clock(one.start), *numbers])
+    ticks = [words.about(top), words.about(top / 2), "0"]
+    head = ["Hour (UTC)", "Completed", "Failed", "Cancelled"]
+    return Chart(columns, ticks, _hours(buckets), head, rows)
 
 
 def failure_rates(buckets: Sequence[Bucket], threshold: float) -> Chart:
     """The share of failed jobs of each hour, and the threshold of the alert."""
     rates = [one.failure_rate or 0.0 for one in buckets]
     top = min(1.0, nice_top(max([*rates, threshold * 2]) * 100) / 100)
-    columns = []
+    columns, rows = [], []
     for index, (one, rate) in enumerate(zip(buckets, rates, strict=True)):
         kind = "failed" if rate > threshold else "mild"
         label = f"{_hour(one.start)}: {words.percent(one.failure_rate)} failed"
-        columns.append(Column(label, _stack(index, len(buckets), [(kind, rate)], top)))
+        columns.append(_column(label, index, len(buckets), [(kind, rate)], top))
+        ended = words.number(one.completed + one.failed)
+        rows.append([words.clock(one.start), words.percent(one.failure_rate), ended])
     ticks = [f"{top * share * 100:g} %" for share in (1, 0.5, 0)]
-    return Chart(columns, ticks, _hours(buckets), HEIGHT - HEIGHT * threshold / top)
+    head = ["Hour (UTC)", "Failed", "Of so many that ended"]
+    at = HEIGHT - HEIGHT * threshold / top
+    return Chart(columns, ticks, _hours(buckets), head, rows, at)
+
+
+def durations(hours: Sequence[Durations], timeout: float | None = None) -> Chart:
+    """Median and p95 of each hour as lines; the timeout where it is within sight."""
+    known = [one.p50_seconds for one in hours if one.p50_seconds is not None]
+    slowest = max((one.p95_seconds for one in hours if one.p95_seconds is not None), default=1.0)
+    rungs = _rungs(min(known, default=0.1), slowest)
+    columns, rows = [], []
+    for index, one in enumerate(hours):
+        p50, p95 = words.duration(one.p50_seconds), words.duration(one.p95_seconds)
+        told = "none completed" if one.p50_seconds is None else f"median {p50}, p95 {p95}"
+        columns.append(_column(f"{_hour(one.start)}: {told}", index, len(hours), [], HEIGHT))
+        rows.append([words.clock(one.start), p50, p95])
+    lines = [
+        Line(_path([_height(one.p95_seconds, rungs) for one in hours]), "p95"),
+        Line(_path([_height(one.p50_seconds, rungs) for one in hours]), "p50"),
+    ]
+    ticks = [words.duration(rung).replace(".0 ", " ") for rung in reversed(rungs)]
+    head = ["Hour (UTC)", "Median", "p95"]
+    at = _height(timeout, rungs) if timeout is not None and timeout <= rungs[-1] else None
+    return Chart(columns, ticks, _hours(hours), head, rows, at, lines)
 
 
 def sparkline(hours: Sequence[tuple[int, int]]) -> list[Bar]:
@@ -126,6 +173,46 @@ def nice_top(highest: float) -> float:
     return next(n * power for n in (1, 1.2, 1.6, 2, 3, 4, 5, 6, 8, 10) if n * power >= highest)
 
 
+def _rungs(lowest: float, highest: float) -> list[float]:
+    """The part of the ladder between which these are: two rungs or more."""
+    last = next((at for at, rung in enumerate(LADDER) if rung >= highest), len(LADDER) - 1)
+    last = max(1, last)
+    first = max((at for at, rung in enumerate(LADDER[:last]) if rung <= lowest), default=0)
+    return list(LADDER[first : last + 1])
+
+
+def _height(seconds: float | None, rungs: Sequence[float]) -> float | None:
+    """Where a duration is: in proportion to its logarithm between the two rungs around it."""
+    if seconds is None:
+        return None
+    inside = min(max(seconds, rungs[0]), rungs[-1])
+    below = max(at for at in range(len(rungs) - 1) if rungs[at] <= inside)
+    part = math.log(inside / rungs[below]) / math.log(rungs[below + 1] / rungs[below])
+    return round(HEIGHT - HEIGHT * (below + part) / (len(rungs) - 1), 2)
+
+
+def _column(
+    label: str, index: int, count: int, parts: Sequence[tuple[str, float]], top: float
+) -> Column:
+    pitch = WIDTH / count
+    bars = _stack(index, count, parts, top)
+    return Column(label, bars, round(index * pitch, 2), round(pitch, 2))
+
+
+def _path(heights: Sequence[float | None]) -> str:
+    """Through the middle of each column; what stands alone is a dot."""
+    pitch = WIDTH / max(1, len(heights))
+    steps: list[str] = []
+    for index, height in enumerate(heights):
+        if height is None:
+            continue
+        follows = index > 0 and heights[index - 1] is not None
+        steps.append(f"{'L' if follows else 'M'}{(index + 0.5) * pitch:.1f} {height:g}")
+        if not follows and (index + 1 == len(heights) or heights[index + 1] is None):
+            steps.append("h0.1")
+    return " ".join(steps)
+
+
 def _stack(index: int, count: int, parts: Sequence[tuple[str, float]], top: float) -> list[Bar]:
     pitch = WIDTH / count
     x, width = index * pitch + pitch * GAP_SHARE / 2, pitch * (1 - GAP_SHARE)
@@ -142,7 +229,7 @@ def _hour(start: datetime) -> str:
     return f"{words.clock(start)} UTC"
 
 
-def _hours(buckets: Sequence[Bucket]) -> list[str]:
+def _hours(buckets: Sequence[Bucket | Durations]) -> list[str]:
     """Of every sixth hour, and of the last."""
     if not buckets:
         return []

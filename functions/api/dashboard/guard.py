@@ -3,6 +3,7 @@ own form. docs/dashboard.md, "How it is guarded"."""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import parse_qs, urlsplit
@@ -11,7 +12,7 @@ from fastapi import Depends, HTTPException, Request
 
 from functions.api.dashboard import sessions
 from functions.api.dashboard.sessions import Session
-from functions.api.guard import Connected
+from functions.api.guard import connection
 from stashjobs import access, telemetry
 
 if TYPE_CHECKING:
@@ -33,6 +34,9 @@ HEADERS = {
 }
 # Without https there are no Secure cookies, and only this machine can do without.
 LOOPBACK = {"127.0.0.1", "localhost", "::1"}
+# A request never holds two connections: a full pool would stand still. So the guard gives its own
+# back before the page borrows one, and an action, which borrows by itself, is begun with none.
+borrowed = contextlib.contextmanager(connection)
 MAX_FORM_BYTES = 1_000_000
 MAX_FIELDS = 1_000
 
@@ -81,10 +85,10 @@ Posted = Annotated[Form, Depends(read_form)]
 
 def signed_in(scope: str) -> Any:
     """A dependency: the request has a session, and its token this scope. Its value is the session.
-    The access is on record, and counts for the token's rate."""
+    The access is on record, and counts for the token's rate. A page names it before `Connected`."""
 
-    def check(request: Request, own: Connected) -> Session:
-        return _authorized(request, own, scope)
+    def check(request: Request) -> Session:
+        return _authorized(request, scope)
 
     return Depends(check)
 
@@ -92,8 +96,8 @@ def signed_in(scope: str) -> Any:
 def own_form(scope: str) -> Any:
     """A dependency: `signed_in`, and the request is a form of this very session."""
 
-    def check(request: Request, own: Connected, form: Posted) -> Session:
-        session = _authorized(request, own, scope)
+    def check(request: Request, form: Posted) -> Session:
+        session = _authorized(request, scope)
         refuse_foreign(request)
         if not session.is_form_ours(form.one("csrf")):
             log_refusal(request, "the form is not this session's")
@@ -120,12 +124,15 @@ def asked(request: Request) -> access.Request:
     )
 
 
-def _authorized(request: Request, own: Connected, scope: str) -> Session:
+def _authorized(request: Request, scope: str) -> Session:
     cookie = request.cookies.get(cookie_name(request), "")
-    session = sessions.find(own, cookie) if cookie else None
-    if session is None:
+    if not cookie:
         raise SignInNeededError
-    decision = access.authorize_hash(own, session.token_hash, scope, asked(request))
+    with borrowed() as own:
+        session = sessions.find(own, cookie)
+        if session is None:
+            raise SignInNeededError
+        decision = access.authorize_hash(own, session.token_hash, scope, asked(request))
     log_access(request, decision)
     if decision.outcome == "unknown":
         raise SignInNeededError

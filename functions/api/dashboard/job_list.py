@@ -30,6 +30,15 @@ PERIODS = {
 
 
 @dataclass(frozen=True, slots=True)
+class Chip:
+    """One condition in words, and the page without it."""
+
+    name: str
+    value: str
+    without: str
+
+
+@dataclass(frozen=True, slots=True)
 class Query:
     """The filter of the page, in the words of its URL."""
 
@@ -53,12 +62,12 @@ class Query:
 
     @property
     def chosen_period(self) -> str:
-        """The period that is asked for, or the one that keeps the question cheap: neither type nor
-        error has an index of its own, so without a period they would search every row."""
+        """The period that is asked for, or the one that keeps the question cheap: no index knows
+        what is in an error, so without a period every error would be read."""
         if self.period:
             return self.period
         is_narrow = self.user or self.organization
-        return "24h" if (self.type or self.error) and not is_narrow else "all"
+        return "24h" if self.error and not is_narrow else "all"
 
     @property
     def is_narrowed(self) -> bool:
@@ -80,6 +89,14 @@ class Query:
         """What is given, without the cursor; as hidden fields, or for a URL."""
         return {name: value for name, value in asdict(self).items() if value and name != "cursor"}
 
+    def chips(self) -> list[Chip]:
+        """What narrows the list, besides the status, which has its tabs: each with a way out."""
+        return [
+            Chip(name, PERIODS[value][0] if name == "period" else value, self.url(**{name: ""}))
+            for name, value in self.fields().items()
+            if name != "status" and (name, value) != ("period", "all")
+        ]
+
     def url(self, **changes: str) -> str:
         """The page's own URL with something else asked for, from the first page on."""
         wanted = replace(self, **({"cursor": ""} | changes))
@@ -89,10 +106,15 @@ class Query:
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """A page of jobs, and the cursor of the next one."""
+    """A page of jobs, and the cursor of the next one.
+
+    Attributes:
+        searched_to: How far back a search came that has not looked at all; None: it has.
+    """
 
     jobs: list[JobExecution]
     next: str
+    searched_to: datetime | None = None
 
 
 def find(connection: Connection, query: Query) -> Listed:
@@ -104,13 +126,14 @@ def find(connection: Connection, query: Query) -> Listed:
     before = _read_cursor(query.cursor)
     with connection.transaction():
         connection.execute(f"SET LOCAL statement_timeout = '{STATEMENT_SECONDS}s'".encode())
-        found = lookup.newest(connection, query.to_filter(), limit=PAGE + 1, before=before)
-    more = len(found) > PAGE
-    return Listed(found[:PAGE], _cursor(found[PAGE - 1]) if more else "")
+        found = lookup.page(connection, query.to_filter(), limit=PAGE, before=before)
+    if found.next is None:
+        return Listed(found.jobs, "")
+    return Listed(found.jobs, _cursor(*found.next), None if found.complete else found.next[0])
 
 
-def _cursor(last: JobExecution) -> str:
-    text = json.dumps([last.created_at.isoformat(), last.job_id])
+def _cursor(created_at: datetime, job_id: str) -> str:
+    text = json.dumps([created_at.isoformat(), job_id])
     return base64.urlsafe_b64encode(text.encode()).decode()
 
 

@@ -11,7 +11,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 from starlette.responses import Response
 
 from functions.api.dashboard import redaction, timeline
-from functions.api.dashboard.guard import Operator, OperatorsForm, Posted, Reader
+from functions.api.dashboard.guard import Operator, OperatorsForm, Posted, Reader, borrowed
 from functions.api.dashboard.job_list import PERIODS, Query, find
 from functions.api.dashboard.pages import Page, render
 from functions.api.guard import Connected
@@ -35,7 +35,7 @@ router = APIRouter(prefix="/admin", route_class=Page, include_in_schema=False)
 
 
 @router.get("/jobs")
-def list_jobs(request: Request, own: Connected, _session: Reader) -> Response:
+def list_jobs(request: Request, _session: Reader, own: Connected) -> Response:
     """A page of jobs; a job's id leads to it at once."""
     wanted = request.query_params.get("id", "").strip()
     if wanted:
@@ -49,13 +49,14 @@ def list_jobs(request: Request, own: Connected, _session: Reader) -> Response:
         statuses=statistics.read_statuses(own, lookup.STATUSES),
         types=[job.type for job in declared()],
         periods=PERIODS,
+        chips=query.chips(),
         notice=_notice(request),
         **_listed(own, query),
     )
 
 
 @router.get("/live/jobs")
-def list_part(request: Request, own: Connected, _session: Reader) -> HTMLResponse:
+def list_part(request: Request, _session: Reader, own: Connected) -> HTMLResponse:
     """The rows alone."""
     return render(request, "_jobs.html", **_listed(own, Query.read(request.query_params)))
 
@@ -65,19 +66,24 @@ def _listed(own: Connection, query: Query) -> dict[str, Any]:
 
 
 @router.post("/jobs/{action}")
-def change_many(
-    request: Request, own: Connected, session: OperatorsForm, form: Posted, action: str
-) -> Response:
+def change_many(request: Request, session: OperatorsForm, form: Posted, action: str) -> Response:
     """Retry or cancel the chosen jobs, or all that fit, which is asked about first."""
     if action not in ACTIONS:
         raise HTTPException(404, "there is no such action")
     statuses, change_these, change_all = ACTIONS[action]
     query = Query.read(form.flat())
     if form.one("every"):
-        count = statistics.count_up_to(own, query.to_filter(), statuses, MAX_AT_ONCE + 1)
+        with borrowed() as own:
+            count = statistics.count_up_to(own, query.to_filter(), statuses, MAX_AT_ONCE + 1)
         if form.one("every") != "confirmed" or count > MAX_AT_ONCE:
             return render(
-                request, "confirm.html", action=action, count=count, limit=MAX_AT_ONCE, query=query
+                request,
+                "confirm.html",
+                action=action,
+                count=count,
+                limit=MAX_AT_ONCE,
+                query=query,
+                periods=PERIODS,
             )
         return _done(action, change_all(query.to_filter(), actor=session.actor), query.url())
     chosen = form.all("job_id")[:MAX_AT_ONCE]
@@ -85,14 +91,14 @@ def change_many(
 
 
 @router.get("/jobs/{job_id}")
-def show(request: Request, own: Connected, _session: Reader, job_id: str) -> HTMLResponse:
+def show(request: Request, _session: Reader, own: Connected, job_id: str) -> HTMLResponse:
     """One job."""
     values = _shown(own, job_id) | {"notice": _notice(request)}
     return render(request, "job.html", **values)
 
 
 @router.get("/live/jobs/{job_id}")
-def show_part(request: Request, own: Connected, _session: Reader, job_id: str) -> HTMLResponse:
+def show_part(request: Request, _session: Reader, own: Connected, job_id: str) -> HTMLResponse:
     """What of it changes."""
     return render(request, "_job.html", **_shown(own, job_id))
 
@@ -101,13 +107,15 @@ def _shown(own: Connection, job_id: str) -> dict[str, Any]:
     job = _find(own, job_id)
     actions = lookup.read_actions(own, job_id)
     parent = job.metadata.get(PARENT)
+    parent_id = parent if isinstance(parent, str) else None
     return {
         "job": job,
         "payload": lookup.find_payload(own, job_id),
         "is_sealed": sealing.is_sealed,
         "moments": timeline.moments(job, actions),
         "spans": timeline.spans(job),
-        "parent": parent if isinstance(parent, str) else None,
+        "parent_id": parent_id,
+        "parent": lookup.find(own, parent_id) if parent_id else None,
         "children": lookup.find_children(own, job_id),
         "operations": operations,
     }
@@ -128,7 +136,7 @@ def cancel(session: OperatorsForm, job_id: str) -> Response:
 
 
 @router.get("/jobs/{job_id}/edit")
-def edit(request: Request, own: Connected, _session: Operator, job_id: str) -> HTMLResponse:
+def edit(request: Request, _session: Operator, own: Connected, job_id: str) -> HTMLResponse:
     """The payload, to be edited. What is hidden stays here and is put back afterwards."""
     job = _find(own, job_id)
     payload = lookup.find_payload(own, job_id)
@@ -138,11 +146,11 @@ def edit(request: Request, own: Connected, _session: Operator, job_id: str) -> H
 
 
 @router.post("/jobs/{job_id}/edit")
-def retry_edited(
-    request: Request, own: Connected, session: OperatorsForm, form: Posted, job_id: str
-) -> Response:
+def retry_edited(request: Request, session: OperatorsForm, form: Posted, job_id: str) -> Response:
     """Run a job again with another payload; one that does not fit is shown again, with why."""
-    job, original, text = _find(own, job_id), lookup.find_payload(own, job_id), form.one("payload")
+    text = form.one("payload")
+    with borrowed() as own:
+        job, original = _find(own, job_id), lookup.find_payload(own, job_id)
     is_sealed = sealing.is_sealed(original)
     try:
         payload = redaction.restore(_parsed(text), None if is_sealed else original)

@@ -1,4 +1,4 @@
-"""Overview, types, alerts and the record: pages that only tell."""
+"""Overview, alerts and the record: pages that only tell."""
 
 from __future__ import annotations
 
@@ -9,11 +9,10 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse
 
 from functions.api.dashboard import alerts, audit
-from functions.api.dashboard.guard import Operator, Reader
+from functions.api.dashboard.guard import Operator, Reader, borrowed
 from functions.api.dashboard.pages import Page, render
 from functions.api.guard import Connected
 from stashjobs import lookup, statistics
-from stashjobs.job import declared
 
 if TYPE_CHECKING:
     from stashjobs.database import Connection
@@ -22,13 +21,13 @@ router = APIRouter(prefix="/admin", route_class=Page, include_in_schema=False)
 
 
 @router.get("")
-def overview(request: Request, own: Connected, _session: Reader) -> HTMLResponse:
+def overview(request: Request, _session: Reader, own: Connected) -> HTMLResponse:
     """How the system is."""
     return render(request, "overview.html", **_overview(own))
 
 
 @router.get("/live/overview")
-def overview_part(request: Request, own: Connected, _session: Reader) -> HTMLResponse:
+def overview_part(request: Request, _session: Reader, own: Connected) -> HTMLResponse:
     """What of it changes."""
     return render(request, "_overview.html", **_overview(own))
 
@@ -44,54 +43,35 @@ def _overview(own: Connection) -> dict[str, Any]:
         "waiting": waiting,
         "statuses": statistics.read_statuses(own, lookup.STATUSES),
         "series": statistics.read_series(own),
+        "durations": statistics.read_durations(own),
+        "sampled_durations": statistics.DURATIONS,
         "failing": statistics.read_failing(own),
         "threshold": alerts.failure_percent() / 100,
         "firing": [one for one in conditions if one.state == alerts.FIRING],
     }
 
 
-@router.get("/types")
-def types(request: Request, own: Connected, _session: Reader) -> HTMLResponse:
-    """The job types, with what became of the jobs of a day."""
-    return render(request, "types.html", **_types(own))
-
-
-@router.get("/live/types")
-def types_part(request: Request, own: Connected, _session: Reader) -> HTMLResponse:
-    """What of it changes."""
-    return render(request, "_types.html", **_types(own))
-
-
-def _types(own: Connection) -> dict[str, Any]:
-    day = statistics.read_recent(own, timedelta(days=1))
-    recent = {str(one.job_type): one for one in day[1:]}
-    jobs = {job.type: job for job in declared()}
-    return {
-        "everything": day[0] if day else None,
-        "sample": statistics.SAMPLE,
-        "names": sorted({*jobs, *recent}),
-        "jobs": jobs,
-        "recent": recent,
-        "hours": statistics.read_type_series(own),
-        "threshold": alerts.failure_percent() / 100,
-    }
-
-
 @router.get("/alerts")
-def alerts_page(request: Request, own: Connected, _session: Reader) -> HTMLResponse:
+def alerts_page(request: Request, _session: Reader) -> HTMLResponse:
     """The conditions that the alarms watch."""
-    return render(request, "alerts.html", conditions=alerts.read(own))
+    return render(request, "alerts.html", conditions=_conditions())
 
 
 @router.get("/live/alerts")
-def alerts_part(request: Request, own: Connected, _session: Reader) -> HTMLResponse:
+def alerts_part(request: Request, _session: Reader) -> HTMLResponse:
     """What of it changes."""
-    return render(request, "_alerts.html", conditions=alerts.read(own))
+    return render(request, "_alerts.html", conditions=_conditions())
+
+
+def _conditions() -> list[alerts.Condition]:
+    with borrowed() as own:  # and given back before QStash is asked
+        found = alerts.read(own)
+    return alerts.in_order([*found, alerts.dead_letters()])
 
 
 @router.get("/audit")
 def actions(
-    request: Request, own: Connected, _session: Operator, before: datetime | None = None
+    request: Request, _session: Operator, own: Connected, before: datetime | None = None
 ) -> HTMLResponse:
     """What operators did."""
     found = audit.read_actions(own, before)
@@ -103,8 +83,8 @@ def actions(
 @router.get("/audit/access")
 def accesses(
     request: Request,
-    own: Connected,
     _session: Operator,
+    own: Connected,
     before: Annotated[int | None, Query(ge=1, lt=2**63)] = None,
 ) -> HTMLResponse:
     """Who asked for what."""

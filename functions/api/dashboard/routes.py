@@ -13,6 +13,7 @@ from functions.api.dashboard import (
     pages,
     schedule_pages,
     sessions,
+    type_pages,
 )
 from functions.api.dashboard.guard import Posted, Reader, ReadersForm
 from functions.api.guard import Connected
@@ -68,7 +69,7 @@ def sign_in(request: Request, own: Connected, form: Posted) -> Response:
 
 
 @own_pages.post("/sign-out")
-def sign_out(request: Request, own: Connected, session: ReadersForm) -> Response:
+def sign_out(request: Request, session: ReadersForm, own: Connected) -> Response:
     """End the session."""
     sessions.end(own, session.cookie)
     response = RedirectResponse("/admin/sign-in", 303)
@@ -98,7 +99,14 @@ def _own_path(path: str) -> str:
     return path if inside and is_plain and not lives else "/admin"
 
 
-PARTS = (own_pages, overview_pages.router, job_pages.router, schedule_pages.router, last)
+PARTS = (
+    own_pages,
+    overview_pages.router,
+    job_pages.router,
+    type_pages.router,
+    schedule_pages.router,
+    last,
+)
 router = APIRouter()
 for part in PARTS:
     router.include_router(part)

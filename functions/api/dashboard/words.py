@@ -25,6 +25,13 @@ def about(value: float) -> str:
     return number(value)
 
 
+def rate(per_minute: float) -> str:
+    """How often in a minute: `0.4`, `7.2`, `48`; never 0 where it is not quite that."""
+    if 0 < per_minute < 0.05:
+        return "< 0.1"
+    return f"{per_minute:.1f}" if 0 < per_minute < 10 else number(per_minute)
+
+
 def percent(rate: float | None) -> str:
     """A share of 1 as `4.2 %`; never 0 or 100 where it is not quite that."""
     if rate is None:
@@ -99,6 +106,36 @@ def pretty(document: Any) -> str:
     return json.dumps(document, indent=2, ensure_ascii=False, default=str)
 
 
+_WEEKDAYS = ("Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+# What most schedules are, from the finest to the coarsest.
+_CRONS = tuple(
+    (re.compile(pattern), text)
+    for pattern, text in (
+        (r"\* \* \* \* \*", "every minute"),
+        (r"\*/(?P<n>\d+) \* \* \* \*", "every {n} minutes"),
+        (r"(?P<minute>\d+) \* \* \* \*", "every hour at :{minute}"),
+        (r"(?P<minute>\d+) \*/(?P<n>\d+) \* \* \*", "every {n} hours at :{minute}"),
+        (r"(?P<minute>\d+) (?P<hour>\d+) \* \* \*", "every day at {hour}:{minute}"),
+        (r"(?P<minute>\d+) (?P<hour>\d+) \* \* 1-5", "Monday to Friday at {hour}:{minute}"),
+        (r"(?P<minute>\d+) (?P<hour>\d+) \* \* (?P<day>[0-7])", "every {day} at {hour}:{minute}"),
+        (r"(?P<minute>\d+) (?P<hour>\d+) 1 \* \*", "the first of a month at {hour}:{minute}"),
+    )
+)
+
+
+def cron(expression: str) -> str:
+    """The usual cron expressions in words: `every day at 03:00`; empty for any other."""
+    for pattern, text in _CRONS:
+        if found := pattern.fullmatch(" ".join(expression.split())):
+            parts = found.groupdict()
+            for name in {"minute", "hour"} & parts.keys():
+                parts[name] = parts[name].zfill(2)
+            if "day" in parts:
+                parts["day"] = _WEEKDAYS[int(parts["day"])]
+            return text.format(**parts)
+    return ""
+
+
 def plural(count: int, one: str, many: str | None = None) -> str:
     """`1 job`, `12 jobs`."""
     return f"{number(count)} {one if count == 1 else many or one + 's'}"
@@ -116,7 +153,7 @@ def seconds_between(start: datetime, end: datetime) -> float:
 
 
 _FUNCTIONS = (
-    number, about, percent, duration, ago, utc, clock, iso, short_id, pretty, plural,
+    number, about, rate, percent, duration, ago, utc, clock, iso, short_id, pretty, plural, cron,
     first_sentence,
 )  # fmt: skip
 FILTERS = {each.__name__: each for each in _FUNCTIONS}

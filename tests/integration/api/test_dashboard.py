@@ -5,11 +5,15 @@ from __future__ import annotations
 import html
 import json
 import re
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import pytest
 
-from functions.api.dashboard import job_list, job_pages
+from functions.api.dashboard import clocks, job_list, job_pages
+from infra.local.template import read_template
 from stashjobs import schedules, sealing
 from stashjobs.context import PARENT
 from stashjobs.job import find
@@ -22,6 +26,7 @@ if TYPE_CHECKING:
     from tests.deliveries import Table
     from tests.integration.api.dashboards import Browser
 
+ROOT = Path(__file__).parents[3]
 PROBE = probe()
 EVIL = "<script>alert('x')</script>"
 
@@ -89,12 +94,102 @@ def test_the_overview_has_the_numbers(operator: Browser, table: Table) -> None:
 def test_a_chart_has_a_title_a_description_and_a_table(operator: Browser, table: Table) -> None:
     completed(table)
     page = operator.get("/admin")
-    for chart in ("outcomes", "rates"):
+    for chart in ("outcomes", "rates", "durations"):
         assert f'aria-labelledby="{chart}-title {chart}-desc"' in page.text
         assert f'<title id="{chart}-title">' in page.text
         assert f'<desc id="{chart}-desc">' in page.text
-    assert page.text.count('<th scope="row">') >= 48
+        assert f'<details class="as-table" id="{chart}-table">' in page.text
+    assert page.text.count('<th scope="row">') >= 3 * 24
     assert "1 completed, 0 failed, 0 cancelled" in page.text
+
+
+def test_the_overview_has_the_trend_of_durations(operator: Browser, table: Table) -> None:
+    for seconds in (1, 2, 3):
+        took(table, completed(table), seconds)
+    took(table, earlier := completed(table), 40)
+    table.run(
+        "UPDATE job_executions SET created_at = now() - interval '5 hours' WHERE job_id = %s",
+        earlier,
+    )
+    took(table, failed(table), 500)  # which is no duration of a completed job
+    page = operator.get("/admin")
+    assert "median 2.0 s, p95 2.9 s" in page.words
+    assert "median 40 s, p95 40 s" in page.words
+    assert page.words.count("none completed") == 22
+    assert "1 min 10 s 1 s" in page.words, "the labels of the axis"
+
+
+def took(table: Table, job_id: str, seconds: float) -> None:
+    table.run(
+        """UPDATE job_executions SET started_at = now() - make_interval(secs => %s),
+                  completed_at = now() WHERE job_id = %s""",
+        seconds,
+        job_id,
+    )
+
+
+def test_a_type_has_a_page_of_its_own(operator: Browser, table: Table) -> None:
+    for seconds in (1, 2, 3):
+        took(table, completed(table), seconds)
+    job_id = failed(table)
+    waiting, other = table.add(PROBE), table.add(probe(type="other"))
+    table.add(PROBE)
+    table.run(
+        "UPDATE job_executions SET status = 'cancelled', completed_at = now() WHERE job_id=%s",
+        waiting,
+    )
+    page = operator.get("/admin/types/probe")
+    assert "Jobs 6 3 completed, 1 cancelled" in page.words
+    assert "Failure rate 25.0 % 1 failed" in page.words
+    assert "Median 2.0 s" in page.words
+    assert "p95 2.9 s" in page.words
+    assert "Waiting 1 none running" in page.words
+    assert "ValueError ValueError: no good" in page.words
+    assert f"/admin/jobs/{job_id}" in page.text
+    assert f"/admin/jobs/{other}" not in page.text
+    assert "/admin/jobs?type=probe&amp;status=failed&amp;period=24h" in page.text
+    assert (
+        "/admin/jobs?status=failed&amp;period=24h&amp;type=probe&amp;error=ValueError" in page.text
+    )
+    part = operator.get("/admin/live/types/probe")
+    assert "<html" not in part.text
+    assert "Failure rate 25.0 %" in part.words
+
+
+def test_the_page_of_a_type_has_its_settings_and_its_schedules(
+    operator: Browser, table: Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    del table
+    email = find("send-email")
+    monkeypatch.setattr(email, "rate", 10)
+    monkeypatch.setattr(email, "retention", 30)
+    digest = schedules.Schedule("digest", email, "30 7 * * 1", "Europe/Rome", {})
+    monkeypatch.setattr(schedules, "_declared", {"digest": digest})
+    words = operator.get("/admin/types/send-email").words
+    assert "Route /api/jobs/email Timeout 30 s an attempt Retries 3, so 4 attempts" in words
+    assert "Rate up to 10 a second" in words
+    assert "Kept for 30 days after its end" in words
+    assert "digest every Monday at 07:30, Europe/Rome · QStash" in words
+    cleanup = operator.get("/admin/types/cleanup-old-data").words
+    assert "Kept for 90 days after its end (the clean-up's default)" in cleanup
+    assert "nightly-cleanup every day at 03:00, UTC · EventBridge" in cleanup
+
+
+def test_a_type_that_is_not_declared_here_has_a_page_as_long_as_it_has_jobs(
+    operator: Browser, table: Table
+) -> None:
+    job_id = table.add(PROBE)
+    table.run(
+        "UPDATE job_executions SET job_type = 'some/where', created_at = now() - interval '9 days'"
+    )
+    page = operator.get("/admin/types/some/where")
+    assert "some/where Not declared in this deployment." in page.words
+    assert f"/admin/jobs/{job_id}" in page.text
+    assert "/admin/types/some/where" in operator.get(f"/admin/jobs/{job_id}").text
+    table.run("DELETE FROM job_executions")
+    gone = operator.get("/admin/types/some/where")
+    assert gone.status == 404
+    assert "there is no type some/where" in gone.words
 
 
 def test_types_have_their_statistics(operator: Browser, table: Table) -> None:
@@ -103,6 +198,7 @@ def test_types_have_their_statistics(operator: Browser, table: Table) -> None:
     page = operator.get("/admin/types")
     row = page.words.partition(" probe ")[2]
     assert row.startswith("Not declared in this deployment. 2 1 50.0 %")
+    assert 'href="/admin/types/probe"' in page.text
 
 
 def test_an_alert_fires_and_says_what_to_do(operator: Browser, table: Table) -> None:
@@ -158,6 +254,7 @@ def test_what_apps_gave_is_text_and_never_markup(operator: Browser, table: Table
         f"/admin/jobs/{quoted}",
         f"/admin/jobs/{quoted}/edit",
         "/admin/types",
+        f"/admin/types/{quote(EVIL, safe='')}",
         "/admin/alerts",
         f"/admin/jobs?type={EVIL}&error={EVIL}&user={EVIL}",
         f"/admin/jobs?id={EVIL}",
@@ -196,12 +293,12 @@ def test_the_list_is_filtered_by_its_url(operator: Browser, table: Table) -> Non
 
 
 def test_the_period_hides_what_is_older(operator: Browser, table: Table) -> None:
-    job_id = table.add(PROBE)
+    job_id = failed(table)
     table.run("UPDATE job_executions SET created_at = now() - interval '2 days'")
-    assert ids(operator.get("/admin/jobs").text) == [job_id]
-    page = operator.get("/admin/jobs?type=probe")
-    assert "No job matches within this period" in page.words
-    assert ids(operator.get("/admin/jobs?type=probe&period=7d").text) == [job_id]
+    for query in ("", "?type=probe", "?error=good&period=7d", "?error=good&period=all"):
+        assert ids(operator.get(f"/admin/jobs{query}").text) == [job_id], query
+    page = operator.get("/admin/jobs?error=good")
+    assert "No job matches within this period" in page.words, "an error begins with a day"
 
 
 def test_the_list_goes_on_where_a_page_ends(
@@ -240,6 +337,29 @@ def test_a_job_is_found_by_its_id(operator: Browser, table: Table) -> None:
 @pytest.mark.parametrize("query", ["type=%00", "user=%00x", "error=%00", "id=%00"])
 def test_a_null_character_finds_nothing_and_breaks_nothing(operator: Browser, query: str) -> None:
     assert operator.get(f"/admin/jobs?{query}").status in {200, 404, 422}
+
+
+def test_each_condition_can_be_taken_away(operator: Browser) -> None:
+    page = operator.get("/admin/jobs?status=failed&type=probe&error=a%26b&period=7d")
+    ways = [html.unescape(found) for found in re.findall(r'<li><a href="([^"]+)">', page.text)]
+    assert ways == [
+        "/admin/jobs?status=failed&error=a%26b&period=7d",
+        "/admin/jobs?status=failed&type=probe&period=7d",
+        "/admin/jobs?status=failed&type=probe&error=a%26b",
+    ]
+    assert "period: Last 7 days" in page.words
+
+
+def test_only_what_can_be_done_to_a_status_is_offered(operator: Browser, table: Table) -> None:
+    table.add(PROBE)
+    failed(table)
+    for status, offered in (("failed", "Retry"), ("pending", "Cancel")):
+        words = operator.get(f"/admin/jobs?status={status}").words
+        other = {"Retry": "Cancel", "Cancel": "Retry"}[offered]
+        assert f"{offered} selected" in words
+        assert f"{other} selected" not in words
+    words = operator.get("/admin/jobs").words
+    assert "Retry selected Cancel selected" in words
 
 
 # --- one job
@@ -305,7 +425,11 @@ def test_parent_and_children_are_linked(operator: Browser, table: Table) -> None
     parent = table.add(PROBE)
     child = table.add(PROBE, metadata={PARENT: parent})
     assert f'href="/admin/jobs/{child}"' in operator.get(f"/admin/jobs/{parent}").text
-    assert f'href="/admin/jobs/{parent}"' in operator.get(f"/admin/jobs/{child}").text
+    page = operator.get(f"/admin/jobs/{child}")
+    assert f'href="/admin/jobs/{parent}"' in page.text
+    assert f"Enqueued by probe …{parent[-8:]} pending" in page.words
+    table.run("DELETE FROM job_executions WHERE job_id = %s", parent)
+    assert f"{parent} (no longer here)" in operator.get(f"/admin/jobs/{child}").words
 
 
 # --- what is done to jobs
@@ -357,6 +481,7 @@ def test_all_that_match_are_retried_once_confirmed(operator: Browser, table: Tab
     fields = {"type": "probe", "status": "failed"}
     asked = operator.post("/admin/jobs/retry", fields | {"every": "ask"})
     assert "Retry 3 jobs?" in asked.words
+    assert "Enqueued Any time" in asked.words, "the period that was not asked for is named"
     assert {table.status(one) for one in chosen} == {"failed"}
     done = operator.post("/admin/jobs/retry", fields | {"every": "confirmed"})
     assert "3 jobs retried" in done.words
@@ -446,7 +571,10 @@ async def test_a_schedule_is_paused_resumed_and_run(
     assert "not synced" in (await aside(operator.get, "/admin/schedules")).words
     await aside(schedules.sync, [nightly])
     page = await aside(operator.get, "/admin/schedules")
-    assert "active nightly create-notification 0 3 * * * Europe/Rome in" in page.words
+    assert (
+        "active nightly create-notification every day at 03:00 Europe/Rome 0 3 * * * in"
+        in page.words
+    )
     paused = await aside(operator.post, "/admin/schedules/nightly/pause")
     assert "The schedule is paused." in paused.words
     assert "paused nightly create-notification" in paused.words
@@ -466,9 +594,32 @@ async def test_a_schedule_that_nobody_knows_is_not_touched(
     operator: Browser, nightly: schedules.Schedule, aside: Callable[..., Any]
 ) -> None:
     del nightly
-    for action, status in (("run", 404), ("pause", 409), ("explode", 404)):
+    for action, status in (("run", 404), ("pause", 404), ("explode", 404)):
         page = await aside(operator.post, f"/admin/schedules/other/{action}")
         assert page.status == status, action
+
+
+def test_what_eventbridge_calls_is_on_the_page_as_the_template_has_it() -> None:
+    template = read_template(ROOT / "template.yaml", parameters={"Stage": "local"})
+    there = {
+        (function.name, schedule.expression, schedule.timezone)
+        for function in template.functions.values()
+        for schedule in function.schedules
+    }
+    assert {(clock.function, clock.expression, "UTC") for clock in clocks.CLOCKS} == there
+    [nightly] = [clock for clock in clocks.CLOCKS if clock.job_type]
+    for now, due in (("02:59", "24T03:00"), ("03:00", "25T03:00"), ("12:00", "25T03:00")):
+        moment = datetime.fromisoformat(f"2026-11-24T{now}").replace(tzinfo=UTC)
+        assert nightly.next_run(moment) == datetime.fromisoformat(f"2026-11-{due}:00+00:00")
+
+
+def test_the_last_clean_up_is_on_the_page_of_schedules(operator: Browser, table: Table) -> None:
+    words = operator.get("/admin/schedules").words
+    assert "cleanup-old-data every day at 03:00 UTC cron(0 3 * * ? *) in" in words
+    assert re.search(r"in \d+ (h|min|s) not yet", words)
+    job_id = table.add(probe(type="cleanup-old-data"))
+    page = operator.get("/admin/schedules")
+    assert f'href="/admin/jobs/{job_id}"' in page.text
 
 
 # --- what every page needs

@@ -11,7 +11,7 @@ from fastapi.testclient import TestClient
 
 from functions.api.app import app
 from functions.api.dashboard import routes, sessions
-from stashjobs import access
+from stashjobs import access, database
 from tests.deliveries import probe
 from tests.integration.api.dashboards import COOKIE, HOST, Browser
 
@@ -29,6 +29,7 @@ PAGES = [
     "/admin/jobs/some/edit",
     "/admin/schedules",
     "/admin/types",
+    "/admin/types/send-email",
     "/admin/alerts",
     "/admin/audit",
     "/admin/audit/access",
@@ -36,6 +37,7 @@ PAGES = [
     "/admin/live/jobs",
     "/admin/live/jobs/some",
     "/admin/live/types",
+    "/admin/live/types/send-email",
     "/admin/live/alerts",
     "/admin/no-such-page",
 ]
@@ -225,6 +227,7 @@ def test_the_lists_above_have_every_page_and_every_form() -> None:
         "/admin/jobs/{job_id}/edit",
         "/admin/schedules",
         "/admin/types",
+        "/admin/types/{name:path}",
         "/admin/alerts",
         "/admin/audit",
         "/admin/audit/access",
@@ -232,6 +235,7 @@ def test_the_lists_above_have_every_page_and_every_form() -> None:
         "/admin/live/jobs",
         "/admin/live/jobs/{job_id}",
         "/admin/live/types",
+        "/admin/live/types/{name:path}",
         "/admin/live/alerts",
         "/admin/{rest:path}",
     }
@@ -377,3 +381,32 @@ def test_a_database_that_is_away_is_a_page_that_says_so(
     assert page.status == 503
     assert page.headers["retry-after"] == "5"
     assert "a-secret-password" not in page.text
+
+
+def test_one_connection_is_enough_for_every_page_and_every_action(
+    browser: Browser, token: Callable[..., str], table: Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database, "POOL_MAX_CONNECTIONS", 1)
+    monkeypatch.setattr(database, "POOL_TIMEOUT_SECONDS", 0.2)
+    database.close_pool()
+    try:
+        browser.sign_in(token("read", "operate"))
+        job_id = table.add(PROBE)
+        found = {path.replace("some", job_id): 200 for path in PAGES if "no-such" not in path}
+        assert {path: browser.get(path).status for path in found} == found
+        done = [
+            browser.post(f"/admin/jobs/{job_id}/cancel").words,
+            browser.post(f"/admin/jobs/{job_id}/retry").words,
+            browser.post("/admin/jobs/cancel", {"type": "probe", "every": "confirmed"}).words,
+            browser.post(f"/admin/jobs/{job_id}/edit", {"payload": '{"x": 1}'}).words,
+            browser.post("/admin/jobs/cancel", {"job_id": job_id}).words,
+            browser.post("/admin/sign-out").words,
+        ]
+        for words, said in zip(
+            done,
+            ("cancelled", "retried", "1 job cancelled", "retried", "1 job", "Sign in"),
+            strict=True,
+        ):
+            assert said in words
+    finally:
+        database.close_pool()

@@ -1,4 +1,5 @@
-// What a page cannot do by itself: keep up to date, and select many rows at once.
+// What a page cannot do by itself: keep up to date, select many rows at once, and fold the filter
+// away on a phone.
 // Everything works without this file; it only saves reloading and clicking.
 "use strict";
 
@@ -124,7 +125,20 @@ function tell() {
 
 if (form) {
   form.addEventListener("change", tell);
+  for (const button of form.querySelectorAll("[data-needs-chosen]")) {
+    button.addEventListener("click", (event) => {
+      if (boxes().some((box) => box.checked)) return;
+      event.preventDefault();
+      document.querySelector("[data-chosen]").textContent = "Select jobs first";
+    });
+  }
   addPickAll();
+}
+for (const toggle of document.querySelectorAll("[data-fold]")) {
+  toggle.addEventListener("click", () => {
+    const open = document.getElementById(toggle.dataset.fold).classList.toggle("open");
+    toggle.setAttribute("aria-expanded", String(open));
+  });
 }
 if (live) {
   note("Live");

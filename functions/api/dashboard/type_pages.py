@@ -1,0 +1,101 @@
+"""The job types: all of them side by side, and a page for each."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from fastapi import APIRouter, HTTPException, Request
+from fastapi.responses import HTMLResponse
+
+from functions.api.dashboard import alerts, clocks, redaction
+from functions.api.dashboard.guard import Reader
+from functions.api.dashboard.pages import Page, render
+from functions.api.guard import Connected
+from functions.cleanup_old_data.models import DEFAULT_RETENTION_DAYS
+from stashjobs import lookup, schedules, statistics
+from stashjobs.errors import InvalidPayload
+from stashjobs.job import declared
+
+if TYPE_CHECKING:
+    from stashjobs.database import Connection
+    from stashjobs.job import Job
+
+LATEST_JOBS = 8
+STATEMENT_SECONDS = 5
+
+router = APIRouter(prefix="/admin", route_class=Page, include_in_schema=False)
+
+
+@router.get("/types")
+def types(request: Request, _session: Reader, own: Connected) -> HTMLResponse:
+    """The job types, with what became of the jobs of a day."""
+    return render(request, "types.html", **_types(own))
+
+
+@router.get("/live/types")
+def types_part(request: Request, _session: Reader, own: Connected) -> HTMLResponse:
+    """What of it changes."""
+    return render(request, "_types.html", **_types(own))
+
+
+# A type that is not declared here has whatever name its producer gave it, with a slash too.
+@router.get("/types/{name:path}")
+def show(request: Request, _session: Reader, own: Connected, name: str) -> HTMLResponse:
+    """One type."""
+    return render(request, "type.html", **_shown(own, name))
+
+
+@router.get("/live/types/{name:path}")
+def show_part(request: Request, _session: Reader, own: Connected, name: str) -> HTMLResponse:
+    """What of it changes."""
+    return render(request, "_type.html", **_shown(own, name))
+
+
+def _types(own: Connection) -> dict[str, Any]:
+    day = statistics.read_recent(own, timedelta(days=1))
+    recent = {str(one.job_type): one for one in day[1:]}
+    jobs = {job.type: job for job in declared()}
+    return {
+        "everything": day[0] if day else None,
+        "sample": statistics.SAMPLE,
+        "names": sorted({*jobs, *recent}),
+        "jobs": jobs,
+        "recent": recent,
+        "hours": statistics.read_type_series(own),
+        "threshold": alerts.failure_percent() / 100,
+    }
+
+
+def _shown(own: Connection, name: str) -> dict[str, Any]:
+    job = next((each for each in declared() if each.type == name), None)
+    with own.transaction():
+        own.execute(f"SET LOCAL statement_timeout = '{STATEMENT_SECONDS}s'".encode())
+        day = statistics.read_type_day(own, name)
+        latest = lookup.newest(own, lookup.Filter(job_type=name), limit=LATEST_JOBS)
+        failing = statistics.read_failing(own, job_type=name)
+        waiting = statistics.read_type_waiting(own, name)
+    if job is None and not latest:
+        raise HTTPException(404, f"there is no type {name[:100]}, and no job of it")
+    return {
+        "name": name,
+        "job": job,
+        "day": day,
+        "sample": statistics.SAMPLE,
+        "latest": latest,
+        "failing": failing,
+        "waiting": waiting,
+        "threshold": alerts.failure_percent() / 100,
+        "schedules": [each for each in schedules.declared() if each.job.type == name],
+        "clocks": [each for each in clocks.CLOCKS if each.job_type == name],
+        "retention": (job.retention if job else None) or DEFAULT_RETENTION_DAYS,
+        "example": _example(job),
+    }
+
+
+def _example(job: Job[Any, Any] | None) -> Any:
+    """A payload as the type's model gives it; None: it gives none."""
+    try:
+        return redaction.mask(job.example()) if job else None
+    except InvalidPayload:
+        return None

@@ -1,0 +1,96 @@
+"""The geometry of the charts, and how numbers and schedules are put into words."""
+
+from __future__ import annotations
+
+import itertools
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from functions.api.dashboard import charts, words
+from stashjobs.statistics import Bucket, Durations
+
+START = datetime(2026, 11, 24, tzinfo=UTC)
+
+
+def hours(*values: tuple[float, float] | None) -> list[Durations]:
+    """A day's hours: median and p95, or None where nothing completed."""
+    return [
+        Durations(START + timedelta(hours=at), *(value or (None, None)))
+        for at, value in enumerate(values)
+    ]
+
+
+def heights(path: str) -> list[float]:
+    """Of every point of a path."""
+    return [float(part) for part in path.split() if part[0].isdigit()]
+
+
+def test_each_tenfold_is_as_high_as_the_one_before() -> None:
+    chart = charts.durations(hours((0.1, 10), (1, 10), (10, 10)))
+    assert chart.ticks == ["10 s", "1 s", "100 ms"]
+    assert chart.grid == [0, 50]
+    assert heights(chart.lines[1].path) == [100, 50, 0]
+
+
+def test_a_line_is_interrupted_where_nothing_is_known_and_a_lone_hour_is_a_dot() -> None:
+    path = charts.durations(hours((1, 1), (1, 1), None, (1, 1), None)).lines[0].path
+    assert path.count("M") == 2
+    assert path.count("L") == 1
+    assert path.endswith("h0.1")
+
+
+def test_the_timeout_is_drawn_where_it_is_within_sight() -> None:
+    slow = hours((2, 9))
+    assert charts.durations(slow, timeout=10).threshold == 0
+    assert charts.durations(slow, timeout=300).threshold is None
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.0004, 1, 890, 50_000])
+def test_every_duration_is_within_the_chart(seconds: float) -> None:
+    chart = charts.durations(hours((seconds, seconds), None))
+    assert len(chart.ticks) >= 2
+    assert all(0 <= height <= 100 for height in heights(chart.lines[0].path))
+
+
+def test_a_day_without_jobs_has_charts_without_lines() -> None:
+    assert [line.path for line in charts.durations(hours(None, None)).lines] == ["", ""]
+    empty = charts.outcomes([Bucket(START, 0, 0, 0)])
+    assert [column.bars for column in empty.columns] == [[]]
+
+
+def test_every_hour_can_be_pointed_at_whatever_happened_in_it() -> None:
+    columns = charts.durations(hours((1, 1), None, (2, 2), None)).columns
+    assert [column.x for column in columns] == [0, 250, 500, 750]
+    for one, following in itertools.pairwise(columns):
+        assert one.x + one.width == following.x
+    assert columns[1].label == "01:00 UTC: none completed"
+
+
+@pytest.mark.parametrize(
+    ("expression", "text"),
+    [
+        ("* * * * *", "every minute"),
+        ("*/5 * * * *", "every 5 minutes"),
+        ("7 * * * *", "every hour at :07"),
+        ("0 */6 * * *", "every 6 hours at :00"),
+        ("0 3 * * *", "every day at 03:00"),
+        ("30 7 * * 1-5", "Monday to Friday at 07:30"),
+        ("30 7 * * 0", "every Sunday at 07:30"),
+        ("30 7 * * 7", "every Sunday at 07:30"),
+        ("0 0 1 * *", "the first of a month at 00:00"),
+        ("0 0 1 1 *", ""),
+        ("0,30 3 * * *", ""),
+        ("", ""),
+    ],
+)
+def test_a_usual_schedule_is_put_into_words(expression: str, text: str) -> None:
+    assert words.cron(expression) == text
+
+
+@pytest.mark.parametrize(
+    ("per_minute", "text"),
+    [(0, "0"), (0.01, "< 0.1"), (0.4, "0.4"), (7.25, "7.2"), (48.4, "48"), (1_200, "1,200")],
+)
+def test_a_rate_is_never_none_where_it_is_not_quite_that(per_minute: float, text: str) -> None:
+    assert words.rate(per_minute) == text
