@@ -180,10 +180,7 @@ def prepare(job: Job[Any, Any], payload: Any, options: Options) -> NewJob:
     sealing.refuse_mark(job.type, document)
     if (misfit := envelope.unstorable(document)) is not None:
         raise InvalidPayload(job.type, [f"it contains {misfit}"])
-    size = len(json.dumps(document, ensure_ascii=False).encode())
-    limit = settings.whole_number("MAX_PAYLOAD_BYTES", DEFAULT_MAX_PAYLOAD_BYTES)
-    if size > limit:
-        raise PayloadTooLarge(size, limit)
+    refuse_too_large(document)
     retries = job.retries if options.retries is None else options.retries
     if retries < 0:
         raise ValueError(f"retries is {retries}, it must be 0 or more")
@@ -215,6 +212,19 @@ def prepare(job: Job[Any, Any], payload: Any, options: Options) -> NewJob:
         metadata=metadata,
         delivery=delivery,
     )
+
+
+def refuse_too_large(document: Any) -> None:
+    """Refuse a payload that is larger than `MAX_PAYLOAD_BYTES` allows.
+
+    Raises:
+        PayloadTooLarge: It is. Both sizes are named.
+        SettingError: The setting is no number.
+    """
+    size = len(json.dumps(document, ensure_ascii=False).encode())
+    limit = settings.whole_number("MAX_PAYLOAD_BYTES", DEFAULT_MAX_PAYLOAD_BYTES)
+    if size > limit:
+        raise PayloadTooLarge(size, limit)
 
 
 def _is_encrypted(job: Job[Any, Any], options: Options) -> bool:

@@ -273,13 +273,20 @@ class Job(Generic[Payload, Result]):
             raise InvalidPayload(self.type, [reason])
         return written
 
+    def payload_schema(self) -> dict[str, Any]:
+        """The payload model's JSON schema; empty where any JSON value will do."""
+        if self._adapter is None:
+            return {}
+        schema: dict[str, Any] = self._adapter.json_schema(by_alias=True)
+        return schema
+
     def example(self) -> Any:
         """The first example in the payload model's JSON schema, as plain JSON.
 
         Raises:
             InvalidPayload: The model gives none.
         """
-        schema = {} if self._adapter is None else self._adapter.json_schema(by_alias=True)
+        schema = self.payload_schema()
         if not schema.get("examples"):
             raise InvalidPayload(self.type, [NO_EXAMPLE])
         return schema["examples"][0]

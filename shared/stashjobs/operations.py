@@ -35,6 +35,10 @@ class NotPossible(StashjobsError):
     """The job is not in a state in which this can be done to it. The message says which."""
 
 
+class NoSuchJob(NotPossible):
+    """There is no job with this id."""
+
+
 COUNT = """
 SELECT count(*) FROM job_executions WHERE {conditions} AND status = ANY(%(statuses)s)
 """
@@ -142,6 +146,16 @@ UPDATE job_actions AS action SET before = jsonb_set(action.before, '{result}', n
 """
 
 
+def refuse_empty(which: Filter) -> None:
+    """A filter that says nothing fits every job, and is more likely a mistake than a wish.
+
+    Raises:
+        NotPossible: It says nothing.
+    """
+    if which == Filter():
+        raise NotPossible("an empty filter would change every job; say at least one thing")
+
+
 def count(action_statuses: Sequence[str], which: Filter) -> int:
     """How many jobs an operation on this filter would change; `RETRYABLE` or `CANCELLABLE`."""
     conditions, parameters = which.conditions()
@@ -164,6 +178,7 @@ def retry(job_id: str, *, actor: str, payload: Any = None) -> None:
         NotPossible: There is no such job, or it has not ended.
         InvalidPayload: The payload does not fit its type, where that is declared here, or has a
             reserved member.
+        PayloadTooLarge: It is larger than `MAX_PAYLOAD_BYTES` allows.
         SettingError: It must be sealed, and `PAYLOAD_KEYS` is missing.
     """
     if payload is not None:
@@ -184,6 +199,7 @@ def _checked_and_sealed(job_id: str, payload: Any) -> Any:
     job = next((job for job in declared() if job.type == job_type), None)
     if job is not None:
         payload = job.dump_payload(payload)
+    dispatcher.refuse_too_large(payload)
     if is_sealed or (job is not None and job.encrypted):
         return sealing.seal(payload, Place(job_id, job_type, "payload"))
     return payload
@@ -269,8 +285,7 @@ def _cancel_messages(message_ids: list[str]) -> None:
 
 
 def _batches(statuses: Sequence[str], which: Filter) -> list[list[str]]:
-    if which == Filter():
-        raise NotPossible("an empty filter would change every job; say at least one thing")
+    refuse_empty(which)
     conditions, parameters = which.conditions()
     parameters["statuses"] = list(statuses)
     with database.borrowed() as own:
@@ -374,5 +389,5 @@ def _explain(job_id: str, done: str, why: str) -> None:
     with database.borrowed() as own:
         row = own.execute(READ_STATUS, [job_id]).fetchone()
     if row is None:
-        raise NotPossible(f"there is no job {job_id}")
+        raise NoSuchJob(f"there is no job {job_id}")
     raise NotPossible(f"job {job_id} is {row[0]} and cannot be {done}: {why}")

@@ -24,7 +24,7 @@ def anonymous(table: Table, settings: pytest.MonkeyPatch) -> Iterator[TestClient
     """The API, called without a token; QStash is away, so what is enqueued is only recorded."""
     settings.setenv("QSTASH_TOKEN", "token-of-a-test")
     settings.setenv("QSTASH_URL", "http://127.0.0.1:9")
-    table.run("TRUNCATE access_tokens, access_rates, access_log, notifications")
+    del table
     with TestClient(app, raise_server_exceptions=False) as client:
         yield client
 
@@ -46,10 +46,7 @@ def caller(anonymous: TestClient, table: Table) -> Callable[..., TestClient]:
 @pytest.fixture
 def browser(anonymous: TestClient, table: Table) -> Iterator[Browser]:
     """Someone who opens the dashboard, and is not signed in."""
-    del anonymous
-    table.run(
-        "TRUNCATE dashboard_sessions, dashboard_sign_ins, job_actions, schedule_actions, access_log"
-    )
+    del anonymous, table
     with TestClient(app, base_url=HOST, raise_server_exceptions=False) as client:
         yield Browser(client)
 

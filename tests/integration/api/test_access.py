@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
 
-from stashjobs import access
+from stashjobs import access, lookup
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,6 +26,10 @@ ROUTES = [
     ("POST", "/api/admin/jobs/retry", "operate"),
     ("POST", "/api/admin/jobs/cancel", "operate"),
     ("GET", "/api/types", "read"),
+    ("GET", "/api/admin/schedules", "read"),
+    ("POST", "/api/admin/schedules/some/pause", "operate"),
+    ("POST", "/api/admin/schedules/some/resume", "operate"),
+    ("POST", "/api/admin/schedules/some/run", "operate"),
     ("GET", "/api/admin/job-health", "read"),
     ("GET", "/api/admin/job-metrics", "read"),
     ("GET", "/api/users/u_1/notifications", "read"),
@@ -42,7 +47,7 @@ def body(path: str) -> dict[str, object]:
 def test_the_list_above_has_every_route_that_there_is(anonymous: TestClient) -> None:
     paths = anonymous.get("/openapi.json").json()["paths"]
     there = {
-        (method.upper(), path.replace("{job_id}", "some").replace("{user_id}", "u_1"))
+        (method.upper(), re.sub(r"{.*}", "some", path.replace("{user_id}", "u_1")))
         for path, methods in paths.items()
         for method in methods
     }
@@ -69,6 +74,20 @@ def test_without_the_scope_every_route_is_403(
     answer = caller(*others).request(method, path, json=body(path))
     assert answer.status_code == 403
     assert answer.json() == {"error": f"this token does not have the scope {scope}"}
+
+
+@pytest.mark.parametrize(("method", "path", "scope"), ROUTES)
+def test_the_document_names_the_scope_of_every_route(
+    anonymous: TestClient, method: str, path: str, scope: str
+) -> None:
+    paths = anonymous.get("/openapi.json").json()["paths"]
+    [described] = [
+        operations[method.lower()]
+        for template, operations in paths.items()
+        if re.sub(r"{.*}", "some", template.replace("{user_id}", "u_1")) == path
+        and method.lower() in operations
+    ]
+    assert described["security"] == [{"token": [scope]}]
 
 
 @pytest.mark.parametrize(("method", "path", "scope"), ROUTES)
@@ -137,9 +156,54 @@ def test_every_access_is_on_record(
     ]
 
 
+def test_an_access_is_on_record_whatever_is_wrong_with_the_request(
+    caller: Callable[..., TestClient], table: Table
+) -> None:
+    app = caller("enqueue")
+    json = {"Content-Type": "application/json"}
+    for content in (b"{", b"\xff", b"[" * 100_000, b"1" * 10_000):
+        assert app.post("/api/jobs", content=content, headers=json).status_code == 422
+    assert app.post("/api/jobs", content=b"a=b").status_code == 415
+    assert app.post("/api/jobs?dry_run=1", json={}).status_code == 422
+    rows = table.run("SELECT outcome FROM access_log")
+    assert [row["outcome"] for row in rows] == ["allowed"] * 6
+
+
+def test_whoever_is_not_known_learns_nothing_of_what_is_wrong_with_the_request(
+    anonymous: TestClient,
+) -> None:
+    json = {"Content-Type": "application/json"}
+    assert anonymous.post("/api/jobs", content=b"{", headers=json).status_code == 401
+    assert anonymous.get("/api/jobs?stauts=failed").status_code == 401
+
+
+def test_every_answer_to_a_known_token_tells_how_many_requests_are_left(
+    caller: Callable[..., TestClient],
+) -> None:
+    app = caller("read", per_minute=50)
+    left = [app.get("/api/types"), app.get("/api/jobs/none"), app.get("/api/jobs?limit=0")]
+    numbers = [int(answer.headers["ratelimit-remaining"]) for answer in left]
+    assert [answer.status_code for answer in left] == [200, 404, 422]
+    assert all(0 < number < 50 for number in numbers)
+
+
 def test_every_answer_has_the_headers_that_protect(anonymous: TestClient) -> None:
     for path in ("/livez", "/api/jobs", "/no-such-page"):
         headers = anonymous.get(path).headers
         assert headers["content-security-policy"].startswith("default-src 'none'")
         assert headers["x-content-type-options"] == "nosniff"
         assert headers["cache-control"] == "no-store"
+        assert headers["x-frame-options"] == "DENY"
+
+
+def test_an_error_that_nobody_thought_of_has_them_too_and_tells_nothing(
+    caller: Callable[..., TestClient], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError("a-secret-word")
+
+    monkeypatch.setattr(lookup, "find", broken)
+    answer = caller("read").get("/api/jobs/some")
+    assert answer.status_code == 500
+    assert answer.json() == {"error": "something went wrong; the log says what it was"}
+    assert answer.headers["content-security-policy"].startswith("default-src 'none'")

@@ -57,6 +57,7 @@ def test_without_jobs_the_system_is_idle_and_nothing_is_divided_by_zero(
         "p95Seconds": None,
         "stuck": 0,
         "health": "idle",
+        "exact": True,
     }
 
 
@@ -121,3 +122,18 @@ def test_metrics_tell_each_type_apart(operator: TestClient, table: Table) -> Non
     assert document["types"]["probe"]["failureRate"] == 0.25
     assert document["types"]["other"]["stats"] == [{"status": "pending", "count": 1}]
     assert document["types"]["other"]["failureRate"] is None
+
+
+def test_one_type_can_be_asked_for_alone(operator: TestClient, table: Table) -> None:
+    jobs(table, completed=1, failed=1)
+    path = "/api/admin/job-health"
+    assert operator.get(path, params={"type": "probe"}).json()["failureRate"] == 0.5
+    assert operator.get(path, params={"type": "send-email"}).json()["health"] == "idle"
+    assert operator.get(path, params={"type": "no-such-type"}).status_code == 404
+
+
+def test_metrics_tell_the_thresholds(operator: TestClient, settings: pytest.MonkeyPatch) -> None:
+    settings.setenv("HEALTH_FAILURE_PERCENT", "20")
+    settings.setenv("HEALTH_STUCK_SECONDS", "60")
+    document = operator.get("/api/admin/job-metrics").json()
+    assert document["thresholds"] == {"failureRate": 0.2, "stuckSeconds": 60}

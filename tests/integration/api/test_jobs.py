@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from stashjobs import PermanentError, database, job
+from functions.api import jobs
+from stashjobs import PermanentError, database, job, lookup
 from tests.deliveries import deliver
 
 if TYPE_CHECKING:
@@ -84,7 +85,13 @@ def test_many_are_enqueued_in_their_order(app: TestClient, table: Table) -> None
         ({"type": "asked", "payload": {}, "at": "2030-01-01T00:00:00"}, 422, "time zone"),
         ({"type": "asked", "payload": {}, "userID": "typo"}, 422, "userID"),
         ({"type": "asked", "payload": "x" * 1_000_001}, 413, "1000003 bytes"),
-        ({"type": "asked", "payload": {}, "idempotencyKey": ""}, 422, "idempotency_key is empty"),
+        ({"type": "asked", "payload": {}, "idempotencyKey": ""}, 422, "idempotencyKey: String"),
+        ({"type": "asked", "payload": {}, "delay": "60"}, 422, "delay: must be a number"),
+        ({"type": "asked", "payload": {}, "delay": True}, 422, "delay: must be a number"),
+        ({"type": "asked", "payload": {}, "retries": "3"}, 422, "retries: must be a number"),
+        ({"type": "asked", "payload": {}, "at": 1_900_000_000}, 422, "at: must be a date and time"),
+        ({"type": "asked", "at": "2030-01-01T00:00:00Z", "delay": 1}, 422, "not both"),
+        ({"type": "asked", "payload": {}, "metadata": {"a": "\0"}}, 422, "U+0000"),
         ({"jobs": []}, 422, "jobs"),
         (
             {"jobs": [{"type": "asked", "payload": {}}, {"type": "send-email", "payload": {}}]},
@@ -108,7 +115,22 @@ def test_what_makes_no_sense_is_refused_and_changes_nothing(
 
 
 def test_what_is_not_json_is_refused(app: TestClient) -> None:
-    assert app.post("/api/jobs", content=b"{").status_code == 422
+    json = {"Content-Type": "application/json"}
+    assert app.post("/api/jobs", content=b"{", headers=json).status_code == 422
+    assert app.post("/api/jobs", content=b"type=asked").status_code == 415
+
+
+def test_a_request_for_many_that_is_sent_again_enqueues_nothing_twice(
+    app: TestClient, table: Table
+) -> None:
+    jobs = {"jobs": [{"type": "asked"}, {"type": "asked", "idempotencyKey": "own"}]}
+    first, again = (
+        app.post("/api/jobs", json=jobs, headers={"Idempotency-Key": "k"}).json()["jobs"]
+        for _ in range(2)
+    )
+    assert [one["jobId"] for one in first] == [one["jobId"] for one in again]
+    assert [one["created"] for one in again] == [False, False]
+    assert {row["idempotency_key"] for row in table.rows()} == {"k:0", "own"}
 
 
 def test_one_job_is_shown_with_its_story(app: TestClient, table: Table) -> None:
@@ -122,7 +144,13 @@ def test_one_job_is_shown_with_its_story(app: TestClient, table: Table) -> None:
 
 def test_a_job_that_does_not_exist_is_404(app: TestClient) -> None:
     assert app.get("/api/jobs/nowhere").status_code == 404
-    assert app.post("/api/jobs/nowhere/retry").status_code == 409
+    assert app.post("/api/jobs/nowhere/retry").status_code == 404
+    assert app.post("/api/jobs/nowhere/cancel").status_code == 404
+
+
+def test_a_job_that_still_waits_is_not_retried(app: TestClient, table: Table) -> None:
+    answer = app.post(f"/api/jobs/{table.add(asked)}/retry")
+    assert (answer.status_code, "is pending" in answer.text) == (409, True)
 
 
 def test_jobs_are_listed_page_by_page_the_newest_first(app: TestClient, table: Table) -> None:
@@ -159,9 +187,82 @@ def test_lists_are_filtered(
     assert len(app.get("/api/jobs", params=query).json()["jobs"]) == expected
 
 
-@pytest.mark.parametrize("query", [{"cursor": "x"}, {"metadata": "["}, {"limit": "0"}])
-def test_a_query_that_makes_no_sense_is_422(app: TestClient, query: dict[str, str]) -> None:
-    assert app.get("/api/jobs", params=query).status_code == 422
+@pytest.mark.parametrize(
+    ("query", "reason"),
+    [
+        ("stauts=failed", "query.stauts: there is no such parameter; there are createdAfter, "),
+        ("user_id=u_1", "query.user_id: there is no such parameter"),
+        ("status=done", "query.status: Input should be 'pending', 'processing', 'retrying', "),
+        ("status=failed&status=pending", "query.status: is given twice"),
+        ("cursor=x", "query.cursor: is not one that this API has given"),
+        ("metadata=[", "query.metadata: is not a JSON object"),
+        ("metadata=[]", "query.metadata: is not a JSON object"),
+        ("limit=0", "query.limit: Input should be greater than or equal to 1"),
+        ("limit=201", "query.limit: Input should be less than or equal to 200"),
+        ("createdAfter=2030-01-01T00:00:00", "query.createdAfter: must be a date and time with a"),
+        ("createdBefore=1900000000", "query.createdBefore: must be a date and time with a time"),
+    ],
+)
+def test_a_query_that_makes_no_sense_is_422_and_says_what_is_allowed(
+    app: TestClient, query: str, reason: str
+) -> None:
+    answer = app.get(f"/api/jobs?{query}")
+    assert answer.status_code == 422
+    assert reason in " ".join(answer.json()["reasons"])
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/api/jobs/some"),
+        ("POST", "/api/jobs"),
+        ("POST", "/api/jobs/some/retry"),
+        ("POST", "/api/admin/jobs/cancel"),
+        ("GET", "/api/types"),
+        ("GET", "/api/admin/job-metrics"),
+        ("GET", "/api/admin/schedules"),
+        ("GET", "/api/users/u_1/notifications"),
+        ("GET", "/livez"),
+        ("GET", "/readyz"),
+    ],
+)
+def test_no_route_ignores_a_parameter_that_it_does_not_know(
+    app: TestClient, method: str, path: str
+) -> None:
+    answer = app.request(method, f"{path}?nonsense=1", json={} if method == "POST" else None)
+    assert answer.status_code == 422
+    assert "query.nonsense: there is no such parameter" in answer.json()["reasons"][0]
+
+
+def test_a_search_goes_on_from_where_the_page_before_came_to(
+    app: TestClient, table: Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lookup, "LOOK_AT", 2)
+    wanted = table.add(asked, metadata={"from": "signup"})
+    for _ in range(3):
+        table.add(asked, metadata={"from": "elsewhere"})
+    query = {"metadata": '{"from": "signup"}'}
+    first = app.get("/api/jobs", params=query).json()
+    assert first["jobs"] == []
+    second = app.get("/api/jobs", params=query | {"cursor": first["next"]}).json()
+    assert [one["jobId"] for one in second["jobs"]] == [wanted]
+
+
+def test_a_search_that_takes_too_long_ends_and_says_how_to_narrow_it(
+    app: TestClient, table: Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs, "STATEMENT_SECONDS", "0.001")
+    table.run(
+        "INSERT INTO job_executions (job_id, job_type, payload, max_attempts, error) "
+        "SELECT n::text, 'asked', '{}', 1, repeat('x', 500) FROM generate_series(1, 5000) n"
+    )
+    answer = app.get("/api/jobs", params={"error": "y"})
+    assert (answer.status_code, "narrow it" in answer.text) == (422, True)
+
+
+def test_the_methods_of_a_path_are_told(app: TestClient) -> None:
+    answer = app.put("/api/jobs", json={})
+    assert (answer.status_code, answer.headers["allow"]) == (405, "GET, POST")
 
 
 def test_a_failed_job_is_retried_with_an_edited_payload_by_the_tokens_name(
@@ -177,6 +278,15 @@ def test_a_failed_job_is_retried_with_an_edited_payload_by_the_tokens_name(
     ]
 
 
+def test_an_edited_payload_is_bounded_as_a_new_one_is(app: TestClient, table: Table) -> None:
+    job_id = table.add(asked, {"fail": True})
+    deliver(asked, job_id)
+    path = f"/api/jobs/{job_id}/retry"
+    assert app.post(path, json={"payload": {"x": "x" * 1_000_001}}).status_code == 413
+    assert app.post(path, json={"payload": {"x": "\0"}}).status_code == 422
+    assert table.status(job_id) == "failed"
+
+
 def test_many_are_counted_and_retried(app: TestClient, table: Table) -> None:
     for _ in range(3):
         deliver(asked, table.add(asked, {"fail": True}))
@@ -184,7 +294,42 @@ def test_many_are_counted_and_retried(app: TestClient, table: Table) -> None:
     dry = app.post("/api/admin/jobs/retry", json={**which, "dryRun": True})
     assert dry.json() == {"count": 3, "dryRun": True}
     assert app.post("/api/admin/jobs/retry", json=which).json()["count"] == 3
-    assert app.post("/api/admin/jobs/retry", json={}).status_code == 409
+
+
+@pytest.mark.parametrize("path", ["/api/admin/jobs/retry", "/api/admin/jobs/cancel"])
+@pytest.mark.parametrize(
+    ("which", "status"),
+    [
+        ({}, 409),
+        ({"dryRun": True}, 409),
+        ({"metadata": {}}, 422),
+        ({"error": ""}, 422),
+        ({"status": "done"}, 422),
+        ({"dryRun": "yes", "type": "asked"}, 422),
+    ],
+)
+def test_an_operation_on_many_must_say_on_which(
+    app: TestClient, table: Table, path: str, which: dict[str, Any], status: int
+) -> None:
+    table.add(asked)
+    assert app.post(path, json=which).status_code == status
+    assert [row["status"] for row in table.rows()] == ["pending"]
+
+
+def test_many_are_chosen_by_what_their_metadata_has(app: TestClient, table: Table) -> None:
+    kept, chosen = table.add(asked), table.add(asked, metadata={"from": "signup", "n": 1})
+    answer = app.post("/api/admin/jobs/cancel", json={"metadata": {"from": "signup"}})
+    assert answer.json() == {"count": 1, "dryRun": False}
+    assert (table.status(kept), table.status(chosen)) == ("pending", "cancelled")
+
+
+def test_a_route_without_a_body_refuses_one_that_says_something(
+    app: TestClient, table: Table
+) -> None:
+    job_id = table.add(asked)
+    assert app.post(f"/api/jobs/{job_id}/cancel", json={"dryRun": True}).status_code == 422
+    assert table.status(job_id) == "pending"
+    assert app.post(f"/api/jobs/{job_id}/cancel", json={}).status_code == 200
 
 
 def test_many_are_cancelled(app: TestClient, table: Table) -> None:
@@ -201,7 +346,17 @@ def test_a_job_is_cancelled_once(app: TestClient, table: Table) -> None:
 
 def test_types_are_listed(app: TestClient) -> None:
     types = {one["type"]: one for one in app.get("/api/types").json()}
-    assert types["send-email"]["endpoint"] == "/api/jobs/email"
+    email, anything = types["send-email"], types["asked"]
+    assert (email["endpoint"], email["retries"], email["timeout"]) == ("/api/jobs/email", 3, 30)
+    assert "template" in str(email["payloadSchema"])
+    assert anything["payloadSchema"] == {}
+
+
+def test_the_examples_of_the_types_can_be_enqueued_as_they_are(app: TestClient) -> None:
+    examples = [one for one in app.get("/api/types").json() if one["example"] is not None]
+    assert len(examples) >= 6
+    jobs = [{"type": one["type"], "payload": one["example"]} for one in examples]
+    assert app.post("/api/jobs", json={"jobs": jobs}).status_code == 202
 
 
 def test_while_postgres_is_away_the_answer_is_503_and_says_no_more(
@@ -225,6 +380,7 @@ def test_while_postgres_is_away_the_answer_is_503_and_says_no_more(
         ("POST", "/api/admin/jobs/cancel", {"userId": "\0"}),
         ("POST", "/api/users/u_1/notifications/read", {"ids": [10**30]}),
         ("POST", "/api/jobs", {"type": "asked", "payload": {}, "idempotencyKey": "k" * 5000}),
+        ("POST", "/api/jobs", {"type": "asked", "payload": {}, "idempotencyKey": "é" * 900}),
     ],
 )
 def test_what_no_row_can_hold_is_the_callers_mistake_and_no_outage(

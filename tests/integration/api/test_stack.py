@@ -38,6 +38,10 @@ async def test_a_job_goes_from_a_request_to_its_end(
             assert [one["title"] for one in shown["notifications"]] == ["Hello"]
             async with app.get("/api/admin/job-health") as answer:
                 assert (await answer.json())["health"] == "healthy"
+            async with app.get("/api/admin/schedules") as answer:
+                assert answer.status == 200
+            async with app.get("/openapi.json", headers={"Authorization": ""}) as answer:
+                assert "/api/jobs" in (await answer.json())["paths"]
             async with app.get("/readyz", headers={"Authorization": ""}) as answer:
                 assert answer.status == 200
             async with app.get("/api/jobs", headers={"Authorization": ""}) as answer:
