@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import json
 from datetime import datetime
 from typing import Annotated, Any
@@ -11,6 +9,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Header, HTTPException, Path, Query, Response
 from pydantic import ConfigDict, Discriminator, Field, StrictBool, Tag
 
+from functions.api import cursor as cursors
 from functions.api.answers import WITH_TOKEN, misfit, refusals
 from functions.api.guard import Connected, Guarded, needs
 from functions.api.wire import JSON_NUMBER, Given, Moment, Nothing, Text, Wire, example
@@ -424,7 +423,7 @@ def list_jobs(
         page = lookup.page(own, which, limit=limit, before=before)
     return Page(
         jobs=[Shown.model_validate(_document(one)) for one in page.jobs],
-        next=None if page.next is None else _cursor(*page.next),
+        next=None if page.next is None else cursors.write(*page.next),
     )
 
 
@@ -520,20 +519,11 @@ def _document(job: JobExecution) -> dict[str, Any]:
     return {field: getattr(job, field) for field in Shown.model_fields}
 
 
-def _cursor(created_at: datetime, job_id: str) -> str:
-    text = json.dumps([created_at.isoformat(), job_id])
-    return base64.urlsafe_b64encode(text.encode()).decode()
-
-
-def _read_cursor(cursor: str) -> tuple[datetime, str]:
+def _read_cursor(text: str) -> tuple[datetime, str]:
     try:
-        created_at, job_id = json.loads(base64.b64decode(cursor, altchars=b"-_", validate=True))
-        moment = datetime.fromisoformat(created_at)
-    except (binascii.Error, ValueError, TypeError, RecursionError) as error:
+        return cursors.read(text)
+    except ValueError as error:
         raise misfit("query", "cursor", "is not one that this API has given") from error
-    if moment.tzinfo is None or not isinstance(job_id, str):
-        raise misfit("query", "cursor", "is not one that this API has given")
-    return moment, job_id
 
 
 def _object(text: str) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from functions.api.dashboard import words
 from functions.monitor.handler import count_dead_letters
-from stashjobs import health, settings, statistics, telemetry
+from stashjobs import health, statistics, telemetry
 from stashjobs.job import declared
 
 if TYPE_CHECKING:
@@ -44,16 +44,6 @@ class Condition:
     link: str
 
 
-def failure_percent() -> int:
-    """The threshold of the failure rate (`HEALTH_FAILURE_PERCENT`)."""
-    return settings.whole_number("HEALTH_FAILURE_PERCENT", health.DEFAULT_FAILURE_PERCENT)
-
-
-def stuck_seconds() -> int:
-    """From when on an attempt is stuck (`HEALTH_STUCK_SECONDS`)."""
-    return settings.whole_number("HEALTH_STUCK_SECONDS", health.DEFAULT_STUCK_SECONDS)
-
-
 def from_jobs(everything: Recent | None, types: list[Recent], waiting: Waiting) -> list[Condition]:
     """The conditions that the rows alone tell."""
     return [
@@ -70,7 +60,7 @@ def from_jobs(everything: Recent | None, types: list[Recent], waiting: Waiting) 
 def read(connection: Connection) -> list[Condition]:
     """All but the one for which QStash is asked."""
     recent = statistics.read_recent(connection, timedelta(hours=1))
-    waiting = statistics.read_waiting(connection, stuck_seconds())
+    waiting = statistics.read_waiting(connection, health.stuck_seconds())
     everything, types = (recent[0] if recent else None), recent[1:]
     return from_jobs(everything, types, waiting)
 
@@ -82,7 +72,7 @@ def in_order(conditions: list[Condition]) -> list[Condition]:
 
 
 def _failing(everything: Recent | None) -> Condition:
-    percent = failure_percent()
+    percent = health.failure_percent()
     rate = everything.failure_rate if everything else None
     return Condition(
         "failing",
@@ -99,7 +89,7 @@ def _failing(everything: Recent | None) -> Condition:
 
 
 def _stuck(waiting: Waiting) -> Condition:
-    limit = words.duration(stuck_seconds())
+    limit = words.duration(health.stuck_seconds())
     return Condition(
         "stuck",
         "Attempts are stuck",

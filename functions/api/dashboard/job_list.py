@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
-import json
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
+from functions.api import cursor
 from stashjobs import lookup
 from stashjobs.lookup import Filter, JobExecution
 
@@ -129,18 +127,12 @@ def find(connection: Connection, query: Query) -> Listed:
         found = lookup.page(connection, query.to_filter(), limit=PAGE, before=before)
     if found.next is None:
         return Listed(found.jobs, "")
-    return Listed(found.jobs, _cursor(*found.next), None if found.complete else found.next[0])
+    return Listed(found.jobs, cursor.write(*found.next), None if found.complete else found.next[0])
 
 
-def _cursor(created_at: datetime, job_id: str) -> str:
-    text = json.dumps([created_at.isoformat(), job_id])
-    return base64.urlsafe_b64encode(text.encode()).decode()
-
-
-def _read_cursor(cursor: str) -> tuple[datetime, str] | None:
+def _read_cursor(text: str) -> tuple[datetime, str] | None:
     """None where it is none of ours: then the list begins with the newest."""
     try:
-        created_at, job_id = json.loads(base64.urlsafe_b64decode(cursor))
-        return datetime.fromisoformat(created_at), str(job_id)
-    except (binascii.Error, ValueError, TypeError):
+        return cursor.read(text)
+    except ValueError:
         return None

@@ -12,7 +12,7 @@ from functions.api.dashboard import alerts, audit
 from functions.api.dashboard.guard import Operator, Reader, borrowed
 from functions.api.dashboard.pages import Page, render
 from functions.api.guard import Connected
-from stashjobs import lookup, statistics
+from stashjobs import health, lookup, statistics
 
 if TYPE_CHECKING:
     from stashjobs.database import Connection
@@ -35,7 +35,7 @@ def overview_part(request: Request, _session: Reader, own: Connected) -> HTMLRes
 def _overview(own: Connection) -> dict[str, Any]:
     hour = statistics.read_recent(own, timedelta(hours=1))
     everything, types = (hour[0] if hour else None), hour[1:]
-    waiting = statistics.read_waiting(own, alerts.stuck_seconds())
+    waiting = statistics.read_waiting(own, health.stuck_seconds())
     conditions = alerts.from_jobs(everything, types, waiting)
     return {
         "hour": everything,
@@ -46,7 +46,7 @@ def _overview(own: Connection) -> dict[str, Any]:
         "durations": statistics.read_durations(own),
         "sampled_durations": statistics.DURATIONS,
         "failing": statistics.read_failing(own),
-        "threshold": alerts.failure_percent() / 100,
+        "threshold": health.failure_percent() / 100,
         "firing": [one for one in conditions if one.state == alerts.FIRING],
     }
 

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 from fastapi import APIRouter, HTTPException, Request
 from fastapi.responses import HTMLResponse
 
-from functions.api.dashboard import alerts, clocks, redaction
+from functions.api.dashboard import clocks, redaction
 from functions.api.dashboard.guard import Reader
 from functions.api.dashboard.pages import Page, render
 from functions.api.guard import Connected
 from functions.cleanup_old_data.models import DEFAULT_RETENTION_DAYS
-from stashjobs import lookup, schedules, statistics
+from stashjobs import health, lookup, schedules, statistics
 from stashjobs.errors import InvalidPayload
 from stashjobs.job import declared
 
@@ -63,7 +63,7 @@ def _types(own: Connection) -> dict[str, Any]:
         "jobs": jobs,
         "recent": recent,
         "hours": statistics.read_type_series(own),
-        "threshold": alerts.failure_percent() / 100,
+        "threshold": health.failure_percent() / 100,
     }
 
 
@@ -85,7 +85,7 @@ def _shown(own: Connection, name: str) -> dict[str, Any]:
         "latest": latest,
         "failing": failing,
         "waiting": waiting,
-        "threshold": alerts.failure_percent() / 100,
+        "threshold": health.failure_percent() / 100,
         "schedules": [each for each in schedules.declared() if each.job.type == name],
         "clocks": [each for each in clocks.CLOCKS if each.job_type == name],
         "retention": (job.retention if job else None) or DEFAULT_RETENTION_DAYS,
