@@ -1,71 +1,93 @@
-"""What every test may ask for: a real, migrated Postgres of its own, and settings to reach it."""
+"""What every test may ask for: a real, migrated Postgres of its own, and settings to reach it.
+
+The databases are those of our own plugin, `stashjobs.testing`, in a server that tests may look at.
+"""
 
 from __future__ import annotations
 
-import itertools
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import psycopg
 import pytest
-from psycopg import sql
 
-from infra.local.postgres import Postgres
-from stashjobs import database, migrations
+from stashjobs.servers.postgres import Postgres
+from stashjobs.testing import databases, plugin
+from tests import clusters
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-CURRENT_KEY = "sig_current_0123456789abcdefghijklmnop"
-NEXT_KEY = "sig_next_0123456789abcdefghijklmnopqrst"
+CURRENT_KEY = plugin.SETTINGS["QSTASH_CURRENT_SIGNING_KEY"]
+NEXT_KEY = plugin.SETTINGS["QSTASH_NEXT_SIGNING_KEY"]
 
-_numbers = itertools.count()
+
+# Files are given to the workers whole and in this order: one that takes long must not be the last,
+# for which the other workers would wait.
+LONGEST_FIRST = (
+    "browser/test_dashboard.py",
+    "faults/test_outages.py",
+    "faults/test_crashes.py",
+    "integration/local/test_dev.py",
+    "integration/qstash/test_load.py",
+    "integration/cleanup_old_data/test_crashes.py",
+    "integration/doctor/test_smoke.py",
+    "infra/test_build.py",
+    "integration/export_data/test_exporting.py",
+    "faults/test_dead_letters.py",
+    "property/test_signature_oracle.py",
+    "faults/test_rotation.py",
+    "infra/test_templates.py",
+    "integration/send_email/test_stack.py",
+    "faults/test_chaos.py",
+    "property/test_lifecycle.py",
+    "infra/test_least_privilege.py",
+    "integration/process_stripe_webhook/test_stack.py",
+    "integration/generate_report/test_stack.py",
+    "integration/export_data/test_stack.py",
+    "integration/webhooks/test_stack.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the files that take long first; all others stay in their order."""
+    tests = Path(__file__).parent
+    places = {tests / name: place for place, name in enumerate(LONGEST_FIRST)}
+    items.sort(key=lambda item: places.get(item.path, len(places)))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _clusters(tmp_path_factory: pytest.TempPathFactory) -> None:
+    clusters.keep_in(tmp_path_factory)
 
 
 @pytest.fixture(scope="session")
 def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
     """One server for the whole run."""
-    with Postgres(tmp_path_factory.mktemp("postgres"), durable=False) as server:
+    data_dir = clusters.make_ready(tmp_path_factory.mktemp("server") / "postgres")
+    with Postgres(data_dir, durable=False) as server:
         yield server
 
 
 @pytest.fixture(scope="session")
-def migrated_template(postgres: Postgres) -> str:
-    """The name of a migrated database, which each test's own is a copy of."""
-    name = "migrated"
-    with psycopg.connect(postgres.url, autocommit=True) as connection:
-        connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
-    migrations.migrate(postgres.url_of(name))
-    return name
+def stashjobs_server(postgres: Postgres) -> Iterator[databases.Server]:
+    """In place of the plugin's own."""
+    with databases.Server(postgres.url) as server:
+        yield server
 
 
 @pytest.fixture
-def database_url(postgres: Postgres, migrated_template: str) -> Iterator[str]:
+def database_url(stashjobs_database: str) -> str:
     """The URL of a migrated database that is this test's alone."""
-    name = f"test_{next(_numbers)}"
-    with psycopg.connect(postgres.url, autocommit=True) as connection:
-        connection.execute(
-            sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(
-                sql.Identifier(name), sql.Identifier(migrated_template)
-            )
-        )
-    yield postgres.url_of(name)
-    database.close()
-    with psycopg.connect(postgres.url, autocommit=True) as connection:
-        connection.execute(sql.SQL("DROP DATABASE {} (FORCE)").format(sql.Identifier(name)))
+    return stashjobs_database
 
 
 @pytest.fixture
 def settings(database_url: str, monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    """The settings of a working system, in the environment; `setenv` changes one."""
-    for name, value in {
-        "STAGE": "local",
-        "POSTGRES_URL": database_url,
-        "QSTASH_CURRENT_SIGNING_KEY": CURRENT_KEY,
-        "QSTASH_NEXT_SIGNING_KEY": NEXT_KEY,
-        "BASE_URL": "https://jobs.example.test",
-    }.items():
-        monkeypatch.setenv(name, value)
+    """The settings of a working system, in the environment; `setenv` changes one. Nothing leads to
+    a QStash."""
+    for name, value in (plugin.SETTINGS | {"POSTGRES_URL": database_url}).items():
+        if name != "QSTASH_TOKEN":
+            monkeypatch.setenv(name, value)
     return monkeypatch
 
 

@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import hmac
 import json
-import os
 import time
-import uuid
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -19,27 +13,27 @@ from stashjobs import execution_log, worker
 from stashjobs.execution_log import NewJob
 from stashjobs.ids import new_job_id
 from stashjobs.job import Job
+from stashjobs.testing import deliveries
+from stashjobs.testing.deliveries import Answer, LambdaContext, lambda_context, read_answer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+__all__ = [
+    "URL",
+    "Answer",
+    "LambdaContext",
+    "Table",
+    "deliver",
+    "delivery",
+    "handle",
+    "http_event",
+    "lambda_context",
+    "probe",
+    "sign",
+]
+
 URL = "https://jobs.example.test/api/jobs/probe"
-
-
-@dataclass
-class LambdaContext:
-    """Lambda's context object, as far as a handler uses it."""
-
-    ends_at: float
-    aws_request_id: str
-
-    def get_remaining_time_in_millis(self) -> int:
-        return max(0, int((self.ends_at - time.time()) * 1000))
-
-
-def lambda_context(seconds: float = 60, request_id: str | None = None) -> LambdaContext:
-    """A Lambda that is killed after `seconds`."""
-    return LambdaContext(time.time() + seconds, request_id or str(uuid.uuid4()))
 
 
 def probe(
@@ -65,26 +59,9 @@ def probe(
     )
 
 
-def _base64url(data: bytes) -> str:
-    return base64.urlsafe_b64encode(data).decode().rstrip("=")
-
-
 def sign(body: bytes, url: str = URL, *, key: str | None = None, age: float = 0) -> str:
     """`Upstash-Signature`, made `age` seconds ago."""
-    made = int(time.time() - age)
-    claims = {
-        "iss": "Upstash",
-        "sub": url,
-        "exp": made + 300,
-        "nbf": made,
-        "iat": made,
-        "jti": f"jwt_{uuid.uuid4().hex}",
-        "body": base64.urlsafe_b64encode(hashlib.sha256(body).digest()).decode(),
-    }
-    parts = [{"alg": "HS256", "typ": "JWT"}, claims]
-    signed = ".".join(_base64url(json.dumps(part).encode()) for part in parts)
-    secret = (key or os.environ["QSTASH_CURRENT_SIGNING_KEY"]).encode()
-    return f"{signed}.{_base64url(hmac.digest(secret, signed.encode(), 'sha256'))}"
+    return deliveries.sign(body, url, key=key, age=age)
 
 
 def http_event(
@@ -95,16 +72,7 @@ def http_event(
     domain: str = "jobs.example.test",
 ) -> dict[str, Any]:
     """An event of API Gateway's payload format 2.0."""
-    return {
-        "version": "2.0",
-        "routeKey": f"POST {path}",
-        "rawPath": path,
-        "rawQueryString": "",
-        "headers": {"content-type": "application/json", "x-forwarded-proto": "https", **headers},
-        "requestContext": {"domainName": domain, "http": {"method": "POST", "path": path}},
-        "body": body.decode(),
-        "isBase64Encoded": False,
-    }
+    return deliveries.http_event(f"https://{domain}{path}", body, headers)
 
 
 def delivery(
@@ -116,32 +84,12 @@ def delivery(
     return http_event(body, {"upstash-signature": sign(body), **known, **headers})
 
 
-@dataclass(frozen=True)
-class Answer:
-    """What QStash gets to see."""
-
-    status: int
-    headers: dict[str, str]
-    document: dict[str, Any]
-
-    @property
-    def retry_after(self) -> int | None:
-        value = self.headers.get("Retry-After")
-        return None if value is None else int(value)
-
-    @property
-    def stops_qstash(self) -> bool:
-        """489 stops QStash only together with its header."""
-        return self.status == 489 and self.headers.get("Upstash-NonRetryable-Error") == "true"
-
-
 def handle(job: Job[Any, Any], event: Mapping[str, Any], context: Any = None) -> Answer:
     """Hand an event to a job's Lambda."""
     said = worker.deliver(job, event, context or lambda_context())
     assert said["isBase64Encoded"] is False
     assert said["headers"]["content-type"] == "application/json"
-    headers = {name: value for name, value in said["headers"].items() if name != "content-type"}
-    return Answer(said["statusCode"], headers, json.loads(said["body"]))
+    return read_answer(said)
 
 
 def deliver(job: Job[Any, Any], job_id: str, *, seconds: float = 60) -> Answer:
@@ -190,6 +138,14 @@ class Table:
         cursor = self.connection.execute(statement.encode(), parameters)
         return cursor.fetchall() if cursor.description else []
 
+    def grow(self) -> None:
+        """To more than a megabyte, from which on the server keeps plans (`database`)."""
+        self.run(
+            "INSERT INTO job_executions (job_id, job_type, payload, max_attempts)"
+            " SELECT 'old_' || i, 'old', to_jsonb(repeat(md5(i::text), 50)), 1"
+            " FROM generate_series(1, 1000) AS i"
+        )
+
     def expire_lease(self, job_id: str) -> None:
         """As if the lease had run out a moment ago."""
         self.run(
@@ -199,8 +155,11 @@ class Table:
 
     def end_sessions(self) -> int:
         """The server drops every connection of stashjobs to this database."""
-        ended = self.run(
-            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE "
+        ending = (
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE "
             "datname = current_database() AND application_name = 'stashjobs'"
         )
-        return len(ended)
+        ended = len(self.run(ending))
+        while self.run(ending):
+            time.sleep(0.001)
+        return ended

@@ -126,6 +126,7 @@ class Stack(Running):
         )
         await self._start_postgres()
         self.environment["ADMIN_TOKEN"] = kept["ADMIN_TOKEN"]
+        self.environment["PAYLOAD_KEYS"] = self.settings.get("PAYLOAD_KEYS", kept["PAYLOAD_KEYS"])
         await self._start_mailbox(kept)
         self._start_s3()
         self._start_stripe()
@@ -285,6 +286,8 @@ def load_secrets(home: Path) -> dict[str, str]:
     """Made once and kept, so that messages from before a restart still verify."""
     path = home / "secrets.json"
     kept: dict[str, str] = json.loads(path.read_text()) if path.exists() else {}
+    from stashjobs import sealing
+
     made = {
         "QSTASH_TOKEN": f"local_{secrets.token_urlsafe(24)}",
         "QSTASH_CURRENT_SIGNING_KEY": f"sig_{secrets.token_urlsafe(24)}",
@@ -294,6 +297,7 @@ def load_secrets(home: Path) -> dict[str, str]:
         "STRIPE_WEBHOOK_SECRET": f"whsec_{secrets.token_hex(16)}",
         "GITHUB_WEBHOOK_SECRET": secrets.token_urlsafe(24),
         "RESEND_WEBHOOK_SECRET": f"whsec_{b64encode(secrets.token_bytes(24)).decode()}",
+        "PAYLOAD_KEYS": sealing.new_entry("local"),
     }
     if made.keys() - kept.keys():  # the first start, or the first since there is a new one
         kept = made | kept

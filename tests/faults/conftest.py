@@ -14,6 +14,7 @@ from psycopg.rows import dict_row
 from infra.local.chaos.system import System
 from infra.local.qstash import DeliveryError, DeliveryRequest, DeliveryResponse, Send
 from stashjobs import database, dispatcher, relay
+from tests.clusters import make_ready
 from tests.faults.jobs import LEDGERS, faulty
 
 if TYPE_CHECKING:
@@ -116,6 +117,7 @@ async def faults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterat
     crashes = tmp_path / "crashes"
     crashes.mkdir()
     monkeypatch.setattr(relay, "_looked_at", None)
+    make_ready(tmp_path / "home" / "postgres")
     async with System(tmp_path / "home", TEMPLATE, faults=network) as system:
         system.configure(CRASHES=str(crashes))
         for name, value in system.environment.items():

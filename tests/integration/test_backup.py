@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from infra.local.postgres import Postgres
+    from stashjobs.servers.postgres import Postgres
     from tests.deliveries import Table
 
 

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from click.testing import CliRunner, Result
 
+import stashjobs
+from infra.local.stack import lock
 from stashjobs import Context, PermanentError, job
 from stashjobs.cli import COMMANDS, main
 from tests.deliveries import deliver
@@ -163,7 +167,7 @@ def test_status_tells_the_story_of_a_job_in_order(table: Table) -> None:
 def test_status_tells_what_operators_did_and_of_runs_before(table: Table) -> None:
     job_id = table.add(told, {}, user_id="u_1")
     deliver(told, job_id)
-    run("retry", job_id, "--by", "ada")
+    run("retry", job_id, "--by", "ada", "--yes")
     run("cancel", job_id, "--by", "grace")
 
     output = run("status", job_id).output
@@ -221,6 +225,120 @@ def test_retry_by_filter_counts_asks_and_does_it(table: Table) -> None:
     assert (result.exit_code, result.output) == (0, "1 job retried.\n")
     assert table.status(job_id) == "pending"
     assert table.run("SELECT actor FROM job_actions")[0]["actor"] == "ada"
+
+
+def test_a_job_that_has_completed_is_not_run_again_unasked(table: Table) -> None:
+    job_id = table.add(told, {})
+    deliver(told, job_id)
+    refused = run("retry", job_id, stdin="n\n")
+    assert (refused.exit_code, table.status(job_id)) == (1, "completed")
+    assert "has completed; it will do all of it again" in refused.output
+    assert run("retry", job_id, "--yes").exit_code == 0
+    assert table.status(job_id) == "pending"
+
+
+def test_a_job_that_has_failed_is_run_again_without_a_question(table: Table) -> None:
+    job_id = table.add(told, {"fail": True})
+    deliver(told, job_id)
+    assert run("retry", job_id).output == "1 job retried.\n"
+
+
+def test_a_job_due_beyond_what_qstash_holds_is_left_to_the_relay(table: Table) -> None:
+    result = run("enqueue", "send-email", "--example", "--delay", str(400 * 86_400))
+    assert result.exit_code == 0
+    assert "the relay tells it in time" in result.output
+    assert "could not be told" not in result.output
+    assert table.rows()[0]["published_at"] is None
+
+
+def test_a_job_that_qstash_could_not_be_told_of_is_recorded(table: Table) -> None:
+    result = run("enqueue", "send-email", "--example")
+    assert (result.exit_code, len(table.rows())) == (0, 1)
+    assert "QStash could not be told yet; the relay does it" in result.output
+
+
+def test_types_lists_what_is_declared() -> None:
+    [email] = [
+        one for one in json.loads(run("types", "--json").stdout) if one["type"] == "send-email"
+    ]
+    assert email["endpoint"] == "/api/jobs/email"
+    assert (email["retries"], email["timeout"], email["encrypted"]) == (3, 30, False)
+    [line] = [each for each in run("types").output.splitlines() if each.startswith("send-email ")]
+    assert line.split()[1:6] == ["/api/jobs/email", "3", "retries", "30", "s"]
+
+
+def test_stats_tell_how_jobs_did_and_what_waits(table: Table) -> None:
+    deliver(told, table.add(told, {}))
+    deliver(told, table.add(told, {"fail": True}))
+    table.add(told, {})
+    document = json.loads(run("stats", "--json").stdout)
+    assert [each["type"] for each in document["types"]] == [None, "told"]
+    assert document["types"][1]["failureRate"] == 0.5
+    assert document["queue"]["depth"] == 1
+    shown = run("stats", "--type", "told").output.splitlines()
+    assert shown[1].split()[:5] == ["told", "3", "1", "1", "50.0%"]
+    assert shown[-1].startswith("1 job due and waiting")
+
+
+def test_stats_of_a_type_that_is_not_there_is_wrong_use() -> None:
+    result = run("stats", "--type", "no-such")
+    assert (result.exit_code, "unknown job type 'no-such'" in result.output) == (2, True)
+    assert "idle" in run("stats", "--type", "send-email").output
+
+
+def test_another_home_has_settings_of_its_own(
+    tmp_path: Path, database_url: str, settings: pytest.MonkeyPatch
+) -> None:
+    settings.delenv("POSTGRES_URL")
+    home = tmp_path / "elsewhere"
+    home.mkdir()
+    assert run("list", "--home", str(home)).exit_code == 2
+    (home / "dev.env").write_text(f"POSTGRES_URL={database_url}\n")
+    assert run("list", "--home", str(home)).exit_code == 0
+    settings.setenv("STASHJOBS_HOME", str(home))
+    assert run("list").exit_code == 0
+
+
+def test_a_home_where_nothing_runs_is_told(tmp_path: Path) -> None:
+    result = run("list", "--home", str(tmp_path))
+    assert (result.exit_code, "there is no dev.env in it" in result.output) == (2, True)
+
+
+def test_qstash_alone_beside_a_running_dev_says_where_that_ones_is(
+    tmp_path: Path, repository: Path
+) -> None:
+    home = tmp_path / "home"
+    held = lock(home)
+    code = "from stashjobs.cli import main; main()"
+    arguments = ["dev", "--only", "qstash", "--port", "0", "--home", str(home)]
+    told = subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        cwd=repository,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    os.close(held)
+    assert told.returncode == 2
+    assert f"runs with {home} already, and has a QStash" in told.stderr
+    assert f"{home / 'dev.env'}. For another one, give --home another folder" in told.stderr
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_a_shell_can_complete_commands(shell: str) -> None:
+    asked = {"_STASHJOBS_COMPLETE": f"{shell}_source"}
+    script = CliRunner(env=asked).invoke(main, prog_name="stashjobs").output
+    assert "_STASHJOBS_COMPLETE" in script
+    words = {"_STASHJOBS_COMPLETE": f"{shell}_complete", "COMP_WORDS": "stashjobs sta"}
+    answer = CliRunner(env=words | {"COMP_CWORD": "1" if shell != "fish" else "sta"}).invoke(
+        main, prog_name="stashjobs"
+    )
+    assert {"stats", "status"} <= set(answer.output.replace(",", " ").split())
+
+
+def test_the_version_is_the_packages() -> None:
+    assert run("--version").output == f"main, version {stashjobs.__version__}\n"
 
 
 def test_retry_by_type_leaves_what_completed_alone(table: Table) -> None:

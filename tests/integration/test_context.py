@@ -12,8 +12,8 @@ import pytest
 
 import stashjobs
 from stashjobs import Context, DeadlineNear, PermanentError, database
+from stashjobs.testing.qstash import Received, serving
 from tests.deliveries import Table, deliver, probe
-from tests.qstash_servers import Received, serving
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -28,8 +28,9 @@ from stashjobs import (
     dispatcher,
     publications,
 )
+from stashjobs.testing.qstash import Server, serving
 from tests.deliveries import Table, deliver, handle
-from tests.qstash_servers import Server, qstash_running, serving
+from tests.qstash_servers import qstash_running
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

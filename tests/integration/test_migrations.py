@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import itertools
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from infra.local.postgres import Postgres
+    from stashjobs.servers.postgres import Postgres
 
 numbers = itertools.count()
 
@@ -132,6 +133,123 @@ def test_a_bad_name_is_an_error_before_anything_is_applied(
 def test_other_files_are_passed_over(folder: Path) -> None:
     (folder / "README.md").write_text("no migration")
     assert [migration.name for migration in migrations.available(folder)] == BOTH
+
+
+@pytest.fixture
+def large(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every table is a large one."""
+    monkeypatch.setattr(migrations, "SMALL_BYTES", -1)
+
+
+def add_concurrent(folder: Path) -> None:
+    (folder / "0003_index.sql").write_text(
+        "-- CONCURRENTLY; and a comment\n"
+        "DROP INDEX CONCURRENTLY IF EXISTS idx_x;\n"
+        "CREATE INDEX CONCURRENTLY idx_x ON first (x);\n"
+    )
+    (folder / "0004_last.sql").write_text("CREATE TABLE last ()")
+
+
+def indexes(url: str) -> dict[str, bool]:
+    with psycopg.connect(url) as connection:
+        return dict(
+            connection.execute(
+                "SELECT relname, indisvalid FROM pg_index JOIN pg_class ON oid = indexrelid"
+                " WHERE relname LIKE 'idx%'"
+            ).fetchall()
+        )
+
+
+@pytest.mark.usefixtures("large")
+def test_an_index_of_a_large_table_is_built_while_jobs_go_on(
+    empty_url: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    migrations.migrate(empty_url, folder=folder)
+    add_concurrent(folder)
+    with psycopg.connect(empty_url) as writer:
+        # A plain CREATE INDEX waits for whoever has written, and everybody else for it.
+        writer.execute("INSERT INTO first VALUES (1)")
+        with ThreadPoolExecutor(1) as pool:
+            applied = pool.submit(migrations.migrate, empty_url, folder=folder)
+            with psycopg.connect(empty_url, autocommit=True) as other:
+                wait_for_a_build(other)
+                other.execute("INSERT INTO first VALUES (2)")
+            writer.commit()
+            assert applied.result() == ["0003_index.sql", "0004_last.sql"]
+    assert indexes(empty_url) == {"idx_x": True}
+
+
+def wait_for_a_build(connection: psycopg.Connection[Any]) -> None:
+    give_up = time.monotonic() + 20
+    building = (
+        "SELECT FROM pg_stat_activity WHERE query LIKE 'CREATE INDEX CONCURRENTLY%'"
+        " AND wait_event_type = 'Lock' AND datname = current_database()"
+    )
+    while connection.execute(building).fetchone() is None:
+        assert time.monotonic() < give_up
+        time.sleep(0.02)
+
+
+@pytest.mark.usefixtures("large")
+def test_twice_at_once_a_concurrent_file_is_applied_once(empty_url: str, folder: Path) -> None:
+    add_concurrent(folder)
+    barrier = threading.Barrier(3)
+
+    def run(_number: int) -> list[str]:
+        barrier.wait()
+        return migrations.migrate(empty_url, folder=folder)
+
+    with ThreadPoolExecutor(3) as pool:
+        applied = list(pool.map(run, range(3)))
+    assert sorted(itertools.chain(*applied)) == [*BOTH, "0003_index.sql", "0004_last.sql"]
+    assert indexes(empty_url) == {"idx_x": True}
+
+
+@pytest.mark.usefixtures("large")
+def test_an_index_that_was_half_built_is_built_again(empty_url: str, folder: Path) -> None:
+    migrations.migrate(empty_url, folder=folder)
+    with psycopg.connect(empty_url, autocommit=True) as connection:
+        connection.execute("CREATE INDEX idx_x ON first (x)")
+        connection.execute(
+            "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'idx_x'::regclass"
+        )
+    add_concurrent(folder)
+    migrations.migrate(empty_url, folder=folder)
+    assert indexes(empty_url) == {"idx_x": True}
+
+
+@pytest.mark.usefixtures("large")
+def test_a_concurrent_file_that_fails_is_gone_on_with_later(empty_url: str, folder: Path) -> None:
+    migrations.migrate(empty_url, folder=folder)
+    add_concurrent(folder)
+    with psycopg.connect(empty_url, autocommit=True) as connection:
+        connection.execute("ALTER TABLE first RENAME x TO y")
+        with pytest.raises(MigrationError, match=r"0003_index\.sql was interrupted half-way"):
+            migrations.migrate(empty_url, folder=folder)
+        assert "last" not in tables(empty_url)
+        connection.execute("ALTER TABLE first RENAME y TO x")
+    assert migrations.migrate(empty_url, folder=folder) == ["0003_index.sql", "0004_last.sql"]
+
+
+def test_in_a_small_table_a_concurrent_file_is_applied_like_any_other(
+    empty_url: str, folder: Path
+) -> None:
+    add_concurrent(folder)
+    everything = [*BOTH, "0003_index.sql", "0004_last.sql"]
+    assert migrations.migrate(empty_url, folder=folder) == everything
+    assert indexes(empty_url) == {"idx_x": True}
+
+
+@pytest.mark.usefixtures("large")
+def test_our_own_files_can_be_repeated_where_they_are_concurrent(database_url: str) -> None:
+    before = indexes(database_url)
+    ours = [migration for migration in migrations.available() if migration.concurrent]
+    assert ours
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        for migration in ours:
+            connection.execute("DELETE FROM schema_migrations WHERE name = %s", [migration.name])
+    assert migrations.migrate(database_url) == [migration.name for migration in ours]
+    assert indexes(database_url) == before
 
 
 def test_the_five_indexes_of_the_deployment_guide_are_there(database_url: str) -> None:

@@ -337,14 +337,15 @@ def test_a_result_that_no_row_can_hold_fails_the_job_for_good(table: Table) -> N
     deep: list[Any] = []
     for _ in range(900):
         deep = [deep]
-    table.run("ALTER DATABASE integration SET max_stack_depth = '100kB'")
+    name = table.connection.info.dbname
+    table.run(f"ALTER DATABASE {name} SET max_stack_depth = '100kB'")
     try:
         database.close()
         job = probe(lambda _payload, _context: deep)
         job_id = table.add(job)
         answer = deliver(job, job_id)
     finally:
-        table.run("ALTER DATABASE integration RESET max_stack_depth")
+        table.run(f"ALTER DATABASE {name} RESET max_stack_depth")
     assert answer.stops_qstash
     row = table.row(job_id)
     assert row["status"] == "failed"

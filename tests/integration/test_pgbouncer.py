@@ -14,17 +14,17 @@ import pytest
 from psycopg import sql
 
 from stashjobs import database, migrations, operations, relay
+from stashjobs.testing.qstash import Server, serving
 from tests import pgbouncer
 from tests.deliveries import Table, deliver, delivery, handle, probe
-from tests.qstash_servers import Server, serving
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from infra.local.postgres import Postgres
     from stashjobs import Context
     from stashjobs.job import Job
+    from stashjobs.servers.postgres import Postgres
     from tests.integration.conftest import Log
     from tests.pgbouncer import PgBouncer
 
@@ -288,6 +288,7 @@ def test_nothing_is_left_behind_in_the_shared_session(
         for _ in range(10):  # more often than psycopg's default threshold for preparing
             context.connection.execute("SELECT %s", [1])
 
+    table.grow()
     with database.connect(url) as other:
         before = session(other)
         for _ in range(10):

@@ -6,13 +6,15 @@ import os
 import threading
 import time
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import psycopg
 import pytest
 from psycopg import sql
 
-from infra.local.postgres import Postgres
-from stashjobs import SettingError, database, migrations, worker
+from stashjobs import SettingError, database, worker
+from stashjobs.servers.postgres import Postgres
+from tests.clusters import make_ready
 from tests.deliveries import Table, deliver, probe
 
 if TYPE_CHECKING:
@@ -52,7 +54,7 @@ def test_a_rotated_url_takes_effect_at_the_next_delivery(
         with settings.context() as rotated:
             rotated.setenv(
                 "POSTGRES_URL",
-                f"postgresql://rotated:another@127.0.0.1:{postgres.port}/integration",
+                f"postgresql://rotated:another@127.0.0.1:{postgres.port}{urlsplit(database_url).path}",
             )
             job_id = table.add(job)
             assert deliver(job, job_id).status == 200
@@ -86,12 +88,40 @@ def test_the_urls_own_options_win(settings: pytest.MonkeyPatch, database_url: st
     assert shown == [("1234ms",), ("5s",)]
 
 
-def test_no_statement_is_prepared_on_the_server(table: Table) -> None:
-    """PgBouncer in transaction mode would not know it."""
+PREPARED = "SELECT count(*) FROM pg_prepared_statements"
+
+
+def test_a_new_connection_prepares_nothing(table: Table) -> None:
+    deliver(probe(), table.add(probe()))
+    assert database.connection().execute(PREPARED).fetchone() == (0,)
+
+
+def test_a_warm_worker_has_the_server_keep_the_plans_of_its_two_statements(table: Table) -> None:
+    """Of no other statement; and through PgBouncer of none (test_pgbouncer.py)."""
+    table.grow()
     for _ in range(10):
         deliver(probe(), table.add(probe()))
-    [row] = database.connection().execute("SELECT count(*) FROM pg_prepared_statements").fetchall()
-    assert row == (0,)
+        database.connection().execute("SELECT %s", [1])
+    assert database.connection().execute(PREPARED).fetchone() == (2,)
+
+
+def test_no_plan_is_kept_for_a_small_table_which_may_grow(table: Table) -> None:
+    """It would read all of the table, also once that is large."""
+    table.run("TRUNCATE job_executions CASCADE")
+    for _ in range(10):
+        deliver(probe(), table.add(probe()))
+    assert database.connection().execute(PREPARED).fetchone() == (0,)
+
+
+def test_a_delivery_goes_on_where_the_plans_were_lost(table: Table) -> None:
+    table.grow()
+    for _ in range(10):
+        deliver(probe(), table.add(probe()))
+    assert database.connection().execute(PREPARED).fetchone() == (2,)
+    database.connection().pgconn.exec_(b"DEALLOCATE ALL")  # unseen by psycopg
+    for _ in range(2):
+        assert deliver(probe(), table.add(probe())).status == 200
+    assert database.connection().execute(PREPARED).fetchone() == (0,)
 
 
 @pytest.mark.parametrize("url", ["", "localhost", "mysql://user:hidden-word@host/x"])
@@ -110,8 +140,8 @@ def test_a_url_that_is_none_is_refused_without_being_shown(
 @pytest.fixture(scope="module")
 def own_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
     """A server that a test may stop."""
-    with Postgres(tmp_path_factory.mktemp("own"), durable=False) as server:
-        migrations.migrate(server.url)
+    data_dir = make_ready(tmp_path_factory.mktemp("own") / "postgres")
+    with Postgres(data_dir, durable=False) as server:
         yield server
 
 

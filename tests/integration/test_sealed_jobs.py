@@ -32,8 +32,8 @@ from stashjobs.cli import main
 from stashjobs.publications import GivenUp
 from stashjobs.relay import record_given_up
 from stashjobs.sealing import Place, is_sealed, seal, unseal
+from stashjobs.testing.qstash import Server, serving
 from tests.deliveries import Table, deliver, delivery, handle, probe
-from tests.qstash_servers import Server, serving
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

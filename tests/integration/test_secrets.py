@@ -13,8 +13,8 @@ import pytest
 import stashjobs
 from stashjobs import Context
 from stashjobs.telemetry import SECRET_SETTINGS
+from stashjobs.testing.qstash import serving
 from tests.deliveries import Table, deliver, probe
-from tests.qstash_servers import serving
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -20,7 +20,7 @@ from tests.deliveries import Table, handle, http_event, probe, sign
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from infra.local.postgres import Postgres
+    from stashjobs.servers.postgres import Postgres
 
 NAME = "stashjobs/staging"
 

@@ -25,7 +25,7 @@ from stashjobs.telemetry import describe_error
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from infra.local.postgres import Postgres
+    from stashjobs.servers.postgres import Postgres
 
 any_text = st.text(st.characters(exclude_categories=()), max_size=20)
 good_text = st.text(st.characters(exclude_characters="\0", codec="utf-8"), max_size=20)
@@ -51,7 +51,7 @@ def any_job(payload: Any, _context: Context) -> None:
 
 
 @pytest.fixture(scope="module")
-def connection(postgres: Postgres, migrated_template: str) -> Iterator[psycopg.Connection[Any]]:
+def connection(postgres: Postgres) -> Iterator[psycopg.Connection[Any]]:
     """A session that only ever sees a temporary table, like `job_executions` in what it holds."""
     with psycopg.connect(postgres.url, autocommit=True) as opened:
         opened.execute("CREATE TEMPORARY TABLE held (payload jsonb NOT NULL)")

@@ -25,7 +25,6 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
-from psycopg import sql
 from psycopg.rows import dict_row
 
 from stashjobs import Context, database, dispatcher, execution_log, job, operations, relay
@@ -35,6 +34,8 @@ from stashjobs.publications import GivenUp, Unpublished
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from stashjobs.testing.databases import Server
 
 Choice = TypeVar("Choice")
 
@@ -621,9 +622,7 @@ def _columns_of(status: str) -> tuple[str | None, str | None]:
 
 
 @pytest.fixture(scope="module")
-def migrated_connection(postgres: Any, migrated_template: str) -> Any:
-    with psycopg.connect(postgres.url, autocommit=True) as connection:
-        statement = sql.SQL("CREATE DATABASE transitions TEMPLATE {}")
-        connection.execute(statement.format(sql.Identifier(migrated_template)))
-    with psycopg.connect(postgres.url_of("transitions"), autocommit=True) as connection:
+def migrated_connection(stashjobs_server: Server, stashjobs_template: str) -> Any:
+    url = stashjobs_server.create("transitions", template=stashjobs_template)
+    with psycopg.connect(url, autocommit=True) as connection:
         yield connection

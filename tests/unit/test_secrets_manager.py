@@ -7,6 +7,9 @@ import os
 import socket
 import subprocess
 import sys
+import threading
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import TYPE_CHECKING
 
 import pytest
@@ -20,6 +23,7 @@ from stashjobs import secrets_manager
 from stashjobs.secrets_manager import SecretUnreadable
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 MOMENT = "20261124T083000Z"
@@ -91,19 +95,50 @@ def test_a_server_that_hangs_up_is_asked_twice(monkeypatch: pytest.MonkeyPatch) 
         secrets_manager.read("stashjobs/staging")
 
 
+@contextmanager
+def answering(monkeypatch: pytest.MonkeyPatch, *answers: tuple[int, object]) -> Iterator[list[str]]:
+    """A server in Secrets Manager's place, and what it was asked for; the settings lead there."""
+    asked: list[str] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["content-length"]))
+            status, document = answers[len(asked)]
+            asked.append(self.headers["x-amz-target"])
+            self.send_response(status)
+            self.end_headers()
+            self.wfile.write(json.dumps(document).encode())
+
+        def log_message(self, *_arguments: object) -> None:
+            """Say nothing."""
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKID")
+        monkeypatch.setenv("AWS_REGION", "us-west-2")
+        url = f"http://127.0.0.1:{server.server_address[1]}"
+        monkeypatch.setenv("AWS_ENDPOINT_URL_SECRETS_MANAGER", url)
+        try:
+            yield asked
+        finally:
+            server.shutdown()
+            thread.join()
+
+
 def test_a_busy_secrets_manager_is_asked_twice(monkeypatch: pytest.MonkeyPatch) -> None:
-    answers = iter([(400, {"__type": "x#ThrottlingException"}), (200, {"SecretString": "second"})])
-    monkeypatch.setattr(secrets_manager, "_post", lambda *_: next(answers))
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKID")
-    monkeypatch.setenv("AWS_REGION", "us-west-2")
-    assert secrets_manager.read("stashjobs/staging") == "second"
+    busy = (400, {"__type": "x#ThrottlingException"})
+    with answering(monkeypatch, busy, (200, {"SecretString": "second"})) as asked:
+        assert secrets_manager.read("stashjobs/staging") == "second"
+    assert asked == ["secretsmanager.GetSecretValue"] * 2
 
 
 def test_a_binary_secret_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(secrets_manager, "_post", lambda *_: (200, {"SecretBinary": "eA=="}))
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKID")
-    monkeypatch.setenv("AWS_REGION", "us-west-2")
-    with pytest.raises(SecretUnreadable, match="must be text"):
+    binary = (200, {"SecretBinary": "eA=="})
+    with (
+        answering(monkeypatch, binary),
+        pytest.raises(SecretUnreadable, match="must be text"),
+    ):
         secrets_manager.read("stashjobs/staging")
 
 

@@ -403,6 +403,8 @@ class Mailbox:
         is_form = request.content_type == "application/x-www-form-urlencoded"
         wish: Any = dict(await request.post()) if is_form else await _json(request)
         try:
+            if unknown := wish.keys() - _FAULT_MEMBERS:
+                raise ValueError(f"there is no {', '.join(sorted(unknown))}")
             fault = Fault(
                 status=int(wish.get("status") or 500),
                 times=int(wish.get("times") or 1),
@@ -417,6 +419,9 @@ class Mailbox:
             raise RefusedError(422, "`status` must be 400 to 599, or 0 to cut the connection.")
         self._faults.append(fault)
         return _done(request)
+
+
+_FAULT_MEMBERS = {"status", "times", "headers", "to", "name", "accepted"}
 
 
 def _failure(fault: Fault) -> RefusedError:

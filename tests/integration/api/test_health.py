@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from stashjobs import health as health_of_jobs
 from tests.deliveries import probe
 
 if TYPE_CHECKING:
@@ -137,3 +138,25 @@ def test_metrics_tell_the_thresholds(operator: TestClient, settings: pytest.Monk
     settings.setenv("HEALTH_STUCK_SECONDS", "60")
     document = operator.get("/api/admin/job-metrics").json()
     assert document["thresholds"] == {"failureRate": 0.2, "stuckSeconds": 60}
+
+
+def test_of_a_busy_window_the_newest_jobs_are_told_and_it_says_so(
+    operator: TestClient, table: Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(health_of_jobs, "SAMPLE", 4)
+    jobs(table, completed=6, age="10 minutes")
+    assert health(operator)["exact"] is False
+    jobs(table, failed=3, age="1 minute")
+    document = health(operator)
+    assert (document["totalJobs"], document["failureRate"]) == (4, 0.75)
+
+
+def test_a_type_has_a_sample_of_its_own(
+    operator: TestClient, table: Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(health_of_jobs, "SAMPLE", 3)
+    jobs(table, failed=2, age="10 minutes")
+    table.run("UPDATE job_executions SET job_type = 'send-email'")
+    jobs(table, completed=5)
+    answer = operator.get("/api/admin/job-health", params={"type": "send-email"}).json()
+    assert (answer["totalJobs"], answer["exact"]) == (2, True)

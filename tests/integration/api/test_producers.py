@@ -23,6 +23,7 @@ BLOCKS = re.findall(r"^```(sh|ts|python)\n(.*?)^```$", PAGE, re.MULTILINE | re.D
 # Playwright brings a Node along that runs TypeScript as it is.
 NODE = str(compute_driver_executable()[0])
 SAID = ["From curl.", "From TypeScript.", "From Python.", "From a Python app."]
+ORIGINAL = "From the Node original."
 
 
 def run(language: str, source: str, folder: Path) -> str:
@@ -48,16 +49,16 @@ async def test_every_example_enqueues_a_job_that_is_run(
     async with local_stack(tmp_path / "stack", monkeypatch) as stack:
         monkeypatch.setenv("TOKEN", stack.environment["ADMIN_TOKEN"])
         monkeypatch.setenv("PATH", f"{sys.prefix}/bin:{os.environ['PATH']}")
-        for said in [*SAID, "From the Node original."]:
+        for said in [*SAID, ORIGINAL]:
             [(language, source)] = [each for each in BLOCKS if said in each[1]]
             answer = await in_thread(lambda s=source, ln=language: run(ln, s, tmp_path))  # type: ignore[misc]
             job = await ended(json.loads(answer)["jobId"])
             assert (job.job_type, job.status) == ("create-notification", "completed"), job.error
-        # The last one was never recorded by us before it was delivered.
-        assert (job.user_id, job.organization_id) == ("u_1", "o_1")
-        assert job.attempt == 1
+            assert job.attempt == 1
+            if said == ORIGINAL:  # made from the message, when it was delivered
+                assert (job.user_id, job.organization_id) == ("u_1", "o_1")
 
 
-@pytest.mark.parametrize("said", [*SAID, "From the Node original."])
+@pytest.mark.parametrize("said", [*SAID, ORIGINAL])
 def test_every_example_is_on_the_page_once(said: str) -> None:
     assert sum(said in source for _, source in BLOCKS) == 1

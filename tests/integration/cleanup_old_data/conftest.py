@@ -11,8 +11,6 @@ from functions.cleanup_old_data.retention import Retention
 from stashjobs import Context
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from tests.deliveries import Table
 
 NOW = datetime(2026, 11, 24, 3, tzinfo=UTC)
@@ -63,14 +61,14 @@ class Past:
         return Cleaner(cleanup, Retention.of(cleanup, declared or {}, NOW), context)
 
     def forget(self) -> None:
-        self.table.run("TRUNCATE job_executions, archive_batches, job_actions, notifications")
+        self.table.run(
+            "WITH jobs AS (DELETE FROM job_executions), batches AS (DELETE FROM archive_batches),"
+            " actions AS (DELETE FROM job_actions) DELETE FROM notifications"
+        )
 
 
 @pytest.fixture
-def past(table: Table, monkeypatch: pytest.MonkeyPatch) -> Iterator[Past]:
+def past(table: Table, monkeypatch: pytest.MonkeyPatch) -> Past:
     # These clean-ups are no job of the table, so there is no row to show progress on.
     monkeypatch.setattr(Context, "progress", lambda *_, **__: None)
-    made = Past(table)
-    made.forget()
-    yield made
-    made.forget()
+    return Past(table)

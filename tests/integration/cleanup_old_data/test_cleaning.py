@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import random
 from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
 
+from functions.cleanup_old_data import cleaner as cleaning
 from functions.cleanup_old_data.handler import cleanup_old_data
 from functions.cleanup_old_data.models import CleanedUp
 from tests.deliveries import lambda_context
@@ -72,6 +75,43 @@ def test_objects_are_partitioned_by_the_day_of_creation(past: Past, bucket: Buck
     assert first.endswith(".jsonl.gz")
 
 
+def test_a_batch_has_as_many_rows_as_asked_for(past: Past, bucket: Bucket) -> None:
+    for number in range(7):
+        past.add(f"job-{number}")
+
+    assert past.clean(batch_rows=3).objects == 3
+
+    objects = [gzip.decompress(bucket.read(key)) for key in bucket.keys("archive/")]
+    assert [len(lines.splitlines()) for lines in objects] == [3, 3, 1]
+
+
+def test_the_same_rows_have_the_same_key_and_other_rows_another(past: Past, bucket: Bucket) -> None:
+    keys = []
+    for ids in (["a", "b"], ["a", "c"], ["a"], ["a", "b", "c"], ["a", "b"], ["a\nb"], ["ü" * 128]):
+        for job_id in ids:
+            past.add(job_id)
+        past.clean()
+        [key] = bucket.keys()
+        keys.append(key)
+        bucket.clear()
+
+    assert keys[0] == keys[4]
+    assert len(set(keys)) == 6
+    assert max(len(key.encode()) for key in keys) <= 1024
+
+
+def test_large_rows_are_fewer_in_a_batch(
+    past: Past, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cleaning, "BATCH_BYTES", 2_500)
+    for number in range(5):
+        past.add(f"job-{number}", payload=json.dumps(random.Random(number).randbytes(500).hex()))
+
+    assert past.clean().objects == 3
+
+    assert len(bucket.archived()) == 5
+
+
 def test_a_job_id_of_another_make_is_no_path(past: Past, bucket: Bucket) -> None:
     past.add("../../other/tenant?x=ü")
 
@@ -116,7 +156,10 @@ def test_a_dry_run_counts_and_touches_nothing(past: Past) -> None:
     assert past.ids() == {"a", "b", "c"}
 
 
-def test_when_the_time_is_up_it_stops_and_the_next_run_goes_on(past: Past, bucket: Bucket) -> None:
+def test_when_the_time_is_up_it_stops_and_the_next_run_goes_on(
+    past: Past, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cleaning, "BATCHES_AT_ONCE", 1)
     for number in range(10):
         past.add(f"job-{number}")
     assert past.cleaner(seconds=4).run() == CleanedUp(finished=False)
@@ -158,6 +201,46 @@ def test_notifications_that_were_read_long_ago_go(past: Past) -> None:
 
     left = past.table.run("SELECT job_id FROM notifications ORDER BY job_id")
     assert [row["job_id"] for row in left] == ["job-3", "job-4"]
+
+
+def test_notifications_that_expired_long_ago_go_read_or_not(past: Past) -> None:
+    for name, expired in {"long-ago": "-100 d", "lately": "-1 d", "not-yet": "1 d"}.items():
+        past.table.run(
+            "INSERT INTO notifications (job_id, user_id, type, title, message, expires_at) VALUES "
+            "(%s, 'u', 'info', 't', 'm', %s::timestamptz + %s::interval)",
+            name,
+            "2026-11-24T03:00:00Z",
+            expired,
+        )
+
+    assert past.clean(dry_run=True).notifications == 1
+    assert past.clean().notifications == 1
+
+    left = past.table.run("SELECT job_id FROM notifications ORDER BY job_id")
+    assert [row["job_id"] for row in left] == ["lately", "not-yet"]
+
+
+def test_emails_of_which_nothing_was_heard_for_long_go(past: Past) -> None:
+    past.table.run("DELETE FROM emails")
+    for name, sent, heard in [("a", 100, 99), ("b", 95, 95), ("late", 100, 3), ("new", 2, 2)]:
+        past.table.run(
+            "INSERT INTO emails (email_id, recipients, subject, status, status_at, sent_at)"
+            " VALUES (%s, '{a@example.com}', 's', 'delivered',"
+            " %s::timestamptz - make_interval(days => %s),"
+            " %s::timestamptz - make_interval(days => %s))",
+            name,
+            "2026-11-24T03:00:00Z",
+            heard,
+            "2026-11-24T03:00:00Z",
+            sent,
+        )
+
+    assert past.clean(dry_run=True).emails == 2
+    assert past.clean(email_days=1000).emails == 0
+    assert past.clean(batch_rows=1).emails == 2
+
+    left = past.table.run("SELECT email_id FROM emails ORDER BY email_id")
+    assert [row["email_id"] for row in left] == ["late", "new"]
 
 
 def test_the_access_log_is_kept_as_long_as_a_job(past: Past) -> None:

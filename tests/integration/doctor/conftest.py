@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import threading
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ from moto.server import ThreadedMotoServer
 from infra.local.mailbox import Mailbox
 from stashjobs import dispatcher
 from stashjobs.doctor import stack
+from tests.loops import running_in_a_thread
 from tests.qstash_servers import qstash_running
 
 if TYPE_CHECKING:
@@ -60,17 +60,10 @@ def mailbox(settings: pytest.MonkeyPatch) -> Iterator[Mailbox]:
     """Resend's stand-in, in a thread of its own; it has verified the domain acme-inc.com."""
     settings.setenv("RESEND_FROM_EMAIL", "Acme <jobs@acme-inc.com>")
     settings.setenv("RESEND_API_KEY", "re_0123456789")
-    loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever)
-    thread.start()
     found = Mailbox(port=0)
-    asyncio.run_coroutine_threadsafe(found.start(), loop).result(10)
-    settings.setenv("RESEND_API_URL", found.url)
-    yield found
-    asyncio.run_coroutine_threadsafe(found.stop(), loop).result(10)
-    loop.call_soon_threadsafe(loop.stop)
-    thread.join()
-    loop.close()
+    with running_in_a_thread(found):
+        settings.setenv("RESEND_API_URL", found.url)
+        yield found
 
 
 @dataclass

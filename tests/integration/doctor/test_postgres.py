@@ -60,7 +60,7 @@ def test_one_that_is_too_old_is_red(table: Table, settings: pytest.MonkeyPatch) 
 def test_a_migration_that_is_not_applied_is_red_and_named(
     settings: pytest.MonkeyPatch, server: Postgres
 ) -> None:
-    settings.setenv("POSTGRES_URL", server.url)
+    settings.setenv("POSTGRES_URL", server.url_of("postgres"))
     verdict = postgres.migrations_are_current()
     assert (verdict.level, "0001_job_executions.sql" in verdict.what) == (Level.RED, True)
     assert verdict.next == "stashjobs migrate --stage local"
@@ -130,7 +130,7 @@ def test_a_read_replica_may_be_missing_and_has_what_postgres_has(
 def test_a_read_replica_of_another_database_is_red(
     table: Table, settings: pytest.MonkeyPatch, server: Postgres
 ) -> None:
-    settings.setenv("POSTGRES_READ_URL", server.url)
+    settings.setenv("POSTGRES_READ_URL", server.url_of("postgres"))
     verdict = postgres.read_replica()
     assert (verdict.level, "no job_executions" in verdict.what) == (Level.RED, True)
 

@@ -66,11 +66,6 @@ def subscribe(table: Table, number: int, **fields: Any) -> None:
     table.run(f"INSERT INTO subscriptions ({names}) VALUES ({marks})", *row.values())
 
 
-@pytest.fixture(autouse=True)
-def _no_subscriptions(table: Table) -> None:
-    table.run("TRUNCATE subscriptions")
-
-
 def report(table: Table, bucket: Bucket, kind: str, format_name: str, **payload: Any) -> bytes:
     request = {"kind": kind, "format": format_name, **MAY, **payload}
     job_id = table.add(generate_report, request)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -18,6 +19,7 @@ import pytest
 from dotenv import dotenv_values
 
 from infra.local.stack import own_qstash
+from tests.clusters import make_ready
 from tests.integration.local.conftest import eventually
 
 ROOT = Path(__file__).parents[3]
@@ -101,6 +103,7 @@ def root(tmp_path: Path) -> Path:
     handler = tmp_path / "functions/job/handler.py"
     handler.parent.mkdir(parents=True)
     handler.write_text(textwrap.dedent(HANDLER))
+    make_ready(tmp_path / ".stashjobs" / "postgres")
     return tmp_path
 
 
@@ -243,7 +246,10 @@ def test_a_second_ctrl_c_does_not_cut_the_clean_up_short(
     assert eventually(lambda: not left_behind(root), 2), left_behind(root)
 
 
-def test_ctrl_c_while_it_starts_leaves_nothing_behind(dev: Callable[..., Dev], root: Path) -> None:
+def test_ctrl_c_in_the_first_start_leaves_nothing_behind(
+    dev: Callable[..., Dev], root: Path
+) -> None:
+    shutil.rmtree(root / ".stashjobs")
     running = dev("--json")
     assert eventually((root / ".stashjobs/postgres").exists)
 
@@ -352,15 +358,21 @@ def test_qstash_alone_prints_what_an_app_needs(dev: Callable[..., Dev]) -> None:
     assert running.end(signal.SIGINT) == (0, "")
 
 
-def test_outside_a_checkout_it_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import stashjobs.cli.dev as module
+def test_outside_a_checkout_it_says_so(tmp_path: Path) -> None:
+    installed = tmp_path / "python" / "site-packages"
+    shutil.copytree(ROOT / "shared" / "stashjobs", installed / "stashjobs")
 
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(module, "__file__", str(tmp_path / "a/b/c/d/dev.py"))
+    ended = subprocess.run(
+        [sys.executable, "-c", RUN, "dev"],
+        cwd=tmp_path,
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(installed)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
-    with pytest.raises(module._Refusal, match="not a checkout") as refused:
-        module.checkout()
-    assert refused.value.exit_code == 2
+    assert ended.returncode == 2
+    assert "this is not a checkout of stashjobs" in ended.stderr
 
 
 @pytest.mark.parametrize(

@@ -16,11 +16,6 @@ if TYPE_CHECKING:
 Processed = tuple[Any, dict[str, Any]]
 
 
-@pytest.fixture(autouse=True)
-def _no_emails(table: Table) -> None:
-    table.run("DELETE FROM emails")
-
-
 def event(kind: str, second: int = 0, **data: Any) -> dict[str, Any]:
     """In the form of Resend docs, "email.delivered" and its sisters."""
     return {

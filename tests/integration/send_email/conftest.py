@@ -1,7 +1,5 @@
 """A mailbox in a thread of its own, and the settings that lead to it."""
 
-import asyncio
-import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 
@@ -9,20 +7,14 @@ import pytest
 
 from infra.local.mailbox import Mailbox
 from stashjobs import Context
+from tests.loops import running_in_a_thread
 
 
 @pytest.fixture(scope="session")
 def _shared_mailbox() -> Iterator[Mailbox]:
-    loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever)
-    thread.start()
     mailbox = Mailbox()
-    asyncio.run_coroutine_threadsafe(mailbox.start(), loop).result(10)
-    yield mailbox
-    asyncio.run_coroutine_threadsafe(mailbox.stop(), loop).result(10)
-    loop.call_soon_threadsafe(loop.stop)
-    thread.join()
-    loop.close()
+    with running_in_a_thread(mailbox):
+        yield mailbox
 
 
 @pytest.fixture

@@ -207,7 +207,9 @@ async def test_only_sends_to_the_named_recipient_fail(client: Client) -> None:
     assert status == 422
 
 
-@pytest.mark.parametrize("wish", [{"status": 200}, {"status": "x"}, {"headers": 3}, []])
+@pytest.mark.parametrize(
+    "wish", [{"status": 200}, {"status": "x"}, {"headers": 3}, [], {"code": 503}]
+)
 async def test_a_fault_that_makes_no_sense_is_refused(client: Client, wish: Any) -> None:
     status, _ = await client.call("POST", "/_local/fail", wish)
     assert status == 422

@@ -6,8 +6,8 @@ import time
 from typing import TYPE_CHECKING
 
 from functions.webhooks import handler as module
+from stashjobs.testing.qstash import serving
 from tests.integration.webhooks.conftest import send
-from tests.qstash_servers import serving
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -16,6 +16,7 @@ import psycopg
 from dotenv import dotenv_values
 
 from infra.local.stack import Stack, in_thread
+from tests.clusters import make_ready
 from tests.stacks import ROOT, ended
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ async def test_every_command_of_the_page_ends_in_a_completed_job(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     own = {name: value or "" for name, value in dotenv_values(stream=io.StringIO(SETTINGS)).items()}
+    make_ready(tmp_path / ".stashjobs" / "postgres")
     async with Stack(ROOT, tmp_path / ".stashjobs", durable=False, settings=own) as stack:
         monkeypatch.setenv("POSTGRES_URL", stack.environment["POSTGRES_URL"])
         *posts, by_hand = [await run(command, stack) for command in COMMANDS]

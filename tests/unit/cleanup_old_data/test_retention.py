@@ -1,4 +1,4 @@
-"""Days become cutoffs; keys of the archive."""
+"""Days become cutoffs."""
 
 from __future__ import annotations
 
@@ -6,10 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from functions.cleanup_old_data import archive
 from functions.cleanup_old_data.handler import cleanup_old_data
 from functions.cleanup_old_data.models import Cleanup
 from functions.cleanup_old_data.retention import Retention
@@ -45,14 +42,3 @@ def test_a_payload_goes_before_a_declaration() -> None:
 def test_a_type_declares_its_retention_in_whole_days() -> None:
     with pytest.raises(ValueError, match="retention is 0 days"):
         job("kept-for-no-time", endpoint="/x", retention=0)
-
-
-job_ids = st.lists(st.text(min_size=1, max_size=128), min_size=1, max_size=5)
-
-
-@given(job_ids, job_ids)
-def test_other_rows_have_another_key(first: list[str], second: list[str]) -> None:
-    key = archive.key_of("2026-06-09", first)
-    assert (key == archive.key_of("2026-06-09", second)) == (first == second)
-    assert key.count("/") == 3
-    assert len(key.encode()) <= 1024

@@ -1,1 +1,0 @@
-../../shared/stashjobs/servers/guard.py

@@ -1,0 +1,116 @@
+"""Every code block of the README and the guides does what it says.
+
+Shell and Python run as a reader would run them, beside a running `make dev`; SQL runs in its
+database; data is parsed, and read by what reads it. Nothing is shown that nothing has tried.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import shlex
+import subprocess
+from typing import TYPE_CHECKING
+
+import botocore.session
+import psycopg
+import pytest
+from click.testing import CliRunner
+from dotenv import dotenv_values
+
+from functions.send_email.models import Email
+from functions.webhooks import custom_sources
+from stashjobs.cli import main
+from tests.docs.blocks import ROOT, Block, blocks
+from tests.docs.reader import Reader
+from tests.docs.surroundings import ELSEWHERE, PYTHON_BEFORE, SERVERS, WITHOUT_CODE
+from tests.stacks import stack_in_a_thread
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+TRIED = {"sh", "python", "ts", "sql", "json", "dotenv"}
+
+
+def every(language: str) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("block", blocks(language), ids=str)
+
+
+def test_every_block_is_of_a_language_that_is_tried() -> None:
+    assert {each.language for each in blocks()} <= TRIED | WITHOUT_CODE
+
+
+@pytest.fixture(scope="module")
+def reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reader]:
+    with stack_in_a_thread(tmp_path_factory.mktemp("stack")) as stack:
+        yield Reader(stack, tmp_path_factory.mktemp("reader"))
+
+
+@every("sh")
+def test_shell(block: Block, reader: Reader) -> None:
+    lines = block.text.replace("\\\n", " ").splitlines()
+    if any(mark in block.text for mark in ELSEWHERE):
+        for line in lines:
+            assert_that_it_exists(line.split(" #")[0])
+        return
+    to_run = []
+    for line in lines:
+        if line.startswith("make "):
+            subprocess.run(["make", "--dry-run", line.split()[1]], cwd=ROOT, check=True)
+        elif line.startswith(SERVERS):
+            reader.serve(line)
+        elif line.startswith("python benchmarks/"):  # takes minutes
+            assert (ROOT / line.split()[1]).exists()
+        else:
+            to_run.append(line)
+    reader.run(reader.here("\n".join(to_run)))
+
+
+def assert_that_it_exists(line: str) -> None:
+    """A command for a system in AWS: there is one of that name, with these options."""
+    words = [word for word in shlex.split(line) if not re.match(r"[A-Z_]+=", word)]
+    match words:
+        case ["stashjobs", *arguments]:
+            result = CliRunner().invoke(main, [*arguments, "--help"])
+            assert result.exit_code == 0, result.output
+        case ["aws", service, operation, *options]:
+            model = botocore.session.get_session().get_service_model(service)
+            name = operation.title().replace("-", "")
+            members = model.operation_model(name).input_shape.members
+            named = {word[2:].title().replace("-", "") for word in options if word[:2] == "--"}
+            assert named <= members.keys() | {"Query", "Output"}
+        case [] | ["shred", *_]:
+            pass
+        case _:
+            pytest.fail(f"nothing knows how to check: {line}")
+
+
+@every("python")
+def test_python(block: Block, reader: Reader) -> None:
+    """After the blocks before it on the same page."""
+    of_page = [each for each in blocks("python") if each.page == block.page]
+    texts = [each.text for each in of_page if each.line <= block.line]
+    source = "\n".join([PYTHON_BEFORE.get(block.page, ""), *texts])
+    reader.run("python -m tests.docs.run_python", reader.here(source))
+
+
+@every("sql")
+def test_sql(block: Block, reader: Reader) -> None:
+    with psycopg.connect(reader.environment["POSTGRES_URL"]) as connection:
+        connection.execute(block.text.encode())
+        connection.rollback()
+
+
+@every("json")
+def test_json(block: Block) -> None:
+    document = json.loads(block.text)
+    if block.page == "docs/email.md":
+        Email.model_validate(document)
+
+
+@every("dotenv")
+def test_settings(block: Block) -> None:
+    values = dotenv_values(stream=io.StringIO(block.text))
+    for source in custom_sources.read(values["WEBHOOK_SOURCES"] or "").values():
+        assert source.secret_setting in values

@@ -1,0 +1,67 @@
+"""Every link between the pages leads to what is there."""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.docs.blocks import FENCED, ROOT
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob(".github/**/*.md")])
+INDEX = ROOT / "docs" / "README.md"
+LINK = re.compile(r"\]\(([^)\s]+)\)")
+ELSEWHERE = re.compile(r"(https?|mailto):")
+
+
+def prose(page: Path) -> str:
+    return re.sub(r"`[^`\n]*`", "", FENCED.sub("", page.read_text()))
+
+
+@cache
+def anchors(page: Path) -> set[str]:
+    """GitHub's: the heading in lower case, without punctuation, its spaces as hyphens."""
+    headings = re.findall(r"^#+ (.+)$", FENCED.sub("", page.read_text()), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def links(page: Path) -> list[tuple[Path, str]]:
+    """Of one page: the file that each link leads to, and the place in it."""
+    found = [link for link in LINK.findall(prose(page)) if not ELSEWHERE.match(link)]
+    parted = [link.partition("#") for link in found]
+    return [
+        ((page.parent / file).resolve() if file else page, anchor) for file, _, anchor in parted
+    ]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_link_leads_somewhere(page: Path) -> None:
+    broken = [
+        f"{file.relative_to(ROOT)}#{anchor}"
+        for file, anchor in links(page)
+        if not file.exists() or (anchor and anchor not in anchors(file))
+    ]
+    assert broken == []
+
+
+def test_the_index_lists_every_page_once() -> None:
+    listed = [file for file, _ in links(INDEX) if file.parent == INDEX.parent]
+    assert sorted(listed) == sorted(set(ROOT.glob("docs/*.md")) - {INDEX})
+
+
+def test_every_source_file_that_a_page_names_is_there() -> None:
+    named = re.compile(
+        r"`((?:functions|shared|infra|tests|benchmarks|docs)/[\w/.-]+\.(?:py|sql|yaml|md|sh))`"
+    )
+    missing = [
+        f"{page.name}: {file}"
+        for page in PAGES
+        for file in named.findall(page.read_text())
+        if not (ROOT / file).exists()
+    ]
+    assert missing == []
