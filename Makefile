@@ -14,6 +14,11 @@ SAM := SAM_CLI_TELEMETRY=0 PATH="$(CURDIR)/$(BIN):$(PATH)" $(SAM_VENV)/bin/sam
 AUDIT_VENV := .venv-audit
 AUDIT_READY := $(AUDIT_VENV)/.ready
 
+# What the benchmarks compare with; only `make bench` needs it.
+BENCH_VENV := .venv-bench
+BENCH_READY := $(BENCH_VENV)/.ready
+BENCHMARKS := cold_start delivery stack enqueue growth cleanup export_memory settings_read
+
 .DEFAULT_GOAL := help
 
 .PHONY: help
@@ -50,10 +55,20 @@ build: $(READY) $(SAM_READY) ## Build what goes to AWS: the layer and every func
 	@$(SAM) build --parallel
 	@$(BIN)/python -m infra.build.report .aws-sam/build
 
+.PHONY: bench
+bench: $(READY) $(BENCH_READY) ## Measure it beside others; NAME picks one of them, ARGS are its own.
+	@for each in $(or $(NAME),$(BENCHMARKS)); do \
+		PATH="$(CURDIR)/$(BIN):$(PATH)" $(BIN)/python -m benchmarks.$$each $(ARGS) || exit 1; \
+	done
+
 .PHONY: format
 format: $(READY) ## Format the code and mend what the linter can mend.
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
+
+.PHONY: reference
+reference: $(READY) ## Make docs/reference.md anew, from docstrings and the OpenAPI document.
+	@$(BIN)/python docs/make_reference.py
 
 # The layer has what every job needs; a function adds what its extra in pyproject.toml names, less
 # what the layer and Lambda's runtime have. dev.txt constrains both: deployed is what was tested.
@@ -75,6 +90,7 @@ lock: $(READY) ## Pin the newest versions of all requirements, with hashes.
 
 .PHONY: lock-layer
 lock-layer: $(READY) ## Pin what is deployed, in the versions that were tested.
+	cd requirements && $(COMPILE) bench.in --constraint dev.txt --output-file bench.txt
 	cd requirements && $(COMPILE) $(addprefix --extra ,$(LAYER_EXTRAS)) ../pyproject.toml \
 		--constraint dev.txt --output-file layer.txt
 	cd requirements && for each in $(FUNCTION_EXTRAS); do \
@@ -86,7 +102,7 @@ lock-layer: $(READY) ## Pin what is deployed, in the versions that were tested.
 
 .PHONY: clean
 clean: ## Remove the environment and everything that was made, also the local data.
-	rm -rf $(VENV) $(SAM_VENV) $(AUDIT_VENV) .aws-sam .stashjobs .mypy_cache .pytest_cache .ruff_cache .hypothesis dist
+	rm -rf $(VENV) $(SAM_VENV) $(AUDIT_VENV) $(BENCH_VENV) .aws-sam .stashjobs .mypy_cache .pytest_cache .ruff_cache .hypothesis dist
 
 # Every package is pinned with its hash. uv installs them in seconds; pip, which has the same
 # guarantees, is the way where uv cannot reach the registry (it does not read pip.conf).
@@ -103,6 +119,13 @@ $(SAM_READY): requirements/deploy.txt | $(READY)
 	$(BIN)/python -m venv --without-pip $(SAM_VENV)
 	$(BIN)/uv pip sync --quiet --system-certs --python $(SAM_VENV)/bin/python --require-hashes $< \
 		|| $(BIN)/python -m pip --python $(SAM_VENV)/bin/python install --quiet --require-hashes \
+			--requirement $<
+	@touch $@
+
+$(BENCH_READY): requirements/bench.txt | $(READY)
+	$(BIN)/python -m venv --without-pip $(BENCH_VENV)
+	$(BIN)/uv pip sync --quiet --system-certs --python $(BENCH_VENV)/bin/python --require-hashes $< \
+		|| $(BIN)/python -m pip --python $(BENCH_VENV)/bin/python install --quiet --require-hashes \
 			--requirement $<
 	@touch $@
 

@@ -1,4 +1,6 @@
-"""How much memory an export needs, and how fast it is: `python benchmarks/export_memory.py [ROWS]`.
+"""How much memory an export needs, and how fast it is.
+
+    python -m benchmarks.export_memory [--rows 1000000] [--quick]
 
 Each format runs in a process of its own, against a real Postgres and moto's S3. The peak is that of
 the process with Python, psycopg and boto3 loaded, as in a Lambda.
@@ -6,6 +8,7 @@ the process with Python, psycopg and boto3 loaded, as in a Lambda.
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import subprocess
@@ -16,11 +19,10 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "shared")]
+from benchmarks import measuring
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 FORMATS = ("csv", "xlsx", "jsonl")
 FILL = """
@@ -65,10 +67,10 @@ def measure(format_name: str, environment: Mapping[str, str]) -> dict[str, Any]:
     """Run one export in a process of its own."""
     ran = subprocess.run(
         [sys.executable, "-c", EXPORT, format_name],
-        cwd=ROOT,
+        cwd=measuring.ROOT,
         env={
             "PATH": os.environ["PATH"],
-            "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "shared")]),
+            "PYTHONPATH": os.pathsep.join([str(measuring.ROOT), str(measuring.ROOT / "shared")]),
             **environment,
         },
         stdout=subprocess.PIPE,
@@ -78,32 +80,47 @@ def measure(format_name: str, environment: Mapping[str, str]) -> dict[str, Any]:
     return found
 
 
-def main(rows: int) -> None:
-    """Print the table."""
-    from infra.local.postgres import Postgres
+def rows_of_table(rows: int) -> list[list[str]]:
+    """What each format took, for so many rows."""
     from infra.local.s3 import S3
-    from stashjobs import migrations
 
-    with tempfile.TemporaryDirectory() as folder, Postgres(Path(folder) / "postgres") as postgres:
-        s3 = S3(ROOT, 0, Path(folder) / "s3.log")
+    with tempfile.TemporaryDirectory() as folder, measuring.postgres() as postgres:
+        s3 = S3(measuring.ROOT, 0, Path(folder) / "s3.log")
         try:
             s3.serve_now()
-            migrations.migrate(postgres.url)
+            measuring.progress(f"export_memory: adding {rows:,} rows")
             fill(postgres.url, rows)
             environment = {**s3.environment, "POSTGRES_URL": postgres.url, "STAGE": "local"}
-            print("| format | rows | seconds | rows/s | file MB | peak RSS MB |")
-            print("|---|---|---|---|---|---|")
+            table = []
             for format_name in FORMATS:
+                measuring.progress(f"export_memory: {format_name}")
                 found = measure(format_name, environment)
-                print(
-                    f"| {format_name} | {found['rows']:,} | {found['seconds']:.1f} "
-                    f"| {found['rows'] / found['seconds']:,.0f} | {found['bytes'] / 1e6:.1f} "
-                    f"| {found['peakMegabytes']:.0f} |",
-                    flush=True,
+                table.append(
+                    [
+                        format_name,
+                        f"{found['rows']:,}",
+                        f"{found['seconds']:.1f}",
+                        f"{found['rows'] / found['seconds']:,.0f}",
+                        f"{found['bytes'] / 1e6:.1f}",
+                        f"{found['peakMegabytes']:.0f}",
+                    ]
                 )
+            return table
         finally:
             s3.stop()
 
 
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="benchmarks.export_memory", description=__doc__)
+    parser.add_argument("--rows", type=int, default=1_000_000)
+    parser.add_argument("--quick", action="store_true", help="10,000 rows")
+    options = parser.parse_args(argv)
+    rows = rows_of_table(10_000 if options.quick else options.rows)
+    headers = ["format", "rows", "seconds", "rows/s", "file MB", "peak RSS MB"]
+    print(measuring.table(headers, rows))
+    print(f"\n{measuring.machine()}")
+    return 0
+
+
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000)
+    sys.exit(main())

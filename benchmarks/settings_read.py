@@ -1,6 +1,6 @@
 """What it costs a cold start to read the stage's secret: by the standard library, by boto3.
 
-    python benchmarks/settings_read.py
+    python -m benchmarks.settings_read [--runs 15] [--quick]
 
 A fresh interpreter each time, after everything that a delivery imports anyhow, against moto's
 server on this machine; so the network and TLS (some 15 ms within a region) come on top of both.
@@ -8,18 +8,22 @@ server on this machine; so the network and TLS (some 15 ms within a region) come
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import statistics
 import subprocess
 import sys
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import boto3
 from moto.server import ThreadedMotoServer
 
-ROOT = Path(__file__).parents[1]
-RUNS = 15
+from benchmarks import measuring
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 BEFORE = r"""
 import json, re, time
 from stashjobs import telemetry, worker
@@ -44,42 +48,60 @@ boto3.client("secretsmanager").get_secret_value(SecretId="stashjobs/bench")
 }
 
 
-def main() -> None:
+def measure(runs: int) -> dict[str, list[list[float]]]:
+    """Milliseconds and megabytes of each run, the two ways in turns."""
     server = ThreadedMotoServer(port=0, verbose=False)
     server.start()
-    host, port = server.get_host_and_port()
-    environment = {
-        "PATH": os.environ["PATH"],
-        "PYTHONPATH": str(ROOT / "shared"),
-        "AWS_ACCESS_KEY_ID": "AKID",
-        "AWS_SECRET_ACCESS_KEY": "key",
-        "AWS_REGION": "us-east-1",
-        "AWS_DEFAULT_REGION": "us-east-1",
-        "AWS_ENDPOINT_URL_SECRETS_MANAGER": f"http://{host}:{port}",
-    }
-    os.environ.update(environment)
-    boto3.client("secretsmanager").create_secret(Name="stashjobs/bench", SecretString="{}")
-    print("| way | ms, median | ms, slowest | MB more |\n| --- | ---: | ---: | ---: |")
-    for way, code in WAYS.items():
-        runs = [
-            json.loads(
-                subprocess.run(
+    try:
+        host, port = server.get_host_and_port()
+        environment = {
+            "PATH": os.environ["PATH"],
+            "PYTHONPATH": str(measuring.ROOT / "shared"),
+            "AWS_ACCESS_KEY_ID": "AKID",
+            "AWS_SECRET_ACCESS_KEY": "key",
+            "AWS_REGION": "us-east-1",
+            "AWS_DEFAULT_REGION": "us-east-1",
+            "AWS_ENDPOINT_URL_SECRETS_MANAGER": f"http://{host}:{port}",
+        }
+        os.environ.update(environment)
+        boto3.client("secretsmanager").create_secret(Name="stashjobs/bench", SecretString="{}")
+        found: dict[str, list[list[float]]] = {way: [] for way in WAYS}
+        for number in range(runs):
+            for way, code in WAYS.items():
+                measuring.progress(f"settings_read: run {number + 1} of {runs}, {way}")
+                ran = subprocess.run(
                     [sys.executable, "-c", BEFORE + code + AFTER],
                     env=environment,
-                    capture_output=True,
+                    stdout=subprocess.PIPE,
                     text=True,
                     check=True,
-                ).stdout
-            )
-            for _ in range(RUNS)
-        ]
+                )
+                found[way].append(json.loads(ran.stdout))
+        return found
+    finally:
+        server.stop()
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="benchmarks.settings_read", description=__doc__)
+    parser.add_argument("--runs", type=int, default=15)
+    parser.add_argument("--quick", action="store_true", help="2 runs")
+    options = parser.parse_args(argv)
+    rows = []
+    for way, runs in measure(2 if options.quick else options.runs).items():
         times, memory = zip(*runs, strict=True)
-        print(
-            f"| {way} | {statistics.median(times):.0f} | {max(times):.0f} "
-            f"| {statistics.median(memory):.0f} |"
+        rows.append(
+            [
+                way,
+                f"{statistics.median(times):.0f}",
+                f"{max(times):.0f}",
+                f"{statistics.median(memory):.0f}",
+            ]
         )
-    server.stop()
+    print(measuring.table(["way", "ms, median", "ms, slowest", "MB more"], rows))
+    print(f"\n{measuring.machine()}")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

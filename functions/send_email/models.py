@@ -104,6 +104,8 @@ class _Wire(BaseModel):
 class TemplateData(_Wire):
     """What one template needs. `subject` is a Jinja line; it sees what the template sees."""
 
+    # A cold start sends one email, and builds the validator of its template alone.
+    model_config = ConfigDict(defer_build=True)
     subject: ClassVar[str]
 
     @classmethod

@@ -54,10 +54,13 @@ POOL_TIMEOUT_SECONDS = 2.0
 
 # How a pooler says that it takes no `options`: PgBouncer, before 1.20 and since, and RDS Proxy.
 _OPTIONS_REFUSED = re.compile(r"unsupported startup parameter|support command-line options")
-# A connection that lives this long has a use for plans that are kept: the question whether they may
-# be costs a round trip, once, and so does preparing each statement.
+# To ask whether plans may be kept costs a round trip, so it is asked of a connection that has been
+# used so often, and then at each power of two.
 USES_BEFORE_PREPARING = 4
-SERVER_PROCESS = "SELECT pg_backend_pid()"
+# A plan that is kept for a table as small as this may read all of it, and is not made anew until
+# the table was analyzed. Of a larger one Postgres reads an index, however large it grows.
+PREPARABLE_TABLE_BYTES = 1_000_000
+SESSION_AND_TABLE = "SELECT pg_backend_pid(), pg_relation_size('job_executions')"
 MISSING_TIMEOUTS = """
 SELECT name FROM unnest(ARRAY['statement_timeout', 'lock_timeout']) AS name
  WHERE current_setting(name) = '0'
@@ -187,19 +190,21 @@ def execute_often(
 
 
 def _may_prepare(connection: Connection) -> bool:
+    if connection.prepare_threshold is not None:
+        return True
     uses = _uses[connection] = _uses.get(connection, 0) + 1
-    if uses == USES_BEFORE_PREPARING and is_direct(connection):
+    if uses >= USES_BEFORE_PREPARING and uses.bit_count() == 1 and _keeps_good_plans(connection):
         # psycopg prepares nothing without a threshold. This one no other statement reaches.
         connection.prepare_threshold = sys.maxsize
     return connection.prepare_threshold is not None
 
 
-def is_direct(connection: Connection) -> bool:
-    """Whether no pooler stands in between. One that does hands out process ids of its own, since it
-    has to know for which of its clients a statement is to be cancelled (PostgreSQL docs, "Canceling
-    Requests in Progress")."""
-    [process] = connection.execute(SERVER_PROCESS).fetchall()
-    return bool(process[0] == connection.info.backend_pid)
+def _keeps_good_plans(connection: Connection) -> bool:
+    """Whether no pooler stands in between, and the table is of a size whose plans stay good. A
+    pooler hands out process ids of its own, since it has to know for which of its clients a
+    statement is to be cancelled (PostgreSQL docs, "Canceling Requests in Progress")."""
+    [(process, size)] = connection.execute(SESSION_AND_TABLE).fetchall()
+    return bool(process == connection.info.backend_pid and size >= PREPARABLE_TABLE_BYTES)
 
 
 def pool() -> ConnectionPool[_PooledConnection]:

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from psycopg.types.json import Jsonb
 
+from stashjobs.database import execute_often
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -287,7 +289,7 @@ def claim(
         "message_id": lease.message_id,
         "schedule_id": lease.schedule_id,
     }
-    row = connection.execute(CLAIM, parameters).fetchone()
+    row = execute_often(connection, CLAIM, parameters).fetchone()
     return Claim(*row) if row else None
 
 
@@ -315,7 +317,7 @@ def claim_or_record(
         "message_id": lease.message_id,
         "schedule_id": lease.schedule_id,
     }
-    row = connection.execute(CLAIM_OR_RECORD, parameters).fetchone()
+    row = execute_often(connection, CLAIM_OR_RECORD, parameters).fetchone()
     return Claim(*row) if row else None
 
 
@@ -332,7 +334,7 @@ def record_completed(
 ) -> Recorded | None:
     """End the job well, if this attempt still holds it. None: the row is gone."""
     parameters = {"job_id": job_id, "attempt": attempt, "result": Jsonb(result)}
-    row = connection.execute(RECORD_COMPLETED, parameters).fetchone()
+    row = execute_often(connection, RECORD_COMPLETED, parameters).fetchone()
     return Recorded(*row) if row else None
 
 

@@ -12,6 +12,7 @@ differences are listed, and tested, in tests/property/test_signature_oracle.py.
 """
 
 import binascii
+import functools
 import hashlib
 import hmac
 import json
@@ -83,7 +84,17 @@ def _proven_claims(token: str, keys: list[bytes]) -> dict[str, object]:
     parts = token.encode(errors="replace").split(b".")
     if len(parts) != 3:
         raise InvalidSignature("malformed", "the token is not three parts joined by dots")
-    header = _json_object(_base64url(parts[0], "header"), "header")
+    _check_header(parts[0])
+    received = _base64url(parts[2], "signature")
+    signed = parts[0] + b"." + parts[1]
+    if not any(hmac.compare_digest(hmac.digest(key, signed, "sha256"), received) for key in keys):
+        raise InvalidSignature("signature", "no signing key of ours has signed the token")
+    return _json_object(_base64url(parts[1], "payload"), "payload")
+
+
+@functools.lru_cache(maxsize=4)  # QStash's is always the same; an error is not kept
+def _check_header(segment: bytes) -> None:
+    header = _json_object(_base64url(segment, "header"), "header")
     if header.get("alg") != "HS256":
         raise InvalidSignature("algorithm", "the token's algorithm is not HS256")
     # `crit` lists extensions that must be understood (4.1.11), and we know none; `b64: false`
@@ -92,11 +103,6 @@ def _proven_claims(token: str, keys: list[bytes]) -> dict[str, object]:
         raise InvalidSignature(
             "malformed", "the token's header has a crit, b64 or kid we do not know"
         )
-    received = _base64url(parts[2], "signature")
-    signed = parts[0] + b"." + parts[1]
-    if not any(hmac.compare_digest(hmac.digest(key, signed, "sha256"), received) for key in keys):
-        raise InvalidSignature("signature", "no signing key of ours has signed the token")
-    return _json_object(_base64url(parts[1], "payload"), "payload")
 
 
 def _check_issuer_and_subject(claims: dict[str, object], urls: Collection[str]) -> None:

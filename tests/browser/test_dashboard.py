@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.browser.conftest import NOWHERE
 from tests.browser.jobs import LONG_TYPE
 
 if TYPE_CHECKING:
@@ -32,7 +33,10 @@ PATHS = (
     "/admin/audit",
     "/admin/audit/access",
     "/admin/sign-in",
+    NOWHERE,
 )
+# The page that asks before all that match are changed: a form leads there.
+ASKED_FIRST = "/admin/jobs?status=failed&metadata=source%3Dtest&period=7d"
 # Pause updating, and open what is folded.
 STILL = """document.getElementById('pause')?.click();
 document.querySelectorAll('details').forEach(one => { one.open = true })"""
@@ -221,8 +225,11 @@ def test_every_page_fits_and_axe_finds_nothing_in_light_and_dark(
     page = open_page(width=width)
     page.context.add_init_script(path=AXE_FILE_PATH)
     wrong = []
-    for path in PATHS:
+    for path in (*PATHS, ASKED_FIRST):
         page.goto(path.format(failed=failed))
+        if path == ASKED_FIRST:
+            page.get_by_role("button", name="Retry all that match…").click()
+            page.get_by_role("heading", name=re.compile("^Retry 13 jobs")).wait_for()
         page.evaluate(STILL)
         if page.evaluate("document.documentElement.scrollWidth") > width:
             wrong.append((path, "is wider than the screen"))

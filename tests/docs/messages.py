@@ -7,12 +7,14 @@ import ast
 import re
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from tests.docs.blocks import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+Node = TypeVar("Node", bound=ast.AST)
 
 FOLDERS = ("shared", "functions", "infra/local")
 HOLE = "…"
@@ -67,7 +69,7 @@ def all_texts() -> str:
     return "\n".join(" ".join(text.split()) for text in texts)
 
 
-def _nodes(kind: type[ast.AST]) -> Iterator[tuple[str, ast.AST]]:
+def _nodes(kind: type[Node]) -> Iterator[tuple[str, Node]]:
     for file, tree in _trees().items():
         for node in ast.walk(tree):
             if isinstance(node, kind):

@@ -6,9 +6,11 @@ database; data is parsed, and read by what reads it. Nothing is shown that nothi
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 import re
+import secrets
 import shlex
 import subprocess
 from typing import TYPE_CHECKING
@@ -18,10 +20,13 @@ import psycopg
 import pytest
 from click.testing import CliRunner
 from dotenv import dotenv_values
+from playwright._impl._driver import compute_driver_executable
 
 from functions.send_email.models import Email
 from functions.webhooks import custom_sources
+from stashjobs import sealing
 from stashjobs.cli import main
+from stashjobs.sealing import Place
 from tests.docs.blocks import ROOT, Block, blocks
 from tests.docs.reader import Reader
 from tests.docs.surroundings import ELSEWHERE, PYTHON_BEFORE, SERVERS, WITHOUT_CODE
@@ -29,8 +34,13 @@ from tests.stacks import stack_in_a_thread
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
-TRIED = {"sh", "python", "ts", "sql", "json", "dotenv"}
+TRIED = {"sh", "python", "js", "sql", "json", "dotenv"} | {"ts"}  # `ts`: in test_producers.py
+
+
+NODE = str(compute_driver_executable()[0])
+"""The one that Playwright brings along."""
 
 
 def every(language: str) -> pytest.MarkDecorator:
@@ -95,6 +105,23 @@ def test_python(block: Block, reader: Reader) -> None:
     reader.run("python -m tests.docs.run_python", reader.here(source))
 
 
+def test_a_payload_that_another_language_has_sealed_opens(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    [block] = blocks("js")
+    key = base64.b64encode(secrets.token_bytes(32)).decode()
+    given = {"keyText": key, "kid": "k1", "type": "say-hello", "jobId": "job_1"}
+    script = tmp_path / "seal.cjs"
+    script.write_text(
+        'const crypto = require("crypto");\n'
+        f"const {{keyText, kid, type, jobId}} = {json.dumps(given)};\n"
+        f"const payload = {{name: 'Ada'}};\n{block.text}\nconsole.log(JSON.stringify(sealed));\n"
+    )
+    sealed = json.loads(subprocess.check_output([NODE, script]))
+    monkeypatch.setenv("PAYLOAD_KEYS", f"k1:{key}")
+    assert sealing.unseal(sealed, Place("job_1", "say-hello", "payload")) == {"name": "Ada"}
+
+
 @every("sql")
 def test_sql(block: Block, reader: Reader) -> None:
     with psycopg.connect(reader.environment["POSTGRES_URL"]) as connection:
@@ -112,5 +139,5 @@ def test_json(block: Block) -> None:
 @every("dotenv")
 def test_settings(block: Block) -> None:
     values = dotenv_values(stream=io.StringIO(block.text))
-    for source in custom_sources.read(values["WEBHOOK_SOURCES"] or "").values():
+    for source in custom_sources.read(values.get("WEBHOOK_SOURCES") or "{}").values():
         assert source.secret_setting in values

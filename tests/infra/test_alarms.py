@@ -13,7 +13,7 @@ from functions.monitor import handler as monitor
 from infra.local.template import _Loader, read_template
 from stashjobs import metrics
 from stashjobs.job import load
-from tests.translation import ROOT
+from tests.translation import ROOT, decide
 
 PAGE = (ROOT / "docs" / "monitoring.md").read_text()
 METRICS = {
@@ -105,6 +105,23 @@ def test_every_job_type_is_slow_at_half_of_its_time() -> None:
         "infra/alarms.yaml: one alarm on AverageSeconds for each job type, its Threshold half of "
         "@job(timeout=...)"
     )
+
+
+@pytest.mark.parametrize("expected", ["true", "false"])
+def test_one_light_is_made_of_every_condition_but_the_slow_ones(expected: str) -> None:
+    parameters = {"Stage": "production", "ExpectJobsEveryHour": expected}
+    resources = decide(read("alarms.yaml"), parameters)["Resources"]
+    conditions = {
+        name
+        for name, each in resources.items()
+        if each["Type"] == "AWS::CloudWatch::Alarm" and not name.endswith("IsSlow")
+    }
+    assert ("NothingProcessed" in conditions) == (expected == "true")
+    joint, parts = resources["Unhealthy"]["Properties"]["AlarmRule"]["Fn::Join"]
+    rule = joint.join(each["Fn::Sub"] if isinstance(each, dict) else each for each in parts)
+    terms = rule.split(" OR ")
+    never = ["FALSE"] if expected == "false" else []
+    assert sorted(terms) == sorted([f'ALARM("${{{name}}}")' for name in conditions] + never)
 
 
 @pytest.mark.parametrize("name", list(FUNCTIONS))

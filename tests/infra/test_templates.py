@@ -200,6 +200,13 @@ def test_production_asks_before_it_changes_and_cannot_be_forced() -> None:
     assert parameters["disable_rollback"] is False
 
 
+def test_an_hour_without_a_job_is_nothing_unusual_before_production() -> None:
+    """The alarm would ring whenever nobody is at work, and `stashjobs doctor` would end each deploy
+    before it reaches production."""
+    expected = {stage: overrides(stage)["ExpectJobsEveryHour"] for stage in STAGES}
+    assert expected == {"dev": "false", "staging": "false", "production": "true"}
+
+
 def test_samconfig_has_no_secret() -> None:
     for stage in STAGES:
         names = overrides(stage).keys()

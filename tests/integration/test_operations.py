@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import asyncio
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+import psycopg
 import pytest
 
 from infra.local.qstash import QStashOptions, QStashServer
 from stashjobs import Cancelled, Context, PermanentError, dispatcher, job, operations
 from stashjobs.lookup import Filter
-from stashjobs.operations import CANCELLABLE, RETRYABLE, NotPossible
+from stashjobs.operations import CANCELLABLE, RETRYABLE, Changed, NotPossible
+from stashjobs.settings import postgres_url
 from tests.deliveries import deliver
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
     from tests.deliveries import Table
 
@@ -211,7 +214,7 @@ def test_a_filter_counts_first_and_then_retries_just_what_it_counted(
     }
 
     assert operations.count(RETRYABLE, which) == len(expected)
-    assert operations.retry_all(which, actor="ada") == len(expected)
+    assert operations.retry_all(which, actor="ada") == Changed(len(expected), complete=True)
 
     changed = {ids[row["job_id"]] for row in table.rows() if row["run"] == 2}
     assert changed == expected
@@ -222,9 +225,48 @@ def test_waiting_jobs_are_cancelled_by_a_filter(table: Table) -> None:
         table.add(operated, {}, user_id=user)
     which = Filter(user_id="u_1")
     assert operations.count(CANCELLABLE, which) == 2
-    assert operations.cancel_all(which, actor="ada") == 2
-    assert operations.cancel_all(which, actor="ada") == 0
+    assert operations.cancel_all(which, actor="ada").count == 2
+    assert operations.cancel_all(which, actor="ada").count == 0
     assert [row["status"] for row in table.rows()].count("cancelled") == 2
+
+
+def test_an_operation_on_many_ends_when_its_time_is_over_and_the_next_goes_on(
+    table: Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = [table.add(operated, {}, user_id="u_1") for _ in range(4)]
+    monkeypatch.setattr(operations, "BATCH", 2)
+    clock = iter([0.0, 1.0, 21.0, 0.0, 1.0])  # of its begin and of that of each batch
+    monkeypatch.setattr(operations, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    which = Filter(user_id="u_1")
+    assert operations.cancel_all(which, actor="ada", seconds=20) == Changed(2, complete=False)
+    assert [table.status(each) for each in ids] == ["cancelled"] * 2 + ["pending"] * 2
+    assert operations.cancel_all(which, actor="ada", seconds=20) == Changed(2, complete=True)
+    assert {table.status(each) for each in ids} == {"cancelled"}
+
+
+def test_an_operation_on_more_than_fit_into_memory_says_that_there_are_more(
+    table: Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(3):
+        table.add(operated, {}, user_id="u_1")
+    monkeypatch.setattr(operations, "MAX_IN_TIME", 2)
+    which = Filter(user_id="u_1")
+    assert operations.cancel_all(which, actor="ada", seconds=20) == Changed(2, complete=False)
+    assert operations.cancel_all(which, actor="ada", seconds=20) == Changed(1, complete=True)
+
+
+@pytest.mark.parametrize("work", [operations.count, operations.cancel_all])
+def test_a_search_that_takes_too_long_is_given_up_and_changes_nothing(
+    table: Table, work: Callable[..., Any]
+) -> None:
+    job_id = table.add(operated, {}, user_id="u_1")
+    arguments: Any = (CANCELLABLE,) if work is operations.count else ()
+    options = {} if work is operations.count else {"actor": "ada"}
+    with psycopg.connect(postgres_url()) as other:
+        other.execute("LOCK TABLE job_executions IN ACCESS EXCLUSIVE MODE")
+        with pytest.raises(psycopg.errors.QueryCanceled):
+            work(*arguments, Filter(user_id="u_1"), seconds=0.05, **options)
+    assert table.status(job_id) == "pending"
 
 
 def test_an_empty_filter_is_refused(table: Table) -> None:

@@ -14,6 +14,7 @@ import click
 COMMANDS = {
     "backup": "stashjobs.cli.backup:backup",
     "cancel": "stashjobs.cli.operate:cancel",
+    "cost": "stashjobs.cli.cost:cost",
     "demo": "stashjobs.cli.demo:demo",
     "dev": "stashjobs.cli.dev:dev",
     "doctor": "stashjobs.cli.doctor:doctor",
@@ -21,11 +22,14 @@ COMMANDS = {
     "keys": "stashjobs.cli.keys:keys",
     "list": "stashjobs.cli.jobs:list_jobs",
     "migrate": "stashjobs.cli.migrate:migrate",
+    "new": "stashjobs.cli.new:new",
     "retry": "stashjobs.cli.operate:retry",
     "schedules": "stashjobs.cli.schedules:schedules",
-    "tokens": "stashjobs.cli.tokens:tokens",
     "smoke": "stashjobs.cli.smoke:smoke",
+    "stats": "stashjobs.cli.types:stats",
     "status": "stashjobs.cli.jobs:status",
+    "tokens": "stashjobs.cli.tokens:tokens",
+    "types": "stashjobs.cli.types:types",
 }
 
 

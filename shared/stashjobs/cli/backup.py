@@ -10,7 +10,7 @@ import click
 
 from stashjobs import backup as backups
 from stashjobs import settings
-from stashjobs.cli.common import WrongUse, command, json_option
+from stashjobs.cli.common import WrongUse, command, counted, json_option
 from stashjobs.errors import StashjobsError
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
@@ -62,8 +62,8 @@ def verify(*, into: str | None, as_json: bool) -> None:
     else:
         rows = sum(proof.tables.values())
         click.echo(
-            f"{len(proof.tables)} tables, {rows} rows, dump of {_megabytes(proof.bytes)}, "
-            f"{proof.seconds:.1f} s"
+            f"{counted(len(proof.tables), 'table')}, {counted(rows, 'row')}, "
+            f"dump of {_megabytes(proof.bytes)}, {proof.seconds:.1f} s"
         )
     if proof.differences:
         raise StashjobsError(

@@ -26,7 +26,9 @@ if TYPE_CHECKING:
 R = TypeVar("R")
 
 WRONG_USE = 2
-LOCAL_STACK_SETTINGS = Path(".stashjobs/dev.env")
+# Where `stashjobs dev` keeps its data, and what it writes there for other shells.
+HOME_SETTING = "STASHJOBS_HOME"
+DEFAULT_HOME = Path(".stashjobs")
 
 json_option = click.option("--json", "as_json", is_flag=True, help="For machines: JSON.")
 
@@ -46,9 +48,15 @@ def command(function: Callable[..., R]) -> Callable[..., R]:
         default=None,
         help="Whose settings to use.  [default: STAGE, else local]",
     )
+    @click.option(
+        "--home",
+        type=click.Path(file_okay=False, path_type=Path),
+        envvar=HOME_SETTING,
+        help="Of the `stashjobs dev` that is meant, for the stage local.  [default: .stashjobs]",
+    )
     @functools.wraps(function)
-    def run(*, stage: str | None, **options: Any) -> R:
-        load_settings(stage)
+    def run(*, stage: str | None, home: Path | None, **options: Any) -> R:
+        load_settings(stage, home)
         try:
             return function(**options)
         except SettingError as error:
@@ -72,18 +80,31 @@ def _local_hint() -> str:
     """Most often it is this."""
     if os.environ.get("STAGE") != "local":
         return ""
-    return f"\nFor a local one, run `stashjobs dev`; it writes {LOCAL_STACK_SETTINGS} here."
+    return f"\nFor a local one, run `stashjobs dev`; it writes {local_home() / 'dev.env'}."
 
 
-def load_settings(stage: str | None) -> None:
+def local_home() -> Path:
+    """Where the `stashjobs dev` that is meant keeps its data."""
+    return Path(os.environ.get(HOME_SETTING) or DEFAULT_HOME)
+
+
+def load_settings(stage: str | None, home: Path | None = None) -> None:
     """Put the stage's settings into the environment. What is set there already wins.
 
-    For `local` they are those of a running `stashjobs dev`, then those of .env; for another stage
-    those of .env.<stage>, then of .env.
+    For `local` they are those of a running `stashjobs dev`, whose data is in `home`, then those of
+    .env; for another stage those of .env.<stage>, then of .env.
+
+    Raises:
+        WrongUse: No `stashjobs dev` runs with this home.
     """
     stage = stage or os.environ.get("STAGE") or "local"
     os.environ["STAGE"] = stage
-    files = [LOCAL_STACK_SETTINGS if stage == "local" else Path(f".env.{stage}"), Path(".env")]
+    if home is not None and stage == "local":
+        os.environ[HOME_SETTING] = str(home)
+        if not (home / "dev.env").exists():
+            raise WrongUse(f"no `stashjobs dev --home {home}` runs: there is no dev.env in it")
+    own = local_home() / "dev.env" if stage == "local" else Path(f".env.{stage}")
+    files = [own, Path(".env")]
     for file in files:
         for name, value in dotenv_values(file).items():
             if value and not os.environ.get(name):
@@ -101,6 +122,11 @@ def load_jobs() -> None:
         if error.name != "functions":
             raise
         raise WrongUse("there is no functions/ here; run this in a checkout") from error
+
+
+def counted(count: int, one: str, many: str | None = None) -> str:
+    """`1 job`, `2 jobs`."""
+    return f"{count} {one if count == 1 else many or one + 's'}"
 
 
 def parse_json(text: str) -> Any:

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from stashjobs.cli.common import HOME_SETTING
+
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
@@ -48,6 +50,7 @@ PORT_OPTIONS = {
 @click.option(
     "--home",
     type=click.Path(file_okay=False, path_type=Path),
+    envvar=HOME_SETTING,
     help="Where the data is kept.  [default: .stashjobs in the repository]",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the URLs as one line of JSON.")
@@ -144,10 +147,10 @@ def _until_stopped(work: Coroutine[Any, Any, None], ports: dict[str, int]) -> No
 
 def explained(error: Exception, ports: dict[str, int]) -> Exception:
     """What a user can do something about in one line, anything else as it is."""
-    from infra.local.ports import PortTakenError
-    from infra.local.postgres import PostgresError
     from infra.local.stack import StackError
     from infra.local.template import TemplateError
+    from stashjobs.servers.ports import PortTakenError
+    from stashjobs.servers.postgres import PostgresError
 
     if isinstance(error, PortTakenError):
         return _Refusal(f"{error}; choose another one with {_option_for(error.port, ports)}")
@@ -187,10 +190,16 @@ async def _run_stack(root: Path, home: Path, ports: dict[str, int], *, as_json: 
 
 
 async def _run_qstash(port: int, home: Path, *, as_json: bool) -> None:
-    from infra.local.ports import ensure_port_is_free
-    from infra.local.stack import QSTASH, load_secrets, lock, qstash_server
+    from infra.local.stack import QSTASH, StackError, load_secrets, lock, qstash_server
+    from stashjobs.servers.ports import ensure_port_is_free
 
-    handle = lock(home)
+    try:
+        handle = lock(home)
+    except StackError:
+        raise _Refusal(
+            f"`stashjobs dev` runs with {home} already, and has a QStash: its URL and keys are in "
+            f"{home / 'dev.env'}. For another one, give --home another folder"
+        ) from None
     try:
         ensure_port_is_free(port)
         kept = {name: value for name, value in load_secrets(home).items() if name in QSTASH}

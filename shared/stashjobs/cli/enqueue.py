@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import click
 
+from stashjobs import dispatcher
 from stashjobs.cli.common import WrongUse, command, json_option, load_jobs, parse_json
 from stashjobs.cli.publishing import warn_without_function_urls
 from stashjobs.job import find
@@ -53,5 +55,14 @@ def enqueue(
         click.echo(f"{enqueued.job_id} has this idempotency key already; nothing was enqueued.")
     elif enqueued.published:
         click.echo(f"{enqueued.job_id} enqueued. See it with: stashjobs status {enqueued.job_id}")
+    elif options["delay"] and options["delay"] > dispatcher.horizon_seconds():
+        due = datetime.now(UTC) + timedelta(seconds=options["delay"])
+        click.echo(
+            f"{enqueued.job_id} recorded, due {due:%Y-%m-%d %H:%M} UTC. QStash does not hold a "
+            "message for so long; the relay tells it in time."
+        )
     else:
-        click.echo(f"{enqueued.job_id} recorded; QStash could not be told yet.")
+        click.echo(
+            f"{enqueued.job_id} recorded. QStash could not be told yet; the relay does it within a "
+            "minute of when QStash can be reached."
+        )

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 import click
 
 from stashjobs import operations, sealing, settings
-from stashjobs.cli.common import WrongUse, command, json_option
+from stashjobs.cli.common import WrongUse, command, counted, json_option
 from stashjobs.errors import StashjobsError
 
 
@@ -84,8 +84,8 @@ def rotate(*, batch: int, dry_run: bool, as_json: bool) -> None:
         click.echo(_tell(report, known, dry_run=dry_run))
     if report.unopened:
         raise StashjobsError(
-            f"{report.unopened} sealed documents could not be opened and were left as they are: "
-            "their key is not in PAYLOAD_KEYS, or they are damaged. The log has their jobs."
+            f"{counted(report.unopened, 'sealed document')} could not be opened and stayed as they "
+            "were: the key is not in PAYLOAD_KEYS, or they are damaged. The log names the jobs."
         )
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from stashjobs import database, lookup, operations
-from stashjobs.cli.common import WrongUse, command, json_option, load_jobs, parse_json
+from stashjobs.cli.common import WrongUse, command, counted, json_option, load_jobs, parse_json
 from stashjobs.cli.publishing import warn_without_function_urls
 from stashjobs.job import declared
 from stashjobs.lookup import Filter
@@ -40,7 +40,7 @@ def _filters(function: Callable[..., None]) -> Callable[..., None]:
         click.option("--error", "error_contains", help="All jobs whose error has this text."),
         click.option("--by", "actor", help="Who does it, for the record.  [default: your login]"),
         click.option("--dry-run", is_flag=True, help="Only count."),
-        click.option("--yes", is_flag=True, help="Do not ask."),
+        click.option("--yes", is_flag=True, help="Do not ask. (With --json nothing is asked.)"),
         json_option,
     ]
     for option in reversed(options):
@@ -91,7 +91,7 @@ def _operate(
     default_status: str | None,
     statuses: Sequence[str],
     one: Callable[..., None],
-    many: Callable[..., int],
+    many: Callable[..., operations.Changed],
     *,
     job_id: str | None,
     actor: str | None,
@@ -118,6 +118,8 @@ def _operate(
         if dry_run:
             _say(f"would be {done}", _count_one(job_id, statuses), as_json=as_json)
         else:
+            if not yes and not as_json:
+                _confirm_if_completed(job_id, statuses)
             one(job_id, actor=actor)
             _say(done, 1, as_json=as_json)
         return
@@ -126,8 +128,17 @@ def _operate(
         _say(f"would be {done}", found, as_json=as_json)
         return
     if found and not yes and not as_json:
-        click.confirm(f"{found} jobs will be {done}. Go on?", abort=True)
-    _say(done, many(which, actor=actor), as_json=as_json)
+        click.confirm(f"{counted(found, 'job')} will be {done}. Go on?", abort=True)
+    _say(done, many(which, actor=actor).count, as_json=as_json)
+
+
+def _confirm_if_completed(job_id: str, statuses: Sequence[str]) -> None:
+    """What went well once is seldom meant to be done again."""
+    found = lookup.find(database.connection(), job_id)
+    if found is not None and found.status == "completed" and found.status in statuses:
+        click.confirm(
+            f"{job_id} has completed; it will do all of it again. Go on?", abort=True, err=True
+        )
 
 
 def _count_one(job_id: str, statuses: Sequence[str]) -> int:
@@ -141,4 +152,4 @@ def _say(done: str, count: int, *, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps({done.replace(" ", "_"): count}))
     else:
-        click.echo(f"{count} {'job' if count == 1 else 'jobs'} {done}.")
+        click.echo(f"{counted(count, 'job')} {done}.")

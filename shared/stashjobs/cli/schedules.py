@@ -8,7 +8,7 @@ from dataclasses import asdict
 import click
 
 from stashjobs import schedules as declared_schedules
-from stashjobs.cli.common import command, json_option, load_jobs
+from stashjobs.cli.common import command, counted, json_option, load_jobs
 from stashjobs.cli.publishing import require_function_urls
 
 
@@ -64,7 +64,7 @@ def sync(*, dry_run: bool, as_json: bool) -> None:
         for name in changes[done]:
             click.echo(f"{would}{done} {name}")
     if not any(changes[done] for done in ("created", "changed", "deleted")):
-        click.echo(f"{len(changes['unchanged'])} schedules are in step.")
+        click.echo(f"{counted(len(changes['unchanged']), 'schedule is', 'schedules are')} in step.")
 
 
 def _state(found: object) -> str:

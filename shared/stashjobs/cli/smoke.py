@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from stashjobs import settings
-from stashjobs.cli.common import LOCAL_STACK_SETTINGS, command, json_option, load_jobs, parse_json
+from stashjobs.cli.common import command, json_option, load_jobs, local_home, parse_json
 from stashjobs.cli.jobs import story
 from stashjobs.cli.publishing import ask_for_function_urls
 from stashjobs.job import declared, to_json
@@ -46,7 +46,7 @@ def smoke(*, job_type: str | None, payload: str | None, timeout: float, as_json:
     document: Any = smoking.PAYLOAD if payload is None else parse_json(payload)
     chosen = job_type or smoking.TYPE
     ask_for_function_urls(job for job in declared() if job.type == chosen)
-    logs = LOCAL_STACK_SETTINGS.parent / "logs"
+    logs = local_home() / "logs"
     outcome = smoking.run(chosen, document, seconds=timeout, logs=logs)
     if as_json:
         told = to_json(asdict(outcome)) | {"stage": settings.stage(), "passed": outcome.passed}

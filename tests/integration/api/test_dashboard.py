@@ -292,6 +292,57 @@ def test_the_list_is_filtered_by_its_url(operator: Browser, table: Table) -> Non
         assert set(ids(operator.get(f"/admin/live/jobs{query}").text)) == found, query
 
 
+def test_the_list_is_filtered_by_what_the_metadata_has(operator: Browser, table: Table) -> None:
+    wanted = table.add(PROBE, metadata={"from": "sign-up", "n": 1, "a": {"b": [True]}})
+    table.add(PROBE, metadata={"from": "elsewhere", "n": "1"})
+    for text in (
+        "from=sign-up",
+        " from = sign-up ",
+        '{"n": 1}',
+        '{"from": "sign-up", "n": 1}',
+        '{"a": {"b": [true]}}',
+    ):
+        page = operator.get(f"/admin/jobs?metadata={quote(text)}")
+        assert ids(page.text) == [wanted], text
+        assert f'value="{html.escape(text.strip()).replace("&quot;", "&#34;")}"' in page.text
+    assert "metadata: from=sign-up" in operator.get("/admin/jobs?metadata=from%3Dsign-up").words
+
+
+@pytest.mark.parametrize("text", ["from", "=x", "{", "{}", "[1]", '{"a": ' + "x" * 300])
+def test_metadata_that_makes_no_sense_is_refused_and_changes_nothing(
+    operator: Browser, table: Table, text: str
+) -> None:
+    """Left out, it would let through every job of the type."""
+    job_id = table.add(PROBE)
+    page = operator.get(f"/admin/jobs?metadata={quote(text)}")
+    assert page.status == 422
+    assert "metadata: " in page.words
+    fields = {"type": "probe", "metadata": text, "every": "confirmed"}
+    assert operator.post("/admin/jobs/cancel", fields).status == 422
+    assert table.status(job_id) == "pending"
+
+
+def test_all_with_the_same_metadata_are_cancelled(operator: Browser, table: Table) -> None:
+    chosen, other = table.add(PROBE, metadata={"from": "sign-up"}), table.add(PROBE)
+    fields = {"metadata": "from=sign-up", "every": "ask"}
+    asked = operator.post("/admin/jobs/cancel", fields)
+    assert "Metadata from=sign-up Enqueued Last 24 hours" in asked.words
+    operator.post("/admin/jobs/cancel", fields | {"every": "confirmed"})
+    assert (table.status(chosen), table.status(other)) == ("cancelled", "pending")
+
+
+def test_all_that_match_are_looked_for_no_longer_than_a_page_may_take(
+    operator: Browser, table: Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(job_pages, "STATEMENT_SECONDS", "0.001")
+    table.run(
+        "INSERT INTO job_executions (job_id, job_type, payload, max_attempts, error) "
+        "SELECT n::text, 'probe', '{}', 1, repeat('x', 500) FROM generate_series(1, 5000) n"
+    )
+    page = operator.post("/admin/jobs/cancel", {"error": "y", "every": "ask"})
+    assert (page.status, "narrow the filter" in page.words) == (503, True)
+
+
 def test_the_period_hides_what_is_older(operator: Browser, table: Table) -> None:
     job_id = failed(table)
     table.run("UPDATE job_executions SET created_at = now() - interval '2 days'")
@@ -597,6 +648,16 @@ async def test_a_schedule_that_nobody_knows_is_not_touched(
     for action, status in (("run", 404), ("pause", 404), ("explode", 404)):
         page = await aside(operator.post, f"/admin/schedules/other/{action}")
         assert page.status == status, action
+
+
+def test_while_qstash_is_away_a_schedule_is_not_changed_and_the_database_is_not_to_blame(
+    operator: Browser, table: Table
+) -> None:
+    for action in ("pause", "resume"):
+        page = operator.post(f"/admin/schedules/nightly/{action}")
+        assert (page.status, page.headers["retry-after"]) == (503, "5")
+        assert "Not possible just now QStash did not do it" in page.words
+    assert table.run("SELECT * FROM schedule_actions") == []
 
 
 def test_what_eventbridge_calls_is_on_the_page_as_the_template_has_it() -> None:

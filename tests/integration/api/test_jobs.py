@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from functions.api import jobs
-from stashjobs import PermanentError, database, job, lookup
+from stashjobs import PermanentError, database, job, lookup, operations
 from tests.deliveries import deliver
 
 if TYPE_CHECKING:
@@ -271,7 +271,7 @@ def test_a_failed_job_is_retried_with_an_edited_payload_by_the_tokens_name(
     job_id = table.add(asked, {"fail": True})
     deliver(asked, job_id)
     answer = app.post(f"/api/jobs/{job_id}/retry", json={"payload": {"fail": False}})
-    assert answer.json() == {"count": 1, "dryRun": False}
+    assert answer.json() == {"count": 1, "dryRun": False, "complete": True}
     assert table.row(job_id)["payload"] == {"fail": False}
     assert table.run("SELECT actor FROM job_actions WHERE job_id = %s", job_id) == [
         {"actor": "app"}
@@ -292,8 +292,37 @@ def test_many_are_counted_and_retried(app: TestClient, table: Table) -> None:
         deliver(asked, table.add(asked, {"fail": True}))
     which = {"type": "asked", "status": "failed"}
     dry = app.post("/api/admin/jobs/retry", json={**which, "dryRun": True})
-    assert dry.json() == {"count": 3, "dryRun": True}
+    assert dry.json() == {"count": 3, "dryRun": True, "complete": True}
     assert app.post("/api/admin/jobs/retry", json=which).json()["count"] == 3
+
+
+def test_an_operation_on_many_says_whether_its_time_was_enough(
+    app: TestClient, table: Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = [table.add(asked) for _ in range(2)]
+    monkeypatch.setattr(operations, "MAX_IN_TIME", 1)
+    asked_for = {"type": "asked", "status": "pending"}
+    answers = [app.post("/api/admin/jobs/cancel", json=asked_for).json() for _ in range(3)]
+    assert [(each["count"], each["complete"]) for each in answers] == [
+        (1, False),
+        (1, False),
+        (0, True),
+    ]
+    assert {table.status(each) for each in ids} == {"cancelled"}
+
+
+@pytest.mark.parametrize("dry_run", [True, False])
+def test_an_operation_whose_jobs_cannot_be_found_in_time_is_422(
+    app: TestClient, table: Table, monkeypatch: pytest.MonkeyPatch, dry_run: bool
+) -> None:
+    monkeypatch.setattr(jobs, "OPERATION_SECONDS", 0.001)
+    table.run(
+        "INSERT INTO job_executions (job_id, job_type, payload, max_attempts, error) "
+        "SELECT n::text, 'asked', '{}', 1, repeat('x', 500) FROM generate_series(1, 5000) n"
+    )
+    which = {"error": "y", "dryRun": dry_run}
+    answer = app.post("/api/admin/jobs/cancel", json=which)
+    assert (answer.status_code, "narrow it" in answer.text) == (422, True)
 
 
 @pytest.mark.parametrize("path", ["/api/admin/jobs/retry", "/api/admin/jobs/cancel"])
@@ -319,7 +348,7 @@ def test_an_operation_on_many_must_say_on_which(
 def test_many_are_chosen_by_what_their_metadata_has(app: TestClient, table: Table) -> None:
     kept, chosen = table.add(asked), table.add(asked, metadata={"from": "signup", "n": 1})
     answer = app.post("/api/admin/jobs/cancel", json={"metadata": {"from": "signup"}})
-    assert answer.json() == {"count": 1, "dryRun": False}
+    assert answer.json() == {"count": 1, "dryRun": False, "complete": True}
     assert (table.status(kept), table.status(chosen)) == ("pending", "cancelled")
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+import boto3
 import pytest
+from botocore.stub import Stubber
 
 from stashjobs.doctor import aws as checks
 from stashjobs.doctor import stack
@@ -24,30 +26,32 @@ TOPIC = """
 
 @pytest.fixture
 def alarm(aws: Aws, production: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Deploy a stack with one alarm, in a state. moto's CloudFormation makes no alarms, so it is
-    made beside the stack, and the stack is said to have it."""
+    """Deploy a stack with one alarm in a state, and one that is made of it and tells nobody. moto
+    has no composite alarms and its CloudFormation makes none at all, so both are plain ones beside
+    the stack, and the stack is said to have them."""
     real = stack.resources
+    made = {
+        "AWS::CloudWatch::Alarm": {"Failures": "failures"},
+        "AWS::CloudWatch::CompositeAlarm": {"Unhealthy": "unhealthy"},
+    }
 
     def deploy(state: str, *actions: str) -> None:
         aws.deploy(TOPIC)
         cloudwatch = aws.client("cloudwatch")
-        cloudwatch.put_metric_alarm(
-            AlarmName="failures",
-            Namespace="stashjobs",
-            MetricName="FailureRate",
-            Statistic="Maximum",
-            Period=60,
-            EvaluationPeriods=1,
-            Threshold=5,
-            ComparisonOperator="GreaterThanThreshold",
-            AlarmActions=list(actions),
-        )
-        cloudwatch.set_alarm_state(AlarmName="failures", StateValue=state, StateReason="a test")
-        production.setattr(
-            stack,
-            "resources",
-            lambda kind: {"Failures": "failures"} if kind.endswith("Alarm") else real(kind),
-        )
+        for name, told in (("failures", list(actions)), ("unhealthy", [])):
+            cloudwatch.put_metric_alarm(
+                AlarmName=name,
+                Namespace="stashjobs",
+                MetricName="FailureRate",
+                Statistic="Maximum",
+                Period=60,
+                EvaluationPeriods=1,
+                Threshold=5,
+                ComparisonOperator="GreaterThanThreshold",
+                AlarmActions=told,
+            )
+            cloudwatch.set_alarm_state(AlarmName=name, StateValue=state, StateReason="a test")
+        production.setattr(stack, "resources", lambda kind: made.get(kind) or real(kind))
 
     return deploy
 
@@ -143,18 +147,44 @@ def test_alarms_that_tell_somebody_and_do_not_ring_are_green(
 
 def test_an_alarm_that_rings_is_red_and_named(alarm: Callable[..., None]) -> None:
     alarm("ALARM", "arn:aws:sns:eu-central-1:123456789012:alarms")
-    assert (checks.alarms().level, checks.alarms().what) == (Level.RED, "in ALARM: failures")
+    verdict = checks.alarms()
+    assert (verdict.level, verdict.what) == (Level.RED, "in ALARM: failures, unhealthy")
 
 
 def test_an_alarm_that_tells_nobody_is_yellow(alarm: Callable[..., None]) -> None:
     alarm("OK")
-    assert checks.alarms().level == Level.YELLOW
+    verdict = checks.alarms()
+    assert (verdict.level, verdict.what) == (Level.YELLOW, "these tell nobody: failures")
 
 
-def test_an_alarm_that_was_deleted_by_hand_is_red(aws: Aws, alarm: Callable[..., None]) -> None:
+@pytest.mark.parametrize("name", ["failures", "unhealthy"])
+def test_an_alarm_that_was_deleted_by_hand_is_red(
+    aws: Aws, alarm: Callable[..., None], name: str
+) -> None:
     alarm("OK")
-    aws.client("cloudwatch").delete_alarms(AlarmNames=["failures"])
-    assert checks.alarms().level == Level.RED
+    aws.client("cloudwatch").delete_alarms(AlarmNames=[name])
+    verdict = checks.alarms()
+    assert (verdict.level, verdict.what) == (Level.RED, f"deleted by hand: {name}")
+
+
+def test_an_answer_of_several_pages_is_read_to_its_end(
+    aws: Aws, production: pytest.MonkeyPatch
+) -> None:
+    """moto answers in one page, so botocore is handed two here."""
+    cloudwatch = boto3.client("cloudwatch")
+    names = [f"alarm-{number}" for number in range(60)]
+    found = [{"AlarmName": name, "StateValue": "OK", "AlarmActions": [ARN]} for name in names]
+    asked = {"AlarmNames": names, "AlarmTypes": ["MetricAlarm", "CompositeAlarm"]}
+    kinds = {"AWS::CloudWatch::Alarm": {name: name for name in names}}
+    production.setattr(stack, "client", lambda _service: cloudwatch)
+    production.setattr(stack, "resources", lambda kind: kinds.get(kind, {}))
+    with Stubber(cloudwatch) as stub:
+        first = {"MetricAlarms": found[:50], "NextToken": "more"}
+        stub.add_response("describe_alarms", first, asked)
+        rest = {"MetricAlarms": found[50:]}
+        stub.add_response("describe_alarms", rest, asked | {"NextToken": "more"})
+        assert checks.alarms().what == "60 alarms, none rings"
+    cloudwatch.close()
 
 
 def test_alarms_reach_nobody_until_somebody_has_confirmed(

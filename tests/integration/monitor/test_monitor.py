@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import json
+import operator
 from typing import TYPE_CHECKING, Any
 
+import psycopg
 import pytest
+import yaml
 
 from functions.monitor.handler import handler
 from infra.local.qstash import QStashOptions, QStashServer
+from infra.local.template import _Loader
 from stashjobs import dispatcher
 from tests.deliveries import lambda_context, probe
+from tests.integration import conditions
+from tests.translation import ROOT
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
     from tests.deliveries import Table
 
@@ -135,6 +141,63 @@ def test_the_read_replica_is_asked_where_there_is_one(
     settings.setenv("POSTGRES_URL", "postgresql://nobody@127.0.0.1:9/none")
     settings.setenv("POSTGRES_READ_URL", database_url)
     assert monitor()["QueueDepth"] == 0
+
+
+def is_breaching(metric: str, value: float) -> bool:
+    """Whether the alarm on a metric takes this value for too much, or too little."""
+    document = yaml.load((ROOT / "infra" / "alarms.yaml").read_text(), Loader=_Loader)  # noqa: S506
+    dimensions = [{"Name": "Stage", "Value": {"Ref": "Stage"}}]
+    if metric == "AverageSeconds":
+        dimensions.append({"Name": "Type", "Value": "send-email"})
+    [alarm] = [
+        each["Properties"]
+        for each in document["Resources"].values()
+        if each["Type"] == "AWS::CloudWatch::Alarm"
+        and each["Properties"]["MetricName"] == metric
+        and each["Properties"]["Dimensions"] == dimensions
+        and each["Properties"]["Statistic"] == "Maximum"
+    ]
+    limit = alarm["Threshold"]
+    if isinstance(limit, dict):
+        limit = document["Parameters"][limit["Ref"]]["Default"]
+    compare = {"GreaterThanThreshold": operator.gt, "LessThanThreshold": operator.lt}
+    return bool(compare[alarm["ComparisonOperator"]](value, limit))
+
+
+@pytest.mark.parametrize(
+    ("metric", "arrange"),
+    [
+        ("FailureRate", conditions.failing),
+        ("StuckJobs", conditions.stuck),
+        ("ProcessedLastHour", conditions.standstill),
+        ("QueueDepth", conditions.depth),
+        ("OldestPendingSeconds", conditions.oldest),
+        ("AverageSeconds", conditions.slow),
+    ],
+)
+def test_a_condition_crosses_the_threshold_of_its_alarm_both_ways(
+    table: Table, metric: str, arrange: Callable[..., None]
+) -> None:
+    for beyond in (False, True, False):
+        table.run("DELETE FROM job_executions")
+        arrange(table, beyond=beyond)
+        value = monitor()[metric]
+        value = value["send-email"] if isinstance(value, dict) else value
+        assert is_breaching(metric, value) is beyond
+
+
+@pytest.mark.parametrize(("letters", "breaching"), [(0, False), (1, True)])
+def test_one_dead_letter_is_too_many(letters: int, breaching: bool) -> None:
+    assert is_breaching("DeadLetters", letters) is breaching
+
+
+async def test_a_query_that_takes_too_long_is_given_up_and_the_rest_is_told(
+    database_url: str, qstash: QStashServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("functions.monitor.handler.QUERY_TIMEOUT_SECONDS", 0.1)
+    with psycopg.connect(database_url) as other:
+        other.execute("LOCK TABLE job_executions IN ACCESS EXCLUSIVE MODE")
+        assert await asyncio.to_thread(monitor) == {"DeadLetters": 0, "AverageSeconds": {}}
 
 
 def test_metrics_are_lines_of_the_log_in_the_embedded_format(

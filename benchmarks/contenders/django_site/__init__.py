@@ -1,0 +1,1 @@
+"""A Django app whose one task django-qstash may run."""

@@ -1,0 +1,116 @@
+"""Warm deliveries: throughput and CPU per delivery of a job's handler, beside others.
+
+    python -m benchmarks.delivery [--rounds 15] [--count 400] [--quick]
+
+Each contender is a process that keeps its connection to the same Postgres and answers one signed
+delivery after the other. They take turns, round by round.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import statistics
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+
+from benchmarks import measuring
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+OURS = "stashjobs"
+# Its name in the table: the module, and its arguments.
+CONTENDERS: dict[str, tuple[str, ...]] = {
+    "psycopg loop, shortest statements": ("bare_psycopg", "shortest"),
+    "psycopg loop, our two statements": ("bare_psycopg", "same"),
+    "the same, planned each time": ("bare_psycopg", "planned"),
+    OURS: ("stashjobs_handler",),
+    "FastAPI + Mangum + Receiver": ("fastapi_mangum",),
+    "django-qstash's view": ("django_qstash_view",),
+}
+
+
+def measure(rounds: int, count: int) -> dict[str, list[dict[str, Any]]]:
+    """What every contender measured, round by round."""
+    found: dict[str, list[dict[str, Any]]] = {name: [] for name in CONTENDERS}
+    with measuring.postgres() as postgres, contextlib.ExitStack() as stack:
+        environment = {"POSTGRES_URL": postgres.url, "LOG_LEVEL": "INFO"}
+        processes = {
+            name: stack.enter_context(measuring.Contender(module, environment, *arguments))
+            for name, (module, *arguments) in CONTENDERS.items()
+        }
+        connection = stack.enter_context(psycopg.connect(postgres.url, autocommit=True))
+        for _ in range(3):  # warm, and a table whose plans are kept
+            for each in processes.values():
+                each.ask(count=count)
+        for number in range(rounds):
+            measuring.progress(f"delivery: round {number + 1} of {rounds}")
+            for name, each in processes.items():
+                before = server_seconds(connection)
+                measured = each.ask(count=count)
+                measured["server"] = server_seconds(connection) - before
+                found[name].append(measured)
+    return found
+
+
+def server_seconds(connection: psycopg.Connection[Any]) -> float:
+    """The CPU that all sessions of Postgres have used, of which one is at work at a time (proc(5),
+    "schedstat"). What prepares a round is in it, the same for all."""
+    rows = connection.execute(
+        "SELECT pid FROM pg_stat_activity WHERE backend_type = 'client backend'"
+    )
+    files = [Path(f"/proc/{pid}/schedstat") for (pid,) in rows]
+    return sum(int(file.read_text().split()[0]) for file in files if file.exists()) / 1e9
+
+
+def report(found: dict[str, list[dict[str, Any]]], count: int) -> str:
+    """The table."""
+    walls = {name: [each["wall"] for each in rounds] for name, rounds in found.items()}
+    rows = []
+    for name, rounds in found.items():
+        taken = [one * 1000 for each in rounds for one in each["taken"]]
+        server = statistics.median(each["server"] for each in rounds) / count * 1e6
+        cpu = statistics.median(each["cpu"] for each in rounds) / count * 1e6
+        rows.append(
+            [
+                name,
+                f"{count / statistics.median(walls[name]):,.0f}",
+                f"{measuring.paired_ratio(walls[name], walls[OURS]):.2f}",
+                f"{cpu:,.0f}",
+                f"{server:,.0f}",
+                f"{measuring.percentile(taken, 50):.2f}",
+                f"{measuring.percentile(taken, 99):.2f}",
+            ]
+        )
+    headers = [
+        "",
+        "deliveries/s",
+        "stashjobs = 1",
+        "CPU µs",
+        "Postgres's CPU µs",
+        "p50 ms",
+        "p99 ms",
+    ]
+    return measuring.table(headers, rows)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="benchmarks.delivery", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=25)
+    parser.add_argument("--count", type=int, default=400, help="deliveries in a round")
+    parser.add_argument("--quick", action="store_true", help="3 rounds of 50, to see that it runs")
+    options = parser.parse_args(argv)
+    rounds, count = (3, 50) if options.quick else (options.rounds, options.count)
+    measuring.require_comparators()
+    found = measure(rounds, count)
+    print(report(found, count))
+    print(f"\n{rounds} rounds of {count}. {measuring.machine()}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

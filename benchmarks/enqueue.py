@@ -1,0 +1,206 @@
+"""Enqueueing: one job, 1,000, 100,000, and within the caller's transaction.
+
+    python -m benchmarks.enqueue [--rounds 7] [--many 100000] [--quick]
+
+Against a Postgres and the stand-in for QStash, both on this machine. Beside it: one HTTP call for
+each job by the official SDK, which is how a producer without a table enqueues. A real QStash is
+some ten milliseconds further away, so what is compared here is work, not distance.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import statistics
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel
+
+from benchmarks import measuring
+from stashjobs import Context, database, dispatcher, job
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    import psycopg
+
+THOUSAND = 1_000
+# So that nothing is delivered while the benchmark runs.
+DELAY_SECONDS = 86_400
+
+
+class Welcome(BaseModel):
+    to: str
+    name: str
+    plan: str = "free"
+
+
+@job("enqueued", endpoint="/api/jobs/enqueued")
+def enqueued(welcome: Welcome, context: Context) -> None: ...
+
+
+class Way:
+    """A way to enqueue so many jobs."""
+
+    def __init__(self, name: str, jobs: int, enqueue: Callable[[], object]) -> None:
+        self.name = name
+        self.jobs = jobs
+        self.enqueue = enqueue
+
+
+@dataclass(frozen=True)
+class Taken:
+    """Seconds by the clock, of this process's CPU, and of the CPU of its session in Postgres."""
+
+    wall: float
+    client: float
+    server: float
+
+
+def ways(connection: psycopg.Connection[Any], many: int) -> list[Way]:
+    """All that are compared."""
+
+    def payloads(count: int) -> list[dict[str, Any]]:
+        return [{"to": f"ada{number}@example.com", "name": "Ada"} for number in range(count)]
+
+    def within_a_transaction(count: int) -> None:
+        with connection.transaction():
+            enqueued.enqueue_many(payloads(count), delay=DELAY_SECONDS, connection=connection)
+
+    def by_http(count: int) -> None:
+        client = dispatcher.qstash()
+        for each in payloads(count):
+            client.message.publish_json(
+                url="https://jobs.example.test/api/jobs/enqueued",
+                body={"type": "enqueued", "payload": each},
+                delay=f"{DELAY_SECONDS}s",
+            )
+
+    return [
+        Way("one, recorded in the caller's transaction", 1, lambda: within_a_transaction(1)),
+        Way(
+            "one, recorded and published",
+            1,
+            lambda: enqueued.enqueue(payloads(1)[0], delay=DELAY_SECONDS),
+        ),
+        Way("one HTTP call, no record", 1, lambda: by_http(1)),
+        Way(
+            f"{THOUSAND:,}, recorded and published",
+            THOUSAND,
+            lambda: enqueued.enqueue_many(payloads(THOUSAND), delay=DELAY_SECONDS),
+        ),
+        Way(f"{THOUSAND:,} HTTP calls, no record", THOUSAND, lambda: by_http(THOUSAND)),
+        Way(
+            f"{many:,}, recorded in the caller's transaction",
+            many,
+            lambda: within_a_transaction(many),
+        ),
+    ]
+
+
+def take(way: Way, session: int) -> Taken:
+    """Do it once. What is short is done a hundred times, since the clock is not that fine."""
+    repeated = 100 if way.jobs == 1 else 1
+    server, client, wall = server_seconds(session), time.process_time(), time.perf_counter()
+    for _ in range(repeated):
+        way.enqueue()
+    return Taken(
+        (time.perf_counter() - wall) / repeated,
+        (time.process_time() - client) / repeated,
+        (server_seconds(session) - server) / repeated,
+    )
+
+
+def server_seconds(session: int) -> float:
+    """The CPU that a session's process has used (proc(5), "schedstat")."""
+    return int(Path(f"/proc/{session}/schedstat").read_text().split()[0]) / 1e9
+
+
+@contextlib.contextmanager
+def local_qstash() -> Iterator[dict[str, str]]:
+    """The stand-in, as a process of its own. Gives its settings."""
+    server = subprocess.Popen(
+        [sys.executable, "-m", "infra.local.qstash", "--port", "0"],
+        cwd=measuring.ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert server.stdout is not None  # noqa: S101 - it is a pipe
+    try:
+        lines = [server.stdout.readline().strip().partition("=") for _ in range(4)]
+        yield {name: value for name, _, value in lines}
+    finally:
+        server.terminate()
+        server.wait(timeout=20)
+
+
+def measure(rounds: int, many: int) -> list[tuple[Way, list[Taken]]]:
+    """Every way in turns. The first turn is not counted."""
+    with measuring.postgres() as postgres, local_qstash() as settings:
+        os.environ.update({**measuring.SETTINGS, **settings, "POSTGRES_URL": postgres.url})
+        connection = database.connection()
+        found: list[tuple[Way, list[Taken]]] = [(way, []) for way in ways(connection, many)]
+        try:
+            for number in range(rounds + 1):
+                for way, taken in found:
+                    measuring.progress(f"enqueue: round {number} of {rounds}, {way.name}")
+                    once = take(way, connection.info.backend_pid)
+                    if number:
+                        taken.append(once)
+                connection.execute("TRUNCATE job_executions CASCADE")
+        finally:
+            database.close()
+            dispatcher.close()
+    return found
+
+
+def report(found: Sequence[tuple[Way, list[Taken]]]) -> str:
+    """The table."""
+    rows = []
+    for way, taken in found:
+        wall, client, server = (
+            statistics.median(getattr(each, name) for each in taken)
+            for name in ("wall", "client", "server")
+        )
+        rows.append(
+            [
+                way.name,
+                f"{wall * 1000:,.1f}",
+                f"{way.jobs / wall:,.0f}",
+                f"{client / way.jobs * 1e6:,.0f}",
+                f"{server / way.jobs * 1e6:,.0f}",
+                f"{server:,.3f}",
+            ]
+        )
+    headers = [
+        "",
+        "ms",
+        "jobs/s",
+        "producer's CPU µs per job",
+        "Postgres's CPU µs per job",
+        "Postgres's CPU s, all",
+    ]
+    return measuring.table(headers, rows)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="benchmarks.enqueue", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--many", type=int, default=100_000, help="jobs of the largest enqueue")
+    parser.add_argument("--quick", action="store_true", help="2 rounds, the largest of 2,000")
+    options = parser.parse_args(argv)
+    rounds, many = (2, 2_000) if options.quick else (options.rounds, options.many)
+    found = measure(rounds, many)
+    print(report(found))
+    print(f"\n{rounds} rounds, in turns. {measuring.machine()}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,84 @@
+"""`stashjobs cost`: what a month of jobs costs, and what it would cost otherwise."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import cast
+
+import click
+
+from stashjobs import costs
+from stashjobs.cli.common import command, json_option
+
+
+@click.command()
+@click.option("--jobs-per-month", type=click.IntRange(min=1), required=True)
+@click.option(
+    "--work-ms",
+    type=click.FloatRange(min=0),
+    default=100.0,
+    show_default=True,
+    help="How long a job's own work takes.",
+)
+@click.option(
+    "--memory",
+    type=click.IntRange(128, 10_240),
+    default=256,
+    show_default=True,
+    help="The function's, in MB.",
+)
+@click.option(
+    "--through",
+    type=click.Choice(["api-gateway", "function-url"]),
+    default="api-gateway",
+    show_default=True,
+)
+@click.option(
+    "--prices",
+    "file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    default=costs.PRICES,
+    help="Prices of your own, in the form of prices.toml.",
+)
+@json_option
+@command
+def cost(
+    *,
+    jobs_per_month: int,
+    work_ms: float,
+    memory: int,
+    through: str,
+    file: Path,
+    as_json: bool,
+) -> None:
+    """Estimate what a month of jobs costs: stashjobs, SQS + Lambda, an always-on Celery.
+
+    docs/cost.md says what is counted, and where the prices are from.
+    """
+    workload = costs.Workload(jobs_per_month, work_ms, memory, cast("costs.Route", through))
+    prices = costs.Prices(file)
+    bills = costs.compare(workload, prices)
+    if as_json:
+        documents = [asdict(bill) | {"dollars": bill.dollars} for bill in bills]
+        click.echo(json.dumps({"bills": documents, "unverified": prices.unverified()}))
+        return
+    click.echo("\n\n".join(_tell(bill, workload.jobs) for bill in bills))
+    unverified = ", ".join(prices.unverified())
+    click.echo(
+        "\nUS dollars, without free tiers, tax and data transfer; Postgres is the same for all."
+    )
+    if unverified:
+        click.echo(f"Not read on the seller's own page: {unverified}. Check them.")
+
+
+def _tell(bill: costs.Bill, jobs: int) -> str:
+    million = bill.dollars / jobs * 1e6
+    lines = [f"{bill.way:<24}{bill.dollars:>12,.2f} a month   {million:,.2f} a million jobs"]
+    lines += [
+        f"  {item.name:<22}{item.dollars:>12,.2f}   {item.quantity:,.6g} x {item.unit}"
+        for item in bill.items
+    ]
+    lines.append(f"  {'Postgres connections':<22}{bill.connections:>12,}   in the busiest minute")
+    return "\n".join(lines)

@@ -1,0 +1,125 @@
+"""`stashjobs new`: a job type, with everything that it needs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from stashjobs.cli.common import WrongUse
+from stashjobs.cli.dev import checkout
+from stashjobs.errors import StashjobsError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from stashjobs.cli.scaffold import Change
+    from stashjobs.cli.scaffold.wanted import Wanted
+
+
+@click.command()
+@click.argument("job_type", metavar="TYPE")
+@click.option(
+    "--timeout",
+    type=click.IntRange(2, 890),
+    default=30,
+    show_default=True,
+    help="Seconds that one attempt may take.",
+)
+@click.option(
+    "--retries",
+    type=click.IntRange(0, 100),
+    default=3,
+    show_default=True,
+    help="How often to try again after a failed attempt.",
+)
+@click.option("--endpoint", help="Its route.  [default: /api/jobs/TYPE]")
+@click.option("--schedule", metavar="CRON", help='Enqueue it by the clock too: "0 3 * * *".')
+@click.option("--timezone", default="UTC", show_default=True, help="Of the schedule.")
+@click.option("--encrypted", is_flag=True, help="Seal its payloads and results.")
+@click.option("--dry-run", is_flag=True, help="Only show what would change, as a diff.")
+def new(
+    *,
+    job_type: str,
+    timeout: int,
+    retries: int,
+    endpoint: str | None,
+    schedule: str | None,
+    timezone: str,
+    encrypted: bool,
+    dry_run: bool,
+) -> None:
+    """Add a job type called TYPE, such as send-sms, to this checkout.
+
+    Makes its function, its test and its page, and lists it wherever a type is listed: its route and
+    its log group, its alarms, its share of the connections. All of it, or nothing.
+    """
+    from stashjobs.cli import scaffold
+    from stashjobs.cli.scaffold.wanted import Wanted
+
+    root = checkout()
+    wanted = Wanted(
+        type=job_type,
+        endpoint=endpoint or f"/api/jobs/{job_type}",
+        timeout=timeout,
+        retries=retries,
+        schedule=schedule,
+        timezone=timezone,
+        encrypted=encrypted,
+    )
+    jobs = _check(root, wanted)
+    try:
+        changes = scaffold.work_out(root, wanted, jobs)
+        if not dry_run:
+            scaffold.carry_out(root, changes)
+    except StashjobsError as error:
+        raise WrongUse(f"{error}. Nothing was changed") from error
+    except OSError as error:
+        raise click.ClickException(f"{error}. Nothing was changed") from error
+    click.echo("".join(each.diff for each in changes) if dry_run else _told(wanted, changes))
+
+
+def _check(root: Path, wanted: Wanted) -> list[str]:
+    """Refuse what cannot be. Returns the types that there are, as the templates call them."""
+    from infra.local.template import read_template
+    from stashjobs.cli.scaffold import ALARMS, TEMPLATE
+    from stashjobs.cli.scaffold.texts import YamlText
+    from stashjobs.cli.scaffold.wanted import clash, objection
+    from stashjobs.job import load
+
+    if (reason := objection(wanted)) is not None:
+        raise WrongUse(reason)
+    for name in ("functions", "tests", "docs", TEMPLATE):
+        if (root / name).is_symlink():
+            raise WrongUse(f"{root / name} is a link; run this where it leads to")
+    jobs = [each for each in load() if each.function.__module__.startswith("functions.")]
+    routes = [
+        route.path
+        for function in read_template(root / TEMPLATE).functions.values()
+        for route in function.routes
+    ]
+    names = [
+        key
+        for path in (TEMPLATE, ALARMS)
+        for part in ("Parameters", "Conditions", "Resources", "Outputs")
+        for key in YamlText(path, (root / path).read_text()).keys(part)
+    ]
+    types = [each.type for each in jobs]
+    if (reason := clash(wanted, root, types=types, routes=routes, names=names)) is not None:
+        raise WrongUse(reason)
+    folders = [each.function.__module__.split(".")[1] for each in jobs]
+    return ["".join(word.capitalize() for word in folder.split("_")) for folder in folders]
+
+
+def _told(wanted: Wanted, changes: list[Change]) -> str:
+    lines = [f"{'new' if each.before is None else 'changed':<8} {each.path}" for each in changes]
+    lines += [
+        "",
+        f"What {wanted.type} does is yours to write: functions/{wanted.folder}/handler.py.",
+        f"Its test: pytest tests/integration/{wanted.folder}",
+        f"Try it: (re)start stashjobs dev, then: stashjobs enqueue {wanted.type} --example",
+        "Its share of the connections was taken from the largest; see Mappings in template.yaml.",
+    ]
+    if wanted.schedule is not None:
+        lines.append("Once it is deployed, stashjobs schedules sync brings its schedule to QStash.")
+    return "\n".join(lines)
