@@ -38,8 +38,8 @@ WINDOW_SECONDS = 15.0
 DELIVERIES_PER_SECOND = 40.0
 # The job stops five seconds before its deadline, and its deadline is two before Lambda's.
 BEFORE_THE_END = 7.0
-# The clean-up's own process, which compresses, gives way to Postgres and the deliveries: in AWS it is
-# on another machine.
+# The clean-up's own process, which compresses, gives way to Postgres and the deliveries: in AWS it
+# is on another machine.
 YIELD = 10
 
 
@@ -124,8 +124,7 @@ def clean_for(seconds: float) -> int:
     job_id = ids.new_job_id()
     # Ended more than a day ago is old, which nine in ten are.
     event = {"type": "cleanup-old-data", "jobId": job_id, "payload": {"retention": 1}}
-    with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):  # noqa: PTH123
-        answer = cleanup_old_data.handler(event, lambda_context(seconds + BEFORE_THE_END))
+    answer = cleanup_old_data.handler(event, lambda_context(seconds + BEFORE_THE_END))
     found = lookup.find(connection(), job_id)
     if found is None or found.status != "completed":
         raise SystemExit(f"the clean-up answered {answer}: {found and found.error}")
@@ -174,7 +173,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         filled = growth.ensure_filled(postgres, "ours", rows)
         url = stack.enter_context(copy_of(postgres.url, filled, keeps=given.keep is not None))
         os.environ["POSTGRES_URL"] = url
-        idle, busy = measure(url, windows, seconds)
+        nowhere = stack.enter_context(Path(os.devnull).open("w"))
+        with contextlib.redirect_stdout(nowhere):  # the job's log
+            idle, busy = measure(url, windows, seconds)
         print(report(rows, idle, busy))
         print(f"\n{machine()}, Postgres {(postgres.cluster / 'PG_VERSION').read_text().strip()}")
     return 0

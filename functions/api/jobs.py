@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import datetime
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import APIRouter, Header, HTTPException, Path, Query, Response
 from pydantic import ConfigDict, Discriminator, Field, StrictBool, Tag
@@ -18,6 +18,9 @@ from stashjobs.execution_log import Status
 from stashjobs.job import Job, declared, find
 from stashjobs.lookup import Filter, JobExecution
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 MAX_JOBS_PER_REQUEST = 1_000
 MAX_PAGE = 200
 MAX_KEY = 255
@@ -26,6 +29,8 @@ MAX_RETRIES = 100
 MAX_DELAY_SECONDS = 10 * 366 * 86_400
 # A search by what no index serves would go through every row.
 STATEMENT_SECONDS = 5
+# For an operation on many: after it a last batch ends before API Gateway hangs up.
+OPERATION_SECONDS = 20
 
 # FastAPI cannot say that a parameter is JSON.
 METADATA = {
@@ -272,12 +277,14 @@ class Selection(Wire):
 
 
 class Counted(Wire):
-    """How many jobs were changed, or would be."""
+    """How many jobs were changed, or would be. `complete` is false where the time for one request,
+    20 seconds, was over before all that fit were changed: the same request goes on."""
 
-    model_config = example({"count": 3, "dryRun": False})
+    model_config = example({"count": 3, "dryRun": False, "complete": True})
 
     count: int
     dry_run: bool
+    complete: bool = True
 
 
 class JobType(Wire):
@@ -447,20 +454,30 @@ def cancel_job(
 
 @router.post("/admin/jobs/retry", responses=refusals(409, 415))
 def retry_jobs(which: Selection, actor: Annotated[str, needs("operate")]) -> Counted:
-    """Retry all jobs that have ended and fit; with `dryRun`, only count them."""
-    wanted = which.to_filter()
-    if which.dry_run:
-        return Counted(count=operations.count(operations.RETRYABLE, wanted), dry_run=True)
-    return Counted(count=operations.retry_all(wanted, actor=actor), dry_run=False)
+    """Retry all jobs that have ended and fit; with `dryRun`, only count them. A search that takes
+    longer than 20 seconds is 422."""
+    return _on_many(which, operations.RETRYABLE, operations.retry_all, actor)
 
 
 @router.post("/admin/jobs/cancel", responses=refusals(409, 415))
 def cancel_jobs(which: Selection, actor: Annotated[str, needs("operate")]) -> Counted:
-    """Cancel all waiting jobs that fit; with `dryRun`, only count them."""
+    """Cancel all waiting jobs that fit; with `dryRun`, only count them. A search that takes longer
+    than 20 seconds is 422."""
+    return _on_many(which, operations.CANCELLABLE, operations.cancel_all, actor)
+
+
+def _on_many(
+    which: Selection,
+    statuses: tuple[str, ...],
+    change: Callable[..., operations.Changed],
+    actor: str,
+) -> Counted:
     wanted = which.to_filter()
     if which.dry_run:
-        return Counted(count=operations.count(operations.CANCELLABLE, wanted), dry_run=True)
-    return Counted(count=operations.cancel_all(wanted, actor=actor), dry_run=False)
+        found = operations.count(statuses, wanted, seconds=OPERATION_SECONDS)
+        return Counted(count=found, dry_run=True)
+    changed = change(wanted, actor=actor, seconds=OPERATION_SECONDS)
+    return Counted(count=changed.count, dry_run=False, complete=changed.complete)
 
 
 @router.get("/types")

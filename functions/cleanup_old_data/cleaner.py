@@ -1,17 +1,19 @@
-"""One clean-up, batch by batch.
+"""One clean-up, a few batches at a time.
 
     choose -> remember -> commit;   delete -> archive -> forget -> commit
 
-A batch's rows are deleted by the very commit that comes after their object is in S3. Whatever
-kills the process before that leaves the rows, and the batch's key and ids in `archive_batches`; the
-next run begins with them and writes the same object again. So no row is lost, and none is in two
-objects.
+A batch is one object. Its rows are deleted by the very commit that comes after all objects of that
+transaction are in S3. Whatever kills the process before that leaves the rows, and the keys and ids
+of the batches in `archive_batches`; the next run begins with them and writes the same objects
+again. So no row is lost, and none is in two objects.
+
+While one batch is packed and sent, Postgres deletes the next.
 """
 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +22,8 @@ from functions.cleanup_old_data.models import CleanedUp, Cleanup
 from stashjobs import database
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
+    from concurrent.futures import Future
 
     from functions.cleanup_old_data.retention import Retention
     from stashjobs import Context
@@ -29,16 +32,15 @@ if TYPE_CHECKING:
 # The run stops this long before its deadline, or three of its longest batches if that is more.
 RESERVE_SECONDS = 5.0
 PROGRESS_SECONDS = 2.0
+# In one transaction: so many that the last one's way to S3, when Postgres has nothing to do, is a
+# small part of it, and so few that it ends within about a second.
+BATCHES_AT_ONCE = 8
+# Of documents, as the table has them: a batch is packed in memory, as JSON text.
+BATCH_BYTES = 16 * 2**20
+# That are packed and sent at the same time; more would only fill the memory.
+UPLOADS = 2
 
 BEGINNING = (datetime.min.replace(tzinfo=UTC), "")
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Rows that go into the archive together, under `key`."""
-
-    key: str
-    job_ids: list[str]
 
 
 class Cleaner:
@@ -68,10 +70,14 @@ class Cleaner:
         connection = database.connection()
         parameters = self._retention.parameters
         by_type = dict(connection.execute(statements.COUNT_PAST_RETENTION, parameters).fetchall())
-        read_before = {"cutoff": self._retention.notifications}
         counted = CleanedUp(
             would_delete=by_type,
-            notifications=_number(connection, statements.COUNT_READ_NOTIFICATIONS, read_before),
+            notifications=_number(
+                connection,
+                statements.COUNT_NOTIFICATIONS,
+                {"cutoff": self._retention.notifications},
+            ),
+            emails=_number(connection, statements.COUNT_EMAILS, {"cutoff": self._retention.emails}),
             access_log=_number(connection, statements.COUNT_ACCESS_LOG, parameters),
         )
         if self._retention.idempotency_keys is not None:
@@ -89,6 +95,7 @@ class Cleaner:
         finished = self._archive_executions()
         finished = finished and self._free_idempotency_keys()
         finished = finished and self._delete_notifications()
+        finished = finished and self._delete_emails()
         self._done.finished = finished and self._delete_access_log()
         return self._done
 
@@ -96,70 +103,89 @@ class Cleaner:
         while self._has_time():
             began = time.monotonic()
             connection = database.connection()
-            batch, another_is_at_work = self._choose(connection)
-            if batch is None:
+            keys, another_is_at_work = self._choose(connection)
+            if not keys:
                 return not another_is_at_work
-            self._move(connection, batch)
+            self._move(connection, keys)
             self._note(began)
         return False
 
-    def _choose(self, connection: Connection) -> tuple[Batch | None, bool]:
-        """The next batch, written down; and, where there is none, whether that is because another
-        clean-up is at work on one."""
+    def _choose(self, connection: Connection) -> tuple[list[str], bool]:
+        """The keys of the next batches, written down; and, where there are none, whether that is
+        because another clean-up is at work on some."""
+        parameters = {
+            **self._retention.parameters,
+            **_position(self._position),
+            "rows": self._rows,
+            "batches": BATCHES_AT_ONCE,
+            "bytes": BATCH_BYTES,
+        }
         with connection.transaction():
+            connection.execute(statements.MEMORY_FOR_A_BATCH)
             connection.execute(statements.ONE_CHOOSES_AT_A_TIME)
-            left = connection.execute(statements.TAKE_UNFINISHED_BATCH).fetchone()
-            if left is not None:
-                return Batch(*left), False
+            left = connection.execute(statements.TAKE_UNFINISHED_BATCHES, parameters).fetchall()
+            if left:
+                return [key for (key,) in left], False
             if _number(connection, statements.ANOTHER_IS_AT_WORK):
-                return None, True
-            parameters = {**self._retention.parameters, **_position(self._position)}
-            chosen = connection.execute(
-                statements.CHOOSE_BATCH, {**parameters, "rows": self._rows}
-            ).fetchall()
-            if not chosen:
-                return None, False
-            job_ids = [job_id for job_id, _, _ in chosen]
-            batch = Batch(archive.key_of(chosen[0][2], job_ids), job_ids)
-            connection.execute(statements.REMEMBER_BATCH, [batch.key, job_ids])
-        self._position = (chosen[-1][1], chosen[-1][0])
-        return batch, False
+                return [], True
+            chosen = connection.execute(statements.REMEMBER_BATCHES, parameters).fetchone()
+        if chosen is None:
+            return [], False
+        keys, *position = chosen
+        self._position = (position[0], position[1])
+        return keys, False
 
-    def _move(self, connection: Connection, batch: Batch) -> None:
+    def _move(self, connection: Connection, keys: Sequence[str]) -> None:
         """Into the archive and out of the table: the commit at the end of the block deletes."""
-        parameters = {**self._retention.parameters, "job_ids": batch.job_ids}
         with connection.transaction():
-            if connection.execute(statements.LOCK_BATCH, [batch.key]).fetchone() is None:
-                return  # another clean-up has taken it
-            rows = [row for (row,) in connection.execute(statements.DELETE_BATCH, parameters)]
-            # Also where none was left to delete: an earlier try may have written the object.
-            size = archive.write(batch.key, rows)
-            connection.execute(statements.FORGET_BATCH, [batch.key])
-        self._done.archived += len(rows)
-        self._done.deleted += len(rows)
-        self._done.objects += 1
-        self._done.bytes += size
+            connection.execute(statements.MEMORY_FOR_A_BATCH)
+            # One that is missing here, another clean-up has taken.
+            found = connection.execute(statements.LOCK_BATCHES, [list(keys)]).fetchall()
+            locked = sorted(key for (key,) in found)
+            deleted, sizes = self._delete_and_archive(connection, locked)
+            connection.execute(statements.FORGET_BATCHES, [locked])
+        self._done.archived += deleted
+        self._done.deleted += deleted
+        self._done.objects += len(sizes)
+        self._done.bytes += sum(sizes)
+
+    def _delete_and_archive(
+        self, connection: Connection, keys: Sequence[str]
+    ) -> tuple[int, list[int]]:
+        """How many rows that were, and the bytes of each object. All of them are in S3 then."""
+        archive.open_bucket()
+        deleted = 0
+        sent: list[Future[int]] = []
+        with ThreadPoolExecutor(UPLOADS) as uploads:
+            for key in keys:
+                parameters = {**self._retention.parameters, "key": key}
+                gone = connection.execute(statements.DELETE_BATCH, parameters, binary=True)
+                rows, lines = gone.fetchone() or (0, b"")
+                deleted += rows
+                # Also where none was left to delete: an earlier try may have written the object.
+                sent.append(uploads.submit(archive.write, key, lines))
+                if len(sent) > UPLOADS:
+                    sent[-1 - UPLOADS].result()
+            return deleted, [each.result() for each in sent]
 
     def _free_idempotency_keys(self) -> bool:
         cutoff = self._retention.idempotency_keys
         if cutoff is None:
             return True
-        parameters = {"cutoff": cutoff, "rows": self._rows, **_position(BEGINNING)}
-        while self._has_time():
-            began = time.monotonic()
-            freed = _row(statements.FREE_IDEMPOTENCY_KEYS, parameters)
-            if freed is None:
-                return True
-            count, parameters["after_time"], parameters["after_id"] = freed
-            self._done.idempotency_keys += count
-            self._note(began)
-        return False
+        for freed in self._walked(statements.FREE_IDEMPOTENCY_KEYS, cutoff):
+            self._done.idempotency_keys += freed
+        return self._has_time()
 
     def _delete_notifications(self) -> bool:
         for deleted in self._deleted(
-            statements.DELETE_READ_NOTIFICATIONS, self._retention.notifications
+            statements.DELETE_NOTIFICATIONS, self._retention.notifications
         ):
             self._done.notifications += deleted
+        return self._has_time()
+
+    def _delete_emails(self) -> bool:
+        for deleted in self._walked(statements.DELETE_EMAILS, self._retention.emails):
+            self._done.emails += deleted
         return self._has_time()
 
     def _delete_access_log(self) -> bool:
@@ -167,8 +193,21 @@ class Cleaner:
             self._done.access_log += deleted
         return self._has_time()
 
+    def _walked(self, statement: str, cutoff: datetime) -> Iterator[int]:
+        """How many rows each batch changed, by time and id, until there are no more or the time is
+        up."""
+        parameters = {"cutoff": cutoff, "rows": self._rows, **_position(BEGINNING)}
+        while self._has_time():
+            began = time.monotonic()
+            walked = _row(statement, parameters)
+            if walked is None:
+                return
+            count, parameters["after_time"], parameters["after_id"] = walked
+            self._note(began)
+            yield count
+
     def _deleted(self, statement: str, cutoff: datetime) -> Iterator[int]:
-        """How many rows each batch deleted, until there are no more or the time is up."""
+        """How many rows each batch deleted, by id, until there are no more or the time is up."""
         parameters = {"cutoff": cutoff, "rows": self._rows, "after": 0}
         while self._has_time():
             began = time.monotonic()

@@ -20,7 +20,7 @@ class _Wire(BaseModel):
 
 class Cleanup(_Wire):
     """How old what is cleaned up must be, in days since it ended (notifications: since it was
-    read).
+    read or expired; emails: since the last that was heard of it).
 
     A type's own retention is that of `per_type`, else the one it was declared with, else
     `retention`, which is that of the access log too.
@@ -37,9 +37,10 @@ class Cleanup(_Wire):
     retention: Days = DEFAULT_RETENTION_DAYS
     per_type: dict[str, Days] = {}
     notification_days: Days = DEFAULT_RETENTION_DAYS
+    email_days: Days = DEFAULT_RETENTION_DAYS
     # Idempotency keys go with their rows; these let a key be used again sooner.
     idempotency_key_days: Days | None = None
-    # More rows are fewer objects and fewer requests to S3, and locks that are held for longer.
+    # More rows are fewer objects and fewer requests to S3, and more memory.
     batch_rows: Annotated[int, Field(ge=1, le=50_000)] = 5_000
     dry_run: bool = False
 
@@ -57,6 +58,7 @@ class CleanedUp(_Wire):
     objects: int = 0
     bytes: int = 0
     notifications: int = 0
+    emails: int = 0
     access_log: int = 0
     idempotency_keys: int = 0
     would_delete: dict[str, Any] | None = None

@@ -19,6 +19,7 @@ class Retention:
     cutoff: datetime
     by_type: dict[str, datetime]
     notifications: datetime
+    emails: datetime
     idempotency_keys: datetime | None
 
     @classmethod
@@ -38,6 +39,7 @@ class Retention:
             cutoff=before(cleanup.retention),
             by_type={name: before(days) for name, days in days_by_type.items()},
             notifications=before(cleanup.notification_days),
+            emails=before(cleanup.email_days),
             idempotency_keys=None if key_days is None else before(key_days),
         )
 

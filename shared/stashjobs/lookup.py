@@ -11,10 +11,12 @@ from psycopg.types.json import Jsonb
 from stashjobs.job import to_json
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from stashjobs.database import Connection
 
+# How many jobs a search looks at before it says how far it has come.
+LOOK_AT = 5_000
 STATUSES = ("pending", "processing", "retrying", "completed", "failed", "cancelled")
 
 
@@ -157,12 +159,25 @@ class Filter:
             for field in fields(self)
             if (value := getattr(self, field.name)) is not None
         }
-        text = " AND ".join(_CONDITIONS[name] for name in given) or "true"
+        text = _all_of(given)
         if self.error_contains is not None:
             given["error_contains"] = f"%{_escaped(self.error_contains)}%"
         if self.metadata is not None:
             given["metadata"] = Jsonb(self.metadata)
         return text, given
+
+    @property
+    def is_search(self) -> bool:
+        """Whether it asks for what no index knows, so that each job has to be looked at."""
+        return self.error_contains is not None or self.metadata is not None
+
+    def split_conditions(self) -> tuple[str, str]:
+        """The SQL of `conditions` in two: what an index finds, what only a look at each tells."""
+        given = [field.name for field in fields(self) if getattr(self, field.name) is not None]
+        narrow = _all_of(name for name in given if name not in _LOOKED_FOR)
+        if self.error_contains is not None and not _NARROWER.intersection(given):
+            narrow += " AND error IS NOT NULL"  # few have one, and these have an index
+        return narrow, _all_of(name for name in given if name in _LOOKED_FOR)
 
 
 _CONDITIONS = {
@@ -175,6 +190,9 @@ _CONDITIONS = {
     "error_contains": "error ILIKE %(error_contains)s",
     "metadata": "metadata @> %(metadata)s",
 }
+
+_LOOKED_FOR = {"error_contains", "metadata"}
+_NARROWER = {"job_type", "status", "user_id", "organization_id"}
 
 _COLUMNS = ", ".join(field.name for field in fields(JobExecution))
 
@@ -202,6 +220,40 @@ SELECT {_COLUMNS} FROM job_executions
  ORDER BY created_at DESC, job_id DESC
  LIMIT %(limit)s
 """
+
+# As `NEWEST`, of so many that fit what an index finds, however few of them fit the rest.
+SEARCH = f"""
+SELECT {_COLUMNS}
+  FROM (SELECT {_COLUMNS} FROM job_executions
+         WHERE {{narrow}}
+           AND (created_at, job_id) < (%(before_time)s, %(before_id)s)
+         ORDER BY created_at DESC, job_id DESC
+         LIMIT %(look_at)s) AS looked_at
+ WHERE {{wide}}
+ ORDER BY created_at DESC, job_id DESC
+ LIMIT %(limit)s
+"""
+LAST_LOOKED_AT = """
+SELECT created_at, job_id FROM job_executions
+ WHERE {narrow}
+   AND (created_at, job_id) < (%(before_time)s, %(before_id)s)
+ ORDER BY created_at DESC, job_id DESC
+OFFSET %(look_at)s - 1 LIMIT 1
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Jobs, the newest first.
+
+    Attributes:
+        next: `created_at` and `job_id` behind which to look for more; None: there are no more.
+        complete: False where `next` is as far as the search came, so that more may fit.
+    """
+
+    jobs: list[JobExecution]
+    next: tuple[datetime, str] | None
+    complete: bool = True
 
 
 def find(connection: Connection, job_id: str) -> JobExecution | None:
@@ -246,6 +298,54 @@ def newest(
     parameters |= {"limit": limit, "before_time": before_time, "before_id": before_id}
     rows = connection.execute(NEWEST.format(conditions=text).encode(), parameters)
     return [JobExecution(*row) for row in rows]
+
+
+def page(
+    connection: Connection,
+    which: Filter,
+    *,
+    limit: int,
+    before: tuple[datetime, str] | None = None,
+) -> Page:
+    """A page of the jobs that fit, the newest first. A search (`Filter.is_search`) looks at up to
+    `LOOK_AT` jobs and then tells how far it came, so that a page costs as much in any table.
+
+    Args:
+        connection: In any mode; in a transaction of its own a search is of one moment.
+        which: An empty filter fits every job.
+        limit: At most so many.
+        before: `next` of the page before.
+    """
+    if not which.is_search:
+        found = newest(connection, which, limit=limit + 1, before=before)
+        return _cut(found, limit)
+    narrow, wide = which.split_conditions()
+    _, parameters = which.conditions()
+    # "now" is when the transaction began, by Postgres's clock: jobs that are recorded meanwhile
+    # must not move what `LAST_LOOKED_AT` counts.
+    before_time, before_id = before or ("now", "")
+    parameters |= {
+        "limit": limit + 1,
+        "before_time": before_time,
+        "before_id": before_id,
+        "look_at": LOOK_AT,
+    }
+    text = SEARCH.format(narrow=narrow, wide=wide)
+    found = [JobExecution(*row) for row in connection.execute(text.encode(), parameters)]
+    if len(found) > limit:
+        return _cut(found, limit)
+    last = connection.execute(LAST_LOOKED_AT.format(narrow=narrow).encode(), parameters).fetchone()
+    return Page(found, last, complete=last is None)
+
+
+def _cut(found: list[JobExecution], limit: int) -> Page:
+    jobs = found[:limit]
+    more = len(found) > limit
+    return Page(jobs, (jobs[-1].created_at, jobs[-1].job_id) if more else None)
+
+
+def _all_of(names: Iterable[str]) -> str:
+    return " AND ".join(_CONDITIONS[name] for name in names) or "true"
 
 
 def _escaped(text: str) -> str:

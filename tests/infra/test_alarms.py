@@ -196,6 +196,9 @@ def test_the_dashboard_has_the_guides_five_panels_and_is_json() -> None:
     titles = [each["properties"]["title"] for each in body["widgets"]]
     for panel in PANELS:
         assert any(title.startswith(panel) for title in titles)
+    default = read("alarms.yaml")["Parameters"]["FailurePercent"]["Default"]
+    [line] = body["widgets"][0]["properties"]["annotations"]["horizontal"]
+    assert line == {"label": "alarm", "value": default}
     named = {
         metric[1]
         for each in body["widgets"]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 from functions.api import cursor
+from functions.api.wire import MAX_TEXT
 from stashjobs import lookup
 from stashjobs.lookup import Filter, JobExecution
 
@@ -45,27 +47,34 @@ class Query:
     user: str = ""
     organization: str = ""
     error: str = ""
+    metadata: str = ""
     period: str = ""
     cursor: str = ""
 
     @classmethod
     def read(cls, given: Mapping[str, str]) -> Query:
-        """From a query string or a form; what makes no sense is left out."""
-        names = {name: str(given.get(name, "")).strip()[:200] for name in asdict(cls())}
+        """From a query string or a form; a status or a period that makes no sense is left out.
+
+        Raises:
+            ValueError: The metadata makes no sense.
+        """
+        names = {name: str(given.get(name, "")).strip()[:MAX_TEXT] for name in asdict(cls())}
         if names["status"] not in lookup.STATUSES:
             names["status"] = ""
         if names["period"] not in PERIODS:
             names["period"] = ""
+        # Left out it would widen what is changed together, since nobody can tell it by a look.
+        _read_metadata(names["metadata"])
         return cls(**names)
 
     @property
     def chosen_period(self) -> str:
         """The period that is asked for, or the one that keeps the question cheap: no index knows
-        what is in an error, so without a period every error would be read."""
+        what is in an error or in metadata, so without a period every job would be read."""
         if self.period:
             return self.period
         is_narrow = self.user or self.organization
-        return "24h" if self.error and not is_narrow else "all"
+        return "24h" if (self.error or self.metadata) and not is_narrow else "all"
 
     @property
     def is_narrowed(self) -> bool:
@@ -80,6 +89,7 @@ class Query:
             user_id=self.user or None,
             organization_id=self.organization or None,
             error_contains=self.error or None,
+            metadata=_read_metadata(self.metadata),
             created_after=datetime.now(UTC) - length if length else None,
         )
 
@@ -128,6 +138,24 @@ def find(connection: Connection, query: Query) -> Listed:
     if found.next is None:
         return Listed(found.jobs, "")
     return Listed(found.jobs, cursor.write(*found.next), None if found.complete else found.next[0])
+
+
+def _read_metadata(text: str) -> dict[str, Any] | None:
+    """What metadata must have: `name=value`, a text, or a JSON object of anything."""
+    if not text:
+        return None
+    if not text.startswith("{"):
+        name, equals, value = text.partition("=")
+        if not name.strip() or not equals:
+            raise ValueError('metadata: write name=value, or a JSON object as {"n": 1}')
+        return {name.strip(): value.strip()}
+    try:
+        found: dict[str, Any] = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"metadata: this is not JSON: {text[:100]}") from error
+    if not found:
+        raise ValueError("metadata: an empty object is in every job; name a member")
+    return found
 
 
 def _read_cursor(text: str) -> tuple[datetime, str] | None:

@@ -12,9 +12,10 @@ from starlette.responses import Response
 
 from functions.api.dashboard import redaction, timeline
 from functions.api.dashboard.guard import Operator, OperatorsForm, Posted, Reader, borrowed
-from functions.api.dashboard.job_list import PERIODS, Query, find
+from functions.api.dashboard.job_list import PERIODS, STATEMENT_SECONDS, Query, find
 from functions.api.dashboard.pages import Page, render
 from functions.api.guard import Connected
+from functions.api.jobs import OPERATION_SECONDS
 from stashjobs import lookup, operations, sealing, statistics
 from stashjobs.context import PARENT
 from stashjobs.errors import InvalidPayload
@@ -73,7 +74,8 @@ def change_many(request: Request, session: OperatorsForm, form: Posted, action: 
     statuses, change_these, change_all = ACTIONS[action]
     query = Query.read(form.flat())
     if form.one("every"):
-        with borrowed() as own:
+        with borrowed() as own, own.transaction():
+            own.execute(f"SET LOCAL statement_timeout = '{STATEMENT_SECONDS}s'".encode())
             count = statistics.count_up_to(own, query.to_filter(), statuses, MAX_AT_ONCE + 1)
         if form.one("every") != "confirmed" or count > MAX_AT_ONCE:
             return render(
@@ -85,7 +87,8 @@ def change_many(request: Request, session: OperatorsForm, form: Posted, action: 
                 query=query,
                 periods=PERIODS,
             )
-        return _done(action, change_all(query.to_filter(), actor=session.actor), query.url())
+        changed = change_all(query.to_filter(), actor=session.actor, seconds=OPERATION_SECONDS)
+        return _done(action, changed.count, query.url())
     chosen = form.all("job_id")[:MAX_AT_ONCE]
     return _done(action, change_these(chosen, actor=session.actor) if chosen else 0, query.url())
 

@@ -18,6 +18,7 @@ from functions.api.dashboard import charts, guard, redaction, words
 from stashjobs import settings, telemetry
 from stashjobs.errors import SettingError, StashjobsError, UnknownJobType
 from stashjobs.operations import NotPossible
+from stashjobs.schedules import QStashFailed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -37,8 +38,10 @@ TITLES = {
     415: "Not a form",
     422: "Does not fit",
     429: "Too many requests",
-    503: "The database does not answer",
+    503: "Not possible just now",
 }
+# Whose turn it is; with any other error of ours it is that of whoever filled in the form.
+STATUSES: dict[type, int] = {NotPossible: 409, UnknownJobType: 404, QStashFailed: 503}
 
 
 class Page(APIRoute):
@@ -109,14 +112,12 @@ def _explained(error: Exception) -> tuple[int, str, dict[str, str]]:
         return 422, "a value that was given cannot be looked up", {}
     if isinstance(error, psycopg.OperationalError):
         return 503, "the database cannot be reached; try again", {"Retry-After": "5"}
-    if isinstance(error, NotPossible):
-        return 409, telemetry.redact(str(error)), {}
-    if isinstance(error, UnknownJobType):
-        return 404, telemetry.redact(str(error)), {}
     if isinstance(error, SettingError):
         return 500, "the service is not configured; its log says which setting lacks", {}
     if isinstance(error, (StashjobsError, ValueError)):
-        return 422, telemetry.redact(str(error)), {}
+        status = next((STATUSES[kind] for kind in type(error).__mro__ if kind in STATUSES), 422)
+        wait = {"Retry-After": "5"} if status == 503 else {}
+        return status, telemetry.redact(str(error)), wait
     return 500, "the log says what it was", {}
 
 

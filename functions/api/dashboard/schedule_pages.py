@@ -63,7 +63,7 @@ def change(session: OperatorsForm, name: str, action: str) -> Response:
             raise HTTPException(404, "there is no such action")
     except schedules.NoSuchSchedule as error:
         raise HTTPException(404, str(error)) from error
-    except (schedules.NotSynced, schedules.QStashFailed) as error:
+    except schedules.NotSynced as error:
         raise HTTPException(409, str(error)) from error
     job = f"&job={job_id}" if job_id else ""
     return RedirectResponse(f"/admin/schedules?done={action}{job}", 303)

@@ -2,12 +2,18 @@
 
 `schema_migrations` keeps the checksum of each file that was applied, so that an edit of one that
 is already in a database is an error and not a surprise.
+
+A file that says CONCURRENTLY changes indexes while jobs go on. Such a statement takes no part in a
+transaction, so the file is applied statement by statement, and each must be safe to repeat: what
+was interrupted is begun again. Where the tables are small nobody would wait for long; there the
+word is left out, and the file is applied like any other.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,8 +23,12 @@ from stashjobs.errors import MigrationError
 FOLDER = Path(__file__).parent
 # Any constant will do, as long as every version of stashjobs takes the same one.
 ADVISORY_LOCK = 7_829_174_600_134
+POLL_SECONDS = 0.1
+# An index of so much is built within a second.
+SMALL_BYTES = 64 * 2**20
 
 _FILE_NAME = re.compile(r"(\d{4})_[a-z0-9_]+\.sql")
+_CONCURRENTLY = re.compile(r"\bCONCURRENTLY\b")
 
 CREATE_HISTORY = """
 CREATE TABLE IF NOT EXISTS schema_migrations (
@@ -29,7 +39,15 @@ CREATE TABLE IF NOT EXISTS schema_migrations (
 """
 # Also where the role has timeouts of its own.
 WAIT_AS_LONG_AS_IT_TAKES = """
-SELECT set_config('statement_timeout', '0', true), set_config('lock_timeout', '0', true)
+SELECT set_config('statement_timeout', '0', true), set_config('lock_timeout', '0', true),
+       set_config('idle_in_transaction_session_timeout', '0', true)
+"""
+# Never waits within a statement: whoever does has a snapshot, and CREATE INDEX CONCURRENTLY waits
+# for all older snapshots, while they would wait for it.
+TRY_LOCK = "SELECT pg_try_advisory_xact_lock(%s)"
+READ_BYTES = """
+SELECT coalesce(max(pg_table_size(oid)), 0) FROM pg_class
+ WHERE relkind = 'r' AND relnamespace = current_schema()::regnamespace
 """
 HISTORY_EXISTS = "SELECT to_regclass('schema_migrations') IS NOT NULL"
 READ_HISTORY = "SELECT name, checksum FROM schema_migrations ORDER BY name"
@@ -46,6 +64,23 @@ class Migration:
     @property
     def checksum(self) -> str:
         return hashlib.sha256(self.sql.encode()).hexdigest()
+
+    @property
+    def statements(self) -> list[str]:
+        """Without comments. Only for what is `concurrent`, which has no semicolon but between
+        statements."""
+        parts = re.sub(r"--.*", "", self.sql).split(";")
+        return [part.strip() for part in parts if part.strip()]
+
+    @property
+    def concurrent(self) -> bool:
+        """Whether it changes indexes while jobs go on."""
+        return _CONCURRENTLY.search(re.sub(r"--.*", "", self.sql)) is not None
+
+    @property
+    def in_one_go(self) -> str:
+        """The SQL that a transaction can take."""
+        return _CONCURRENTLY.sub("", self.sql)
 
 
 def available(folder: Path = FOLDER) -> list[Migration]:
@@ -70,10 +105,11 @@ def available(folder: Path = FOLDER) -> list[Migration]:
 
 def migrate(url: str, *, dry_run: bool = False, folder: Path = FOLDER) -> list[str]:
     """Apply the migrations that this database lacks, in one transaction; a file that fails is
-    undone alone.
+    undone alone. What is `concurrent` comes between two transactions, where a table is large.
 
     Safe to run twice at once: the second waits for the first and finds nothing to do. Safe through
-    a pooler in transaction mode too, since lock and timeouts are the transaction's.
+    a pooler in transaction mode too, since lock and timeouts are the transaction's; a concurrent
+    file then needs two connections of it, and a role without `statement_timeout`.
 
     Args:
         url: The database.
@@ -89,23 +125,48 @@ def migrate(url: str, *, dry_run: bool = False, folder: Path = FOLDER) -> list[s
         psycopg.OperationalError: Postgres cannot be reached.
     """
     migrations = available(folder)
+    applied: list[str] = []
     with database.connect(url) as connection:
         if dry_run:
             return [migration.name for migration in _pending(connection, migrations)]
-        failure: MigrationError | None = None
+        while True:
+            names, failure = _apply_what_comes_next(connection, migrations, url)
+            applied += names
+            if failure is not None:
+                raise failure
+            if not names:
+                return applied
+
+
+def _apply_what_comes_next(
+    connection: database.Connection, migrations: list[Migration], url: str
+) -> tuple[list[str], MigrationError | None]:
+    """Apply those that fit into one transaction, or the one concurrent file that comes first.
+    An error is told, not raised, so that those before it are committed."""
+    done: list[str] = []
+    while True:
         with connection.transaction():
             connection.execute(WAIT_AS_LONG_AS_IT_TAKES)
-            connection.execute("SELECT pg_advisory_xact_lock(%s)", [ADVISORY_LOCK])
-            connection.execute(CREATE_HISTORY)
-            pending = _pending(connection, migrations)
-            try:
-                for migration in pending:
-                    _apply(connection, migration)
-            except MigrationError as error:
-                failure = error  # raised after the commit of those before it
-        if failure is not None:
-            raise failure
-        return [migration.name for migration in pending]
+            if connection.execute(TRY_LOCK, [ADVISORY_LOCK]).fetchone() == (True,):
+                connection.execute(CREATE_HISTORY)
+                try:
+                    for migration in _pending(connection, migrations):
+                        if migration.concurrent and not _is_small(connection):
+                            if not done:
+                                _apply_concurrently(url, migration)
+                                done.append(migration.name)
+                            break
+                        _apply(connection, migration)
+                        done.append(migration.name)
+                except MigrationError as error:
+                    return done, error
+                return done, None
+        time.sleep(POLL_SECONDS)
+
+
+def _is_small(connection: database.Connection) -> bool:
+    row = connection.execute(READ_BYTES).fetchone()
+    return row is None or int(row[0]) <= SMALL_BYTES
 
 
 def _pending(connection: database.Connection, migrations: list[Migration]) -> list[Migration]:
@@ -133,7 +194,25 @@ def _apply(connection: database.Connection, migration: Migration) -> None:
 
     try:
         with connection.transaction():
-            connection.execute(migration.sql.encode())
+            connection.execute(migration.in_one_go.encode())
             connection.execute(RECORD_APPLIED, [migration.name, migration.checksum])
     except psycopg.Error as error:
         raise MigrationError(f"{migration.name} failed and was undone: {error}") from error
+
+
+def _apply_concurrently(url: str, migration: Migration) -> None:
+    """Over a connection of its own, while the caller's transaction holds the lock."""
+    import psycopg
+
+    try:
+        with database.connect(
+            url, statement_timeout_seconds=0, lock_timeout_seconds=0
+        ) as connection:
+            for statement in migration.statements:
+                connection.execute(statement.encode())
+            connection.execute(RECORD_APPLIED, [migration.name, migration.checksum])
+    except psycopg.Error as error:
+        raise MigrationError(
+            f"{migration.name} was interrupted half-way; migrate again to go on, and give it "
+            f"Postgres's own URL where a pooler or the role sets a statement_timeout: {error}"
+        ) from error

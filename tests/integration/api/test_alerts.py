@@ -1,4 +1,4 @@
-"""The conditions on the page of alerts: each crosses its threshold both ways, and it is the alarms'."""
+"""The conditions on the page of alerts: each crosses its threshold, which is its alarm's."""
 
 from __future__ import annotations
 

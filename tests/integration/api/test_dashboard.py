@@ -14,7 +14,7 @@ import pytest
 
 from functions.api.dashboard import clocks, job_list, job_pages
 from infra.local.template import read_template
-from stashjobs import schedules, sealing
+from stashjobs import lookup, schedules, sealing
 from stashjobs.context import PARENT
 from stashjobs.job import find
 from tests.deliveries import deliver, probe
@@ -365,6 +365,23 @@ def test_the_list_goes_on_where_a_page_ends(
         path = html.unescape(following[1]) if following else ""
     assert [len(page) for page in pages] == [4, 4, 2]
     assert {job_id for page in pages for job_id in page} == there
+
+
+def test_a_search_that_has_not_looked_at_all_says_so_and_goes_on(
+    operator: Browser, table: Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lookup, "LOOK_AT", 2)
+    wanted = failed(table)
+    table.run("UPDATE job_executions SET error = 'what is looked for'")
+    for _ in range(3):
+        failed(table)
+
+    page = operator.get("/admin/jobs?error=looked+for")
+    assert "No job matches among those searched, back to" in page.words
+
+    older = re.findall(r'rel="next" href="([^"]*)">Search older jobs', page.text)
+    page = operator.get(html.unescape(older[0]))
+    assert ids(page.text) == [wanted]
 
 
 @pytest.mark.parametrize("cursor", ["x", "e30=", "%00", "WzEsMl0=", "ü"])

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from tests.deliveries import Table
 
 PROBE = probe()
+OF_QSTASH_ALONE = {"DeadLetters": 0, "HeldBack": 0, "AverageSeconds": {}}
 
 
 @pytest.fixture(autouse=True)
@@ -128,11 +129,43 @@ async def test_dead_letters_are_counted(table: Table, qstash: QStashServer) -> N
     assert values["DeadLetters"] == 3
 
 
+def test_what_postgres_said_is_told_before_qstash_is_asked(
+    table: Table, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Lambda may end the function while QStash keeps it waiting."""
+
+    def killed() -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("functions.monitor.handler.count_dead_letters", killed)
+    with pytest.raises(KeyboardInterrupt):
+        monitor()
+    assert '"QueueDepth":[0.0]' in capsys.readouterr().out
+
+
+async def test_what_a_rate_holds_back_at_qstash_is_counted(
+    table: Table, qstash: QStashServer
+) -> None:
+    def publish() -> None:
+        for key, count in (("a", 3), ("b", 2)):
+            for _ in range(count):
+                dispatcher.qstash().message.publish(
+                    url="http://127.0.0.1:9/",
+                    body="x",
+                    retries=0,
+                    flow_control={"key": key, "rate": 1, "period": "1h"},
+                )
+
+    assert (await asyncio.to_thread(monitor))["HeldBack"] == 0
+    await asyncio.to_thread(publish)
+    assert (await asyncio.to_thread(monitor))["HeldBack"] == 3
+
+
 async def test_without_postgres_the_metrics_of_qstash_remain(
     settings: pytest.MonkeyPatch, qstash: QStashServer
 ) -> None:
     settings.setenv("POSTGRES_URL", "postgresql://nobody@127.0.0.1:9/none")
-    assert await asyncio.to_thread(monitor) == {"DeadLetters": 0, "AverageSeconds": {}}
+    assert await asyncio.to_thread(monitor) == OF_QSTASH_ALONE
 
 
 def test_the_read_replica_is_asked_where_there_is_one(
@@ -197,7 +230,7 @@ async def test_a_query_that_takes_too_long_is_given_up_and_the_rest_is_told(
     monkeypatch.setattr("functions.monitor.handler.QUERY_TIMEOUT_SECONDS", 0.1)
     with psycopg.connect(database_url) as other:
         other.execute("LOCK TABLE job_executions IN ACCESS EXCLUSIVE MODE")
-        assert await asyncio.to_thread(monitor) == {"DeadLetters": 0, "AverageSeconds": {}}
+        assert await asyncio.to_thread(monitor) == OF_QSTASH_ALONE
 
 
 def test_metrics_are_lines_of_the_log_in_the_embedded_format(
