@@ -24,7 +24,8 @@ MAX_DEAD_LETTERS = 1_000
 
 
 def handler(_event: Mapping[str, Any], lambda_context: Any) -> dict[str, Any]:
-    """Emit the metrics of this minute; what cannot be read is left out and logged."""
+    """Emit the metrics of this minute, each as soon as it is known; what cannot be read is left out
+    and logged."""
     telemetry.logger().append_keys(function_request_id=lambda_context.aws_request_id)
     values: dict[str, float] = {}
     averages: dict[str, float] = {}
@@ -32,12 +33,15 @@ def handler(_event: Mapping[str, Any], lambda_context: Any) -> dict[str, Any]:
         values, averages = read()
     except Exception as error:  # noqa: BLE001 - the metrics of QStash are worth having alone
         telemetry.logger().error("the jobs could not be read", error=telemetry.one_line(error))
-    try:
-        values["DeadLetters"] = count_dead_letters()
-    except Exception as error:  # noqa: BLE001
-        telemetry.logger().error("QStash could not be asked", error=telemetry.one_line(error))
     emit(values, averages)
-    return {**values, "AverageSeconds": averages}
+    at_qstash: dict[str, float] = {}
+    for name, count in {"DeadLetters": count_dead_letters, "HeldBack": count_held_back}.items():
+        try:
+            at_qstash[name] = count()
+        except Exception as error:  # noqa: BLE001
+            telemetry.logger().error("QStash could not be asked", error=telemetry.one_line(error))
+    emit(at_qstash, {})
+    return {**values, **at_qstash, "AverageSeconds": averages}
 
 
 def read() -> tuple[dict[str, float], dict[str, float]]:
@@ -83,6 +87,21 @@ def count_dead_letters() -> int:
         if not cursor:
             break
     return count
+
+
+def count_held_back() -> int:
+    """How many messages wait at QStash, since a type's `rate` or `parallelism` holds them back
+    (Upstash docs, "List Flow Control Keys").
+
+    Raises:
+        SettingError: `QSTASH_TOKEN` is missing.
+        Exception: QStash refused, or cannot be reached.
+    """
+    from stashjobs import dispatcher
+
+    # The SDK can ask for one key alone.
+    keys = dispatcher.qstash().http.request(path="/v2/flowControl", method="GET")
+    return sum(key["waitListSize"] for key in keys)
 
 
 def emit(values: Mapping[str, float], averages: Mapping[str, float]) -> None:

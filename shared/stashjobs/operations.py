@@ -8,6 +8,7 @@ what the current key sealed is left alone.
 from __future__ import annotations
 
 import logging
+import time
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -22,13 +23,15 @@ from stashjobs.publications import Unpublished
 from stashjobs.sealing import Place, Purpose
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
 log = logging.getLogger("stashjobs")
 
 RETRYABLE = ("failed", "cancelled", "completed")
 CANCELLABLE = ("pending", "retrying")
 BATCH = 500
+# What an operation whose time is limited takes upon itself: their ids fit into memory.
+MAX_IN_TIME = 100_000
 
 
 class NotPossible(StashjobsError):
@@ -39,6 +42,19 @@ class NoSuchJob(NotPossible):
     """There is no job with this id."""
 
 
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """What an operation on many did.
+
+    Attributes:
+        count: How many jobs it changed.
+        complete: False where its time was over before all that fit were.
+    """
+
+    count: int
+    complete: bool
+
+
 COUNT = """
 SELECT count(*) FROM job_executions WHERE {conditions} AND status = ANY(%(statuses)s)
 """
@@ -46,6 +62,7 @@ SELECT count(*) FROM job_executions WHERE {conditions} AND status = ANY(%(status
 FIND_IDS = """
 SELECT job_id FROM job_executions WHERE {conditions} AND status = ANY(%(statuses)s)
  ORDER BY created_at, job_id
+ LIMIT %(limit)s
 """
 
 # What a job was before is kept with the action, since the retry clears it from the row.
@@ -156,13 +173,33 @@ def refuse_empty(which: Filter) -> None:
         raise NotPossible("an empty filter would change every job; say at least one thing")
 
 
-def count(action_statuses: Sequence[str], which: Filter) -> int:
-    """How many jobs an operation on this filter would change; `RETRYABLE` or `CANCELLABLE`."""
+def count(action_statuses: Sequence[str], which: Filter, *, seconds: float | None = None) -> int:
+    """How many jobs an operation on this filter would change; `RETRYABLE` or `CANCELLABLE`.
+
+    Raises:
+        psycopg.errors.QueryCanceled: It took longer than `seconds`; without them, than any
+            statement may.
+    """
+    [(found,)] = _look(COUNT, action_statuses, which, {}, seconds)
+    return int(found)
+
+
+def _look(
+    statement: str,
+    statuses: Sequence[str],
+    which: Filter,
+    more: dict[str, Any],
+    seconds: float | None,
+) -> list[tuple[Any, ...]]:
     conditions, parameters = which.conditions()
-    parameters["statuses"] = list(action_statuses)
+    parameters |= {"statuses": list(statuses), **more}
+    text = statement.format(conditions=conditions).encode()
     with database.borrowed() as own:
-        row = own.execute(COUNT.format(conditions=conditions).encode(), parameters).fetchone()
-    return int(row[0]) if row else 0
+        if seconds is None:
+            return own.execute(text, parameters).fetchall()
+        with own.transaction():
+            own.execute(f"SET LOCAL statement_timeout = {max(1, int(seconds * 1000))}".encode())
+            return own.execute(text, parameters).fetchall()
 
 
 def retry(job_id: str, *, actor: str, payload: Any = None) -> None:
@@ -205,9 +242,19 @@ def _checked_and_sealed(job_id: str, payload: Any) -> Any:
     return payload
 
 
-def retry_all(which: Filter, *, actor: str) -> int:
-    """Retry every job that fits, in batches. Returns how many."""
-    return sum(len(_retry(ids, actor, None)) for ids in _batches(RETRYABLE, which))
+def retry_all(which: Filter, *, actor: str, seconds: float | None = None) -> Changed:
+    """Retry every job that fits, in batches, the oldest first.
+
+    Args:
+        which: At least one condition.
+        actor: Who asks for it.
+        seconds: No batch is begun after so long. None: as long as it takes.
+
+    Raises:
+        NotPossible: The filter says nothing.
+        psycopg.errors.QueryCanceled: To find them alone took longer than `seconds`.
+    """
+    return _change_all(RETRYABLE, which, seconds, lambda ids: len(_retry(ids, actor, None)))
 
 
 def retry_these(job_ids: Sequence[str], *, actor: str) -> int:
@@ -236,9 +283,26 @@ def cancel(job_id: str, *, actor: str) -> None:
         _explain(job_id, "cancelled", "only one that waits can be")
 
 
-def cancel_all(which: Filter, *, actor: str) -> int:
-    """Cancel every waiting job that fits, in batches. Returns how many."""
-    return sum(len(_cancel(ids, actor)) for ids in _batches(CANCELLABLE, which))
+def cancel_all(which: Filter, *, actor: str, seconds: float | None = None) -> Changed:
+    """Cancel every waiting job that fits, in batches, the oldest first. As `retry_all`."""
+    return _change_all(CANCELLABLE, which, seconds, lambda ids: len(_cancel(ids, actor)))
+
+
+def _change_all(
+    statuses: Sequence[str],
+    which: Filter,
+    seconds: float | None,
+    change: Callable[[list[str]], int],
+) -> Changed:
+    refuse_empty(which)
+    began, changed = time.monotonic(), 0
+    limit = None if seconds is None else MAX_IN_TIME
+    found = _look(FIND_IDS, statuses, which, {"limit": limit}, seconds)
+    for start in range(0, len(found), BATCH):
+        if seconds is not None and time.monotonic() - began > seconds:
+            return Changed(changed, complete=False)
+        changed += change([job_id for (job_id,) in found[start : start + BATCH]])
+    return Changed(changed, complete=len(found) != limit)
 
 
 def _retry(job_ids: list[str], actor: str, payload: Any) -> list[Unpublished]:
@@ -282,16 +346,6 @@ def _cancel_messages(message_ids: list[str]) -> None:
         dispatcher.qstash().message.cancel_many(message_ids)
     except Exception as error:  # noqa: BLE001
         log.info("QStash's messages could not be cancelled: %s", telemetry.one_line(error))
-
-
-def _batches(statuses: Sequence[str], which: Filter) -> list[list[str]]:
-    refuse_empty(which)
-    conditions, parameters = which.conditions()
-    parameters["statuses"] = list(statuses)
-    with database.borrowed() as own:
-        found = own.execute(FIND_IDS.format(conditions=conditions).encode(), parameters)
-        ids = [job_id for (job_id,) in found]
-    return [ids[start : start + BATCH] for start in range(0, len(ids), BATCH)]
 
 
 @dataclass(slots=True)

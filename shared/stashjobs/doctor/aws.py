@@ -74,19 +74,24 @@ def secret() -> Verdict:
 def alarms() -> Verdict:
     """There are alarms, none rings, and each tells somebody."""
     names = list(stack.resources("AWS::CloudWatch::Alarm").values())
+    # It tells nobody by itself: what it is made of does.
+    composites = list(stack.resources("AWS::CloudWatch::CompositeAlarm").values())
     if not names:
         return red("the stack has no alarms", "deploy the template with its alarms")
-    found = _alarms(names)
-    missing = set(names) - {each["AlarmName"] for each in found}
+    found = _alarms([*names, *composites])
+    missing = {*names, *composites} - {each["AlarmName"] for each in found}
     if missing:
         return red(f"deleted by hand: {', '.join(sorted(missing))}", "deploy the stack again")
     ringing = [each["AlarmName"] for each in found if each["StateValue"] == "ALARM"]
     if ringing:
-        return red(f"in ALARM: {', '.join(ringing)}", "see docs/troubleshooting.md")
+        return red(
+            f"in ALARM: {', '.join(ringing)}", "see docs/monitoring.md, What to do, by symptom"
+        )
     mute = [
         each["AlarmName"]
         for each in found
-        if not (each.get("ActionsEnabled", True) and each.get("AlarmActions"))
+        if each["AlarmName"] not in composites
+        and not (each.get("ActionsEnabled", True) and each.get("AlarmActions"))
     ]
     if mute:
         return yellow(f"these tell nobody: {', '.join(mute)}", "give them an action (SNS topic)")
@@ -94,13 +99,14 @@ def alarms() -> Verdict:
 
 
 def _alarms(names: list[str]) -> list[dict[str, Any]]:
-    cloudwatch = stack.client("cloudwatch")
+    pages = stack.client("cloudwatch").get_paginator("describe_alarms")
     found: list[dict[str, Any]] = []
     for start in range(0, len(names), 100):  # AlarmNames takes 100 (CloudWatch API reference)
-        answer = cloudwatch.describe_alarms(
+        # A page of the answer has fewer than that.
+        for page in pages.paginate(
             AlarmNames=names[start : start + 100], AlarmTypes=["MetricAlarm", "CompositeAlarm"]
-        )
-        found += answer.get("MetricAlarms", []) + answer.get("CompositeAlarms", [])
+        ):
+            found += page.get("MetricAlarms", []) + page.get("CompositeAlarms", [])
     return found
 
 
