@@ -21,11 +21,7 @@ PATIENCE_SECONDS = 60
 
 
 class Reader:
-    """Has `make dev` running, its environment activated, and a folder of their own.
-
-    Attributes:
-        job_id: A job that waits.
-    """
+    """Has `make dev` running, its environment activated, and a folder of their own."""
 
     def __init__(self, stack: Stack, folder: Path) -> None:
         self._stack = stack
@@ -36,6 +32,8 @@ class Reader:
             for name in ("functions", "infra", "tests", "benchmarks", "template.yaml"):
                 (each / name).symlink_to(ROOT / name)
         (self._folder / ".stashjobs").symlink_to(stack.home)
+        prices = ROOT / "shared" / "stashjobs" / "prices.toml"
+        (self._folder / "my-prices.toml").symlink_to(prices)
         (self._folder / "app.py").write_text("import os; print(os.environ['QSTASH_URL'])")
         self.environment = {
             **os.environ,
@@ -44,8 +42,6 @@ class Reader:
             "PYTHONPATH": str(self._folder),
             "TOKEN": stack.environment["ADMIN_TOKEN"],
         }
-        enqueued = self.run("stashjobs enqueue create-notification --example --delay 3600 --json")
-        self.job_id: str = json.loads(enqueued)["jobId"]
 
     def run(self, script: str, standard_input: str = "") -> str:
         """What `bash` prints. A failure fails the test, with what was said."""
@@ -84,15 +80,17 @@ class Reader:
         assert "http://127.0.0.1:" in said, said
 
     def here(self, text: str) -> str:
-        """The same with the ports and the ids of this system."""
+        """The same with the ports of this system, and a job of it that waits."""
         ports = self._stack.ports
         written = {
             "127.0.0.1:8700": f"127.0.0.1:{ports.gateway}",
             "127.0.0.1:8705": f"127.0.0.1:{ports.stripe}",
             "localhost:8025": f"127.0.0.1:{ports.mailbox}",
-            "JOB_ID": self.job_id,
             **INSTEAD,
         }
         for each, real in written.items():
             text = text.replace(each, real)
+        if "JOB_ID" in text:
+            command = "stashjobs enqueue create-notification --example --delay 3600 --json"
+            text = text.replace("JOB_ID", json.loads(self.run(command))["jobId"])
         return text

@@ -96,12 +96,11 @@ def assert_that_it_exists(line: str) -> None:
             pytest.fail(f"nothing knows how to check: {line}")
 
 
-@every("python")
-def test_python(block: Block, reader: Reader) -> None:
-    """After the blocks before it on the same page."""
-    of_page = [each for each in blocks("python") if each.page == block.page]
-    texts = [each.text for each in of_page if each.line <= block.line]
-    source = "\n".join([PYTHON_BEFORE.get(block.page, ""), *texts])
+@pytest.mark.parametrize("page", sorted({each.page for each in blocks("python")}))
+def test_python(page: str, reader: Reader) -> None:
+    """A page's blocks, one after the other: each may use what those before it have defined."""
+    texts = [each.text for each in blocks("python") if each.page == page]
+    source = "\n".join([PYTHON_BEFORE.get(page, ""), *texts])
     reader.run("python -m tests.docs.run_python", reader.here(source))
 
 
