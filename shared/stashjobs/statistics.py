@@ -381,14 +381,15 @@ def read_waiting(connection: Connection, stuck_seconds: int) -> Waiting:
 
 
 def read_statuses(connection: Connection, statuses: tuple[str, ...]) -> dict[str, Count]:
-    """How many jobs there are in each status."""
+    """How many jobs there are in each status, in the order given."""
     rows = connection.execute(READ_STATUSES, {"statuses": list(statuses), "cap": CAP})
-    return {
+    counts = {
         status: Count(counted, exact=True)
         if counted <= CAP
         else Count(max(estimated, counted), exact=False)
         for status, counted, estimated in rows
     }
+    return {status: counts[status] for status in statuses}
 
 
 def read_series(connection: Connection) -> Series:

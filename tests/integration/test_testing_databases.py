@@ -49,6 +49,14 @@ def ask(copy: CopyOfTemplate, query: str) -> list[Any]:
         return opened.execute(query.encode()).fetchall()
 
 
+def test_what_many_rows_leave_in_the_files_slows_no_later_test(
+    app_copy: CopyOfTemplate, connection: psycopg.Connection[Any]
+) -> None:
+    connection.execute("INSERT INTO teams SELECT generate_series(1, 50000)")
+    app_copy.renew()
+    assert ask(app_copy, "SELECT pg_relation_size('teams')") == [(0,)]
+
+
 def test_rows_are_gone_also_of_tables_that_refer_to_each_other(
     app_copy: CopyOfTemplate, connection: psycopg.Connection[Any]
 ) -> None:

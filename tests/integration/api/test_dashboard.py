@@ -292,6 +292,15 @@ def test_the_list_is_filtered_by_its_url(operator: Browser, table: Table) -> Non
         assert set(ids(operator.get(f"/admin/live/jobs{query}").text)) == found, query
 
 
+def test_the_statuses_are_in_the_order_of_a_jobs_life(operator: Browser, table: Table) -> None:
+    failed(table)
+    table.add(PROBE)
+    table.run("ANALYZE job_executions")  # from then on Postgres joins what it knows of them
+    words = operator.get("/admin/jobs").words
+    tabs = "All Pending 1 Processing 0 Retrying 0 Completed 0 Failed 1 Cancelled 0"
+    assert tabs in words
+
+
 def test_the_list_is_filtered_by_what_the_metadata_has(operator: Browser, table: Table) -> None:
     wanted = table.add(PROBE, metadata={"from": "sign-up", "n": 1, "a": {"b": [True]}})
     table.add(PROBE, metadata={"from": "elsewhere", "n": "1"})
