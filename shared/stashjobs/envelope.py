@@ -63,7 +63,7 @@ def read(body: bytes) -> Envelope:
             without repeating what was sent.
     """
     try:
-        document = json.loads(body, parse_constant=_refuse_constant)
+        document = _decoder.decode(body.decode(json.detect_encoding(body), "surrogatepass"))
     except (ValueError, RecursionError) as error:
         # str(UnicodeDecodeError) and str(JSONDecodeError) name a position, never the content.
         reason = error.msg if isinstance(error, json.JSONDecodeError) else "not JSON text"
@@ -108,6 +108,10 @@ def _text(metadata: dict[str, Any], name: str) -> str | None:
 
 def _refuse_constant(name: str) -> None:
     raise ValueError(name)  # NaN and Infinity are no JSON (RFC 8259, section 6)
+
+
+# What `json.loads(body, parse_constant=...)` would make for every message.
+_decoder = json.JSONDecoder(parse_constant=_refuse_constant)
 
 
 def unstorable(document: object) -> str | None:

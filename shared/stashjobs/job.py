@@ -32,6 +32,8 @@ _TYPE_NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 NO_EXAMPLE = (
     'its model gives no example; give it model_config = {"json_schema_extra": {"examples": [...]}}'
 )
+# `json.dumps` would make an encoder for every value.
+_encode = json.JSONEncoder(allow_nan=False).encode
 _registry: dict[str, Job[Any, Any]] = {}
 
 
@@ -414,7 +416,7 @@ def to_json(value: Any) -> Any:
         TypeError | ValueError: It cannot be JSON (NaN, say, or an open file).
     """
     try:
-        return json.loads(json.dumps(value, allow_nan=False))
+        return json.loads(_encode(value))
     except TypeError:
         from pydantic_core import to_jsonable_python
 

@@ -48,6 +48,7 @@ DELIVERY_KEYS = (
     "organization_id",
     "trace_id",
 )
+_NOTHING_KNOWN = dict.fromkeys(DELIVERY_KEYS)
 
 
 @functools.cache
@@ -55,13 +56,20 @@ def logger() -> Logger:
     """The process's logger. Imported at first use: an app that only enqueues need not have it."""
     from aws_lambda_powertools import Logger
 
+    from stashjobs.log_format import Formatter
+
     # It has to be known before the first line, so it is read from the environment alone.
     given = os.environ.get(SAMPLE_RATE, "").strip()
     rate = _share(given) if given else None
     wrong = bool(given) and rate is None
     level = settings.known("LOG_LEVEL") or "INFO"
     # Without a rate of ours Powertools reads the variable, and raises an error if it is no number.
-    made = Logger(service="stashjobs", level=level, sampling_rate=0.0 if wrong else rate, utc=True)
+    made = Logger(
+        service="stashjobs",
+        level=level,
+        sampling_rate=0.0 if wrong else rate,
+        logger_formatter=Formatter(),
+    )
     if not rate:
         made.remove_keys(["sampling_rate"])  # Powertools would say 0.0 on every line
     if wrong:
@@ -73,8 +81,8 @@ def begin_delivery(job_type: str, request_id: str) -> Logger:
     """The logger for the lines of one delivery: without the keys of the one before, and with
     debug lines for a share of all deliveries (`POWERTOOLS_LOGGER_SAMPLE_RATE`)."""
     log = logger()
-    log.remove_keys(DELIVERY_KEYS)
-    log.append_keys(job_type=job_type, function_request_id=request_id)
+    # A key that is None is on no line.
+    append_keys(**{**_NOTHING_KNOWN, "job_type": job_type, "function_request_id": request_id})
     if log.sampling_rate:
         # Powertools draws once for the life of a process; only its decorator draws again, and
         # that one would log what Lambda hands over (Powertools docs, "Sampling debug logs").
@@ -82,10 +90,20 @@ def begin_delivery(job_type: str, request_id: str) -> Logger:
     return log
 
 
+def append_keys(**keys: Any) -> None:
+    """Have every line from now on say this too."""
+    _formatter().append_keys(**keys)
+
+
 def delivery_keys() -> dict[str, Any]:
     """What is known by now of the delivery that is at work, as its lines say it."""
-    keys = logger().get_current_keys()
+    keys = _formatter().get_current_keys()
     return {name: keys[name] for name in DELIVERY_KEYS if keys.get(name) is not None}
+
+
+def _formatter() -> Any:
+    """What keeps the keys. The logger's own methods find it by three properties each time."""
+    return logger().logger_handler.formatter
 
 
 def _share(text: str) -> float | None:

@@ -9,6 +9,7 @@ status is what makes QStash do the right thing (`answers`).
 from __future__ import annotations
 
 import json
+import logging
 import signal
 import threading
 import time
@@ -170,7 +171,7 @@ def deliver(job: Job[Any, Any], event: Event, lambda_context: Any) -> Response:
             answer for success, and an error for a reason to invoke again.
     """
     began = time.time()
-    log = telemetry.begin_delivery(job.type, lambda_context.aws_request_id)
+    telemetry.begin_delivery(job.type, lambda_context.aws_request_id)
     try:
         message, source = _receive(job, event, lambda_context)
     except InvalidSignature as error:
@@ -180,7 +181,9 @@ def deliver(job: Job[Any, Any], event: Event, lambda_context: Any) -> Response:
     except SettingError as error:
         ending = _refuse("Unavailable", 500, error)
     else:
-        log.append_keys(job_id=message.job_id, message_id=source.message_id, retried=source.retried)
+        telemetry.append_keys(
+            job_id=message.job_id, message_id=source.message_id, retried=source.retried
+        )
         ending = _traced(job, message, source, lambda_context, began)
     _emit(job, ending)
 
@@ -194,6 +197,8 @@ def deliver(job: Job[Any, Any], event: Event, lambda_context: Any) -> Response:
 def _traced(
     job: Job[Any, Any], message: Message, source: Source, lambda_context: Any, began: float
 ) -> Ending:
+    if not tracing.is_on():
+        return _process(job, message, source, lambda_context, began)
     with tracing.processing(
         job.type,
         headers=source.headers,
@@ -201,7 +206,7 @@ def _traced(
         request_id=lambda_context.aws_request_id,
         began=began,
     ) as span:
-        telemetry.logger().append_keys(trace_id=span.trace_id)
+        telemetry.append_keys(trace_id=span.trace_id)
         ending = _process(job, message, source, lambda_context, began)
         span.ended(ending.count, ending.error_type, telemetry.delivery_keys())
     tracing.flush(float(lambda_context.get_remaining_time_in_millis()) / 1000)
@@ -212,7 +217,6 @@ def _process(
     job: Job[Any, Any], message: Message, source: Source, lambda_context: Any, began: float
 ) -> Ending:
     """What there is to do once it is known who sends what: claim, run, record, answer."""
-    log = telemetry.logger()
     deadline = _deadline(job, source, lambda_context, began)
     lease_seconds = deadline - time.time() + LEASE_GRACE_SECONDS
     try:
@@ -221,7 +225,7 @@ def _process(
         return _refuse("Unreadable", 489, error)
     except (psycopg.Error, SettingError) as error:
         return _refuse("Unavailable", 503, error, retry_after=DATABASE_RETRY_SECONDS)
-    log.debug("asked for the job", ms=_milliseconds_since(began))
+    _debug("asked for the job", began)
     if isinstance(claim, Duplicate):
         return _answer_duplicate(message, claim)
     if claim is None or not claim.held or claim.job_type != job.type:
@@ -239,12 +243,12 @@ def _process(
         lease_seconds=lease_seconds,
         sealed=sealing.is_sealed(claim.payload),
     )
-    log.append_keys(
+    telemetry.append_keys(
         attempt=claim.attempt, user_id=claim.user_id, organization_id=claim.organization_id
     )
-    log.info("processing")
+    telemetry.logger().info("processing")
     outcome = _run(job, claim.payload, context)
-    log.debug("ran", ms=_milliseconds_since(began))
+    _debug("ran", began)
     try:
         outcome, recorded = _record(context, outcome)
     except psycopg.Error as error:
@@ -267,8 +271,11 @@ def _emit(job: Job[Any, Any], ending: Ending) -> None:
     metrics.emit(values, job_type=job.type, about=telemetry.delivery_keys())
 
 
-def _milliseconds_since(began: float) -> int:
-    return round((time.time() - began) * 1000)
+def _debug(message: str, began: float) -> None:
+    """A debug line, with the milliseconds so far; nothing is put together where there is none."""
+    log = telemetry.logger()
+    if log.log_level <= logging.DEBUG:
+        log.debug(message, ms=round((time.time() - began) * 1000), stacklevel=3)
 
 
 # --- verify and read
@@ -577,7 +584,7 @@ def _answer_unclaimed(job: Job[Any, Any], message: Message, claim: Claim | None)
     if claim is None and not message.envelope.has_payload:
         return _refuse("Unreadable", 489, InvalidEnvelope("there is no job with this id"))
     status = "processing" if claim is None else claim.status
-    telemetry.logger().append_keys(attempt=None if claim is None else claim.attempt)
+    telemetry.append_keys(attempt=None if claim is None else claim.attempt)
     telemetry.logger().info("not claimed", row_status=status)
     wait = claim.wait if claim is not None else None
     if wait is None or wait <= 0:

@@ -5,10 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import subprocess
-import sys
 import tomllib
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -25,17 +22,6 @@ TEMPLATES = [ROOT / "template.yaml", *sorted((ROOT / "infra").glob("*.yaml"))]
 SAMCONFIG: dict[str, Any] = tomllib.loads((ROOT / "samconfig.toml").read_text())
 STAGES = ["dev", "staging", "production"]
 SETTINGS_PAGE = (ROOT / "docs" / "settings.md").read_text()
-
-
-def test_cfn_lint_has_nothing_to_say() -> None:
-    ran = subprocess.run(
-        [Path(sys.executable).parent / "cfn-lint"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert (ran.returncode, ran.stdout) == (0, "")
 
 
 # --- secrets

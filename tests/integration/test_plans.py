@@ -21,7 +21,7 @@ JOBS = """
 INSERT INTO job_executions (job_id, job_type, status, payload, max_attempts, user_id,
                             organization_id, error, message_id, created_at, available_at,
                             published_at, lease_expires_at, completed_at)
-SELECT 'job-' || n, 'type-' || n %% 20, status, '{}', 3, 'u_' || n %% 50, 'o_' || n %% 50,
+SELECT 'job-' || n, 'type-' || n %% 50, status, '{}', 3, 'u_' || n %% 50, 'o_' || n %% 50,
        CASE WHEN status = 'failed' THEN 'no' END, 'msg-' || n, at, at, at,
        CASE WHEN status = 'processing' THEN now() END,
        CASE WHEN status IN ('completed', 'failed') THEN now() END

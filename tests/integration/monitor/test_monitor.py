@@ -29,9 +29,8 @@ OF_QSTASH_ALONE = {"DeadLetters": 0, "HeldBack": 0, "AverageSeconds": {}}
 
 
 @pytest.fixture(autouse=True)
-def _qstash_is_away(table: Table, settings: pytest.MonkeyPatch) -> None:
-    settings.setenv("QSTASH_TOKEN", "token-of-a-test")
-    settings.setenv("QSTASH_URL", "http://127.0.0.1:9")
+def _qstash_cannot_be_asked(table: Table, settings: pytest.MonkeyPatch) -> None:
+    settings.delenv("QSTASH_TOKEN", raising=False)
 
 
 @pytest.fixture
@@ -59,6 +58,14 @@ def ended(table: Table, status: str, count: int, *, ago: str = "1 minute") -> No
 
 def monitor() -> dict[str, Any]:
     return handler({}, lambda_context())
+
+
+def test_while_qstash_is_away_the_jobs_are_told(settings: pytest.MonkeyPatch) -> None:
+    settings.setenv("QSTASH_TOKEN", "token-of-a-test")
+    settings.setenv("QSTASH_URL", "http://127.0.0.1:9")
+    told = monitor()
+    assert told["QueueDepth"] == 0
+    assert "DeadLetters" not in told
 
 
 def test_an_idle_system_has_no_failure_rate_and_nothing_waits() -> None:
