@@ -35,7 +35,7 @@ dev: $(READY) ## Run the whole system on this machine until Ctrl-C (ARGS="--port
 
 .PHONY: test
 test: $(READY) $(SAM_READY) check ## Run every check and every test.
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 3 --dist loadfile
 
 .PHONY: check
 check: $(READY) ## Run the linter, the formatter, the type checker and the template's linter.
