@@ -459,12 +459,14 @@ def _stopping_at(deadline: float) -> Iterator[None]:
 
     began = time.time()
     previous = signal.signal(signal.SIGALRM, stop)
-    signal.setitimer(signal.ITIMER_REAL, max(0.001, deadline - began))
+    left, _ = signal.setitimer(signal.ITIMER_REAL, max(0.001, deadline - began))
     try:
         yield
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, previous)
+        if left:  # somebody's own alarm, such as the time limit of a test
+            signal.setitimer(signal.ITIMER_REAL, max(0.001, left - (time.time() - began)))
 
 
 # --- record

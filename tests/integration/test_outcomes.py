@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import random
+import signal
 import sys
 import time
 from typing import TYPE_CHECKING, Any
@@ -872,3 +873,19 @@ def test_an_old_api_gateway_event_is_no_direct_invocation(table: Table) -> None:
     with pytest.raises(DeliveryRefused):
         handle(probe(), event)
     assert table.rows() == []
+
+
+def test_an_alarm_of_whoever_calls_the_handler_still_comes(table: Table) -> None:
+    rung: list[int] = []
+    outer = signal.signal(signal.SIGALRM, lambda number, _frame: rung.append(number))
+    before = signal.setitimer(signal.ITIMER_REAL, 0.5)
+    try:
+        job = probe(lambda _payload, _context: None)
+        assert deliver(job, table.add(job)).status == 200
+        until = time.monotonic() + 10
+        while not rung and time.monotonic() < until:
+            time.sleep(0.01)
+    finally:
+        signal.signal(signal.SIGALRM, outer)
+        signal.setitimer(signal.ITIMER_REAL, *before)
+    assert rung == [signal.SIGALRM]
