@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine
 
     from infra.local.gateway import Delivery
+    from infra.local.stack import Stack
 
 WRONG_USE = 2
 PORT = click.IntRange(0, 65_535)
@@ -185,7 +186,7 @@ async def _run_stack(root: Path, home: Path, ports: dict[str, int], *, as_json: 
             ready = {**stack.urls, "home": str(home), "environment": str(stack.environment_file)}
             click.echo(json.dumps(ready))
         else:
-            _show_urls(stack.urls, home)
+            _show_urls(stack, home)
         await asyncio.Event().wait()
 
 
@@ -216,10 +217,15 @@ async def _run_qstash(port: int, home: Path, *, as_json: bool) -> None:
         os.close(handle)
 
 
-def _show_urls(urls: dict[str, str], home: Path) -> None:
+def _show_urls(stack: Stack, home: Path) -> None:
+    urls = dict(sorted(stack.urls.items(), key=lambda each: each[0] != "app"))
+    routes = [route for each in stack.template.functions.values() for route in each.routes]
+    if any(route.path.startswith("/admin") for route in routes):
+        dashboard = f"{urls['app']}/admin  (token: ADMIN_TOKEN in {stack.environment_file})"
+        urls = {"app": urls.pop("app"), "dashboard": dashboard, **urls}
     click.secho("\nstashjobs is running", bold=True)
     width = max(map(len, urls))
-    for name, url in sorted(urls.items(), key=lambda each: each[0] != "app"):
+    for name, url in urls.items():
         click.echo(f"  {name:<{width}}  {url}")
     click.echo(f"  {'data':<{width}}  {home}\n")
     click.echo("Ctrl-C stops it.\n")

@@ -40,7 +40,7 @@ def types(*, as_json: bool) -> None:
         click.echo(json.dumps(rows))
         return
     for job in jobs:
-        what = (job.__doc__ or "").strip().partition("\n")[0]
+        what = " ".join((job.__doc__ or "").split()).partition(". ")[0].rstrip(".")
         sealed = "  sealed" if job.encrypted else ""
         click.echo(
             f"{job.type:<24}  {job.endpoint:<28}  {counted(job.retries, 'retry', 'retries'):>9}  "
