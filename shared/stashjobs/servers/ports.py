@@ -1,6 +1,15 @@
 """TCP ports of 127.0.0.1."""
 
+from __future__ import annotations
+
+import contextlib
+import random
 import socket
+
+# Below those that a system gives to outgoing connections (Linux: from 32768 on): one of these may be
+# anybody's next connection before a server has bound it.
+CHOICE = range(10_000, 32_000)
+_random = random.SystemRandom()  # not one that a test has seeded, as in the process beside it
 
 
 class PortTakenError(RuntimeError):
@@ -12,10 +21,17 @@ class PortTakenError(RuntimeError):
 
 
 def free_port() -> int:
-    """A port that nobody listens on at this moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port that nobody uses at this moment.
+
+    Raises:
+        PortTakenError: Hundreds were tried, and each is taken.
+    """
+    port = 0
+    for port in _random.sample(CHOICE, 500):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise PortTakenError(port)
 
 
 def ensure_port_is_free(port: int) -> None:
