@@ -6,8 +6,8 @@ import contextlib
 import random
 import socket
 
-# Below those that a system gives to outgoing connections (Linux: from 32768 on): one of these may be
-# anybody's next connection before a server has bound it.
+# Below those that a system gives to outgoing connections (Linux: from 32768 on): anybody's next
+# connection may take one of these before a server has bound it.
 CHOICE = range(10_000, 32_000)
 _random = random.SystemRandom()  # not one that a test has seeded, as in the process beside it
 
