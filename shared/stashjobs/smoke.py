@@ -228,7 +228,7 @@ def _log(job_type: str, job_id: str, began: datetime, deadline: float, logs: Pat
         name = stack.function(function)
         client, group = stack.client("logs"), _log_group(name)
     except stack.NotHere as reason:
-        return _local_log(logs / f"{function}.log", job_id, str(reason))
+        return _local_log(logs / f"{function}.log", job_id, deadline, str(reason))
     except KeyError:
         return Step("log", passed=False, what=f"the stack {stack.name()} has no {function}")
     except ModuleNotFoundError as error:
@@ -252,10 +252,11 @@ def _log_group(function: str) -> str:
     return group
 
 
-def _local_log(file: Path, job_id: str, why_not_aws: str) -> Step:
+def _local_log(file: Path, job_id: str, deadline: float, why_not_aws: str) -> Step:
     if not file.exists():
         return Step("log", passed=None, what=f"not checked: {why_not_aws}")
-    if job_id in file.read_text(errors="replace"):
+    # The line comes after the row, through a pipe.
+    if _until(deadline, PAUSE_SECONDS, lambda: job_id in file.read_text(errors="replace")):
         return Step("log", passed=True, what=f"{file} has the job's lines")
     return Step("log", passed=False, what=f"{file} has no line of the job")
 
