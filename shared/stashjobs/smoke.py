@@ -253,10 +253,14 @@ def _log_group(function: str) -> str:
 
 
 def _local_log(file: Path, job_id: str, deadline: float, why_not_aws: str) -> Step:
-    if not file.exists():
+    if not file.parent.exists():
         return Step("log", passed=None, what=f"not checked: {why_not_aws}")
-    # The line comes after the row, through a pipe.
-    if _until(deadline, PAUSE_SECONDS, lambda: job_id in file.read_text(errors="replace")):
+
+    def there() -> bool:
+        return file.exists() and job_id in file.read_text(errors="replace")
+
+    # The line comes after the row, through a pipe; the first one makes the file.
+    if _until(deadline, PAUSE_SECONDS, there):
         return Step("log", passed=True, what=f"{file} has the job's lines")
     return Step("log", passed=False, what=f"{file} has no line of the job")
 
