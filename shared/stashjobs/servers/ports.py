@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import random
 import socket
 
 # Below those that a system gives to outgoing connections (Linux: from 32768 on): anybody's next
 # connection may take one of these before a server has bound it.
 CHOICE = range(10_000, 32_000)
-_random = random.SystemRandom()  # not one that a test has seeded, as in the process beside it
+# Each process goes on from a place of its own: what it was given it may bind later, and is given
+# once. SystemRandom, since a test seeds the other one alike in processes side by side.
+_next = itertools.count(random.SystemRandom().randrange(len(CHOICE)))
 
 
 class PortTakenError(RuntimeError):
@@ -21,17 +24,17 @@ class PortTakenError(RuntimeError):
 
 
 def free_port() -> int:
-    """A port that nobody uses at this moment.
+    """A port that nobody uses at this moment, and that this process was not given before.
 
     Raises:
-        PortTakenError: Hundreds were tried, and each is taken.
+        PortTakenError: All are taken.
     """
-    port = 0
-    for port in _random.sample(CHOICE, 500):
+    for number in itertools.islice(_next, len(CHOICE)):
+        port = CHOICE[number % len(CHOICE)]
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.bind(("127.0.0.1", port))
             return port
-    raise PortTakenError(port)
+    raise PortTakenError(CHOICE[0])
 
 
 def ensure_port_is_free(port: int) -> None:
