@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
+from stashjobs.health import WAITING_AND_ENDED
+
 if TYPE_CHECKING:
     from stashjobs.database import Connection
     from stashjobs.lookup import Filter
@@ -113,26 +115,8 @@ class Waiting:
     moving: bool
 
 
-# What is due, by the index on (status, available_at).
-READ_WAITING = """
-WITH waiting AS (
-    (SELECT available_at FROM job_executions
-      WHERE status = 'pending' AND available_at <= now()
-      ORDER BY available_at LIMIT %(cap)s)
-    UNION ALL
-    (SELECT available_at FROM job_executions
-      WHERE status = 'retrying' AND available_at <= now()
-      ORDER BY available_at LIMIT %(cap)s)
-), running AS (
+READ_WAITING = f"""{WAITING_AND_ENDED}, running AS (
     SELECT started_at FROM job_executions WHERE status = 'processing' LIMIT %(cap)s
-), ended AS (
-    (SELECT completed_at FROM job_executions
-      WHERE status = 'completed' AND created_at > now() - interval '1 day'
-      ORDER BY created_at DESC LIMIT %(small_cap)s)
-    UNION ALL
-    (SELECT completed_at FROM job_executions
-      WHERE status = 'failed' AND created_at > now() - interval '1 day'
-      ORDER BY created_at DESC LIMIT %(small_cap)s)
 )
 SELECT count(*),
        count(*) >= %(cap)s,
@@ -143,10 +127,10 @@ SELECT count(*),
        (SELECT count(*) FROM (
            SELECT FROM job_executions
             WHERE published_at IS NULL AND status IN ('pending', 'retrying')
-              AND available_at < now() - interval '3 minutes' LIMIT %(small_cap)s) AS late),
+              AND available_at < now() - interval '3 minutes' LIMIT %(ended_cap)s) AS late),
        EXISTS (SELECT FROM ended WHERE completed_at > now() - interval '1 hour')
   FROM waiting
-"""
+"""  # noqa: S608 - both parts are constants
 
 
 @dataclass(frozen=True, slots=True)
@@ -373,7 +357,7 @@ def read_waiting(connection: Connection, stuck_seconds: int) -> Waiting:
     """What waits, runs and is stuck just now."""
     parameters = {
         "cap": WAITING_CAP,
-        "small_cap": CAP,
+        "ended_cap": CAP,
         "stuck_seconds": stuck_seconds,
     }
     row = connection.execute(READ_WAITING, parameters).fetchone()

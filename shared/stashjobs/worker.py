@@ -10,18 +10,16 @@ from __future__ import annotations
 
 import json
 import logging
-import signal
-import threading
 import time
 from collections.abc import Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 import psycopg
 
 from stashjobs import (
+    attempt,
     database,
     envelope,
     execution_log,
@@ -33,37 +31,27 @@ from stashjobs import (
     tracing,
 )
 from stashjobs.answers import answer, refuse
+from stashjobs.attempt import Outcome
 from stashjobs.context import Context
 from stashjobs.envelope import Envelope
 from stashjobs.errors import (
-    Cancelled,
-    DeadlineNear,
     DeliveryRefused,
     InvalidEnvelope,
-    InvalidPayload,
     PermanentError,
-    RetryLater,
     SealError,
     SettingError,
 )
 from stashjobs.execution_log import Claim, Lease, NewJob, Recorded
 from stashjobs.ids import job_id_from
-from stashjobs.job import Job, to_json
 from stashjobs.lambda_event import Response
-from stashjobs.sealing import Place
 from stashjobs.signature import InvalidSignature
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from types import FrameType
-
+    from stashjobs.job import Job
     from stashjobs.lambda_event import Event, Request
 
 BUSY_RETRY_SECONDS = 10
 DATABASE_RETRY_SECONDS = 20
-DEADLINE_RETRY_SECONDS = 5
-# For a person to mend a setting.
-SETTING_RETRY_SECONDS = 300
 # QStash honours no longer wait than a day (`RetryLater`).
 MAX_RETRY_AFTER_SECONDS = 86_400.0
 # What is left of Lambda's time for recording how the attempt ended.
@@ -83,7 +71,6 @@ UNSTORABLE = (
 # How long to wait between tries to record, in seconds.
 RECORD_PAUSES = (0.1, 0.4, 1.0)
 
-Status = Literal["completed", "retrying", "failed", "cancelled"]
 # What becomes of a delivery; each is a metric (docs/monitoring.md).
 Count = Literal[
     "Completed",
@@ -97,7 +84,7 @@ Count = Literal[
     "Unreadable",
     "Unavailable",
 ]
-COUNT_OF: dict[Status, Count] = {
+COUNT_OF: dict[attempt.Status, Count] = {
     "completed": "Completed",
     "retrying": "Retried",
     "failed": "Failed",
@@ -130,20 +117,6 @@ class Duplicate:
     """A message that was not recorded, since its idempotency key is that of another job."""
 
     first_job_id: str
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """How an attempt ended: the status for its row, and what the answer needs. `error` is there
-    unless it completed; `counted` is False where the job's function could not be run at all,
-    `intended` True where an error was only the job's way to ask for this."""
-
-    status: Status
-    result: Any = None
-    error: BaseException | None = None
-    retry_after: float | None = None
-    counted: bool = True
-    intended: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,12 +220,12 @@ def _process(
         attempt=claim.attempt, user_id=claim.user_id, organization_id=claim.organization_id
     )
     telemetry.logger().info("processing")
-    outcome = _run(job, claim.payload, context)
+    outcome = attempt.run(job, claim.payload, context)
     _debug("ran", began)
     try:
         outcome, recorded = _record(context, outcome)
     except psycopg.Error as error:
-        shown = _shown(context, error)
+        shown = attempt.shown(context, error)
         return _refuse("Unavailable", 503, shown, retry_after=DATABASE_RETRY_SECONDS)
     return _answer(context, outcome, recorded, began)
 
@@ -360,115 +333,6 @@ def _claim(
         return claim or (Duplicate(first) if first is not None else None)
 
 
-# --- run
-
-
-def _run(job: Job[Any, Any], document: Any, context: Context) -> Outcome:
-    """Open the payload if it is sealed, run the job's function and say how it ended. Only what must
-    end the process gets out."""
-    try:
-        plain = _unsealed(job, document, context)
-    except SealError as error:
-        return Outcome("failed", error=error)
-    except SettingError as error:
-        wait = SETTING_RETRY_SECONDS
-        return Outcome("retrying", error=error, retry_after=wait, counted=False)
-    outcome = _attempt(job, plain, context)
-    if outcome.error is not None:
-        return replace(outcome, error=_shown(context, outcome.error))
-    return outcome
-
-
-def _unsealed(job: Job[Any, Any], document: Any, context: Context) -> Any:
-    if context.sealed:
-        return sealing.unseal(document, Place(context.job_id, job.type, "payload"))
-    if job.encrypted:
-        raise SealError(
-            f"{job.type} is declared encrypted, and the row's payload is plain. If it is the right "
-            "one, retry the job with it as the edited payload, which seals it"
-        )
-    return document
-
-
-def _shown(context: Context, error: BaseException) -> BaseException:
-    """The error as the row, the log and the answer may show it. Whatever happens once a sealed
-    payload is open may have parts of it in its words."""
-    return telemetry.Redacted(error) if context.sealed else error
-
-
-def _attempt(job: Job[Any, Any], document: Any, context: Context) -> Outcome:
-    try:
-        payload = job.read_payload(document)
-        with _stopping_at(context.deadline.timestamp()):
-            result = job.function(payload, context)
-        if not context.has_connection and database.close_if_in_transaction():
-            raise PermanentError(
-                f"{job.type} left a transaction open, which was undone; what is to be committed "
-                "with the job's completion goes over context.connection"
-            )
-        return Outcome("completed", result=_storable_result(job, result, context))
-    except Cancelled as error:
-        return Outcome("cancelled", error=error, intended=True)
-    except (PermanentError, InvalidPayload) as error:
-        return Outcome("failed", error=error)
-    except (Exception, SystemExit, DeadlineNear) as error:  # noqa: BLE001 - any of them ends just this attempt
-        return _not_completed(context, error)
-
-
-def _not_completed(context: Context, error: BaseException) -> Outcome:
-    """The outcome of an attempt that may be repeated, while attempts are left."""
-    status: Status = "retrying" if context.attempt < context.max_attempts else "failed"
-    intended = status == "retrying" and isinstance(error, RetryLater)
-    return Outcome(status, error=error, retry_after=_retry_after(error), intended=intended)
-
-
-def _retry_after(error: BaseException) -> float | None:
-    if isinstance(error, RetryLater):
-        return error.seconds
-    return DEADLINE_RETRY_SECONDS if isinstance(error, DeadlineNear) else None
-
-
-def _storable_result(job: Job[Any, Any], result: Any, context: Context) -> Any:
-    """The result as the row keeps it. One that cannot be kept fails the job for good: its work is
-    done, and doing it again would only do it twice."""
-    try:
-        document = to_json(result)
-    except (TypeError, ValueError, RecursionError) as error:
-        raise PermanentError(f"{job.type} ran, but its result is not JSON: {error}") from None
-    if (misfit := envelope.unstorable(document)) is not None:
-        raise PermanentError(f"{job.type} ran, but its result contains {misfit}")
-    if context.sealed:
-        return sealing.seal(document, Place(context.job_id, job.type, "result"))
-    if sealing.is_sealed(document):
-        raise PermanentError(f"{job.type} ran, but its result has the reserved member $sealed")
-    return document
-
-
-@contextmanager
-def _stopping_at(deadline: float) -> Iterator[None]:
-    """Raise DeadlineNear in the block at the deadline. Only the main thread can be interrupted, and
-    it is where Lambda runs a handler; elsewhere `context.deadline` is all there is."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def stop(_signal: int, _frame: FrameType | None) -> None:
-        raise DeadlineNear(
-            f"the attempt was stopped after {time.time() - began:.1f} s, before its time was up"
-        )
-
-    began = time.time()
-    previous = signal.signal(signal.SIGALRM, stop)
-    left, _ = signal.setitimer(signal.ITIMER_REAL, max(0.001, deadline - began))
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, previous)
-        if left:  # somebody's own alarm, such as the time limit of a test
-            signal.setitimer(signal.ITIMER_REAL, max(0.001, left - (time.time() - began)))
-
-
 # --- record
 
 
@@ -488,7 +352,7 @@ def _record(context: Context, outcome: Outcome) -> tuple[Outcome, Recorded | Non
         try:
             return outcome, _write(context, outcome)
         except psycopg.Error as error:
-            shown = _shown(context, error)
+            shown = attempt.shown(context, error)
             telemetry.logger().warning("not recorded yet", error=telemetry.one_line(shown))
             if outcome.error is None and isinstance(error, UNSTORABLE):
                 why = f"{context.job_type} ran, but its result cannot be kept: "
@@ -496,7 +360,7 @@ def _record(context: Context, outcome: Outcome) -> tuple[Outcome, Recorded | Non
             elif context.has_connection:
                 context.rollback()
                 if outcome.error is None:
-                    outcome = _not_completed(context, shown)
+                    outcome = attempt.not_completed(context, shown)
             time.sleep(pause)
     return outcome, _write(context, outcome)
 

@@ -11,7 +11,7 @@ import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stashjobs import worker
+from stashjobs import attempt, worker
 from tests.faults import jobs
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def dying(step: Callable[..., Any], *, before: str = "", after: str = "") -> Cal
 
 worker._receive = dying(worker._receive, before="before verify")
 worker._claim = dying(worker._claim, before="before claim", after="before run")
-worker._run = dying(worker._run, after="before record")
+attempt.run = dying(attempt.run, after="before record")
 worker._record = dying(worker._record, after="before answer")
 jobs.during_run = dying(jobs.during_run, before="during run")
 
