@@ -14,20 +14,9 @@ import psycopg
 from psycopg.types.json import Jsonb
 
 from benchmarks.contenders import deliveries, rounds
+from benchmarks.contenders.cold.statements import CLAIM, COMPLETE
 from stashjobs import database, execution_log
 from stashjobs.execution_log import Lease
-
-CLAIM = """
-UPDATE job_executions SET status = 'processing', attempt = attempt + 1, started_at = now(),
-       lease_expires_at = now() + interval '40 s', updated_at = now()
- WHERE job_id = %s AND status IN ('pending', 'retrying')
-RETURNING payload, attempt
-"""
-COMPLETE = """
-UPDATE job_executions SET status = 'completed', result = %s, lease_expires_at = NULL,
-       completed_at = now(), updated_at = now()
- WHERE job_id = %s AND attempt = %s AND status = 'processing'
-"""
 
 
 def main(statements: str) -> None:

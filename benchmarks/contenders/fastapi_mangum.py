@@ -19,24 +19,11 @@ from pydantic import BaseModel
 from qstash import Receiver
 from qstash.errors import SignatureError
 
+from benchmarks.contenders.cold.statements import COMPLETE_UNFENCED, UPSERT
+
 logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
 log = logging.getLogger("app")
 PATH = "/api/jobs/measured"
-CLAIM = """
-INSERT INTO job_executions (job_id, job_type, status, payload, max_attempts, attempt, started_at,
-                            lease_expires_at)
-VALUES (%s, %s, 'processing', %s, 4, 1, now(), now() + interval '40 s')
-ON CONFLICT (job_id) DO UPDATE
-   SET status = 'processing', attempt = job_executions.attempt + 1, started_at = now(),
-       lease_expires_at = now() + interval '40 s', updated_at = now()
- WHERE job_executions.status IN ('pending', 'retrying')
-RETURNING attempt
-"""
-COMPLETE = """
-UPDATE job_executions SET status = 'completed', result = %s, completed_at = now(),
-       lease_expires_at = NULL, updated_at = now()
- WHERE job_id = %s
-"""
 
 
 class Measured(BaseModel):
@@ -86,13 +73,13 @@ async def run(request: Request) -> Ran:
     payload = message.payload
     claimed = (
         connection()
-        .execute(CLAIM, [message.jobId, message.type, Jsonb(payload.model_dump())])
+        .execute(UPSERT, [message.jobId, message.type, Jsonb(payload.model_dump())])
         .fetchone()
     )
     if claimed is None:
         return Ran(jobId=message.jobId, status="duplicate")
     result = {"count": payload.count, "attempt": claimed[0]}
-    connection().execute(COMPLETE, [Jsonb(result), message.jobId])
+    connection().execute(COMPLETE_UNFENCED, [Jsonb(result), message.jobId])
     log.info("completed %s", message.jobId)
     return Ran(jobId=message.jobId, status="completed")
 

@@ -6,18 +6,8 @@ from typing import Any
 
 import psycopg
 from psycopg.types.json import Jsonb
+from statements import CLAIM, COMPLETE
 
-CLAIM = """
-UPDATE job_executions SET status = 'processing', attempt = attempt + 1, started_at = now(),
-       lease_expires_at = now() + interval '40 s', updated_at = now()
- WHERE job_id = %s AND status IN ('pending', 'retrying')
-RETURNING payload, attempt
-"""
-COMPLETE = """
-UPDATE job_executions SET status = 'completed', result = %s, lease_expires_at = NULL,
-       completed_at = now(), updated_at = now()
- WHERE job_id = %s AND attempt = %s AND status = 'processing'
-"""
 kept: list[psycopg.Connection[Any]] = []
 
 

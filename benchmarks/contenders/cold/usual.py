@@ -12,23 +12,9 @@ from psycopg.types.json import Jsonb
 from pydantic import BaseModel
 from qstash import Receiver
 from qstash.errors import SignatureError
+from statements import COMPLETE_UNFENCED, UPSERT
 
 log = logging.getLogger("app")
-CLAIM = """
-INSERT INTO job_executions (job_id, job_type, status, payload, max_attempts, attempt, started_at,
-                            lease_expires_at)
-VALUES (%s, %s, 'processing', %s, 4, 1, now(), now() + interval '40 s')
-ON CONFLICT (job_id) DO UPDATE
-   SET status = 'processing', attempt = job_executions.attempt + 1, started_at = now(),
-       lease_expires_at = now() + interval '40 s', updated_at = now()
- WHERE job_executions.status IN ('pending', 'retrying')
-RETURNING attempt
-"""
-COMPLETE = """
-UPDATE job_executions SET status = 'completed', result = %s, completed_at = now(),
-       lease_expires_at = NULL, updated_at = now()
- WHERE job_id = %s
-"""
 
 
 class Email(BaseModel):
@@ -69,7 +55,7 @@ async def send(request: Request) -> Sent:
         raise HTTPException(401) from None
     message = Message.model_validate_json(body)
     email = message.payload
-    connection.execute(CLAIM, [message.jobId, message.type, Jsonb(email.model_dump())])
+    connection.execute(UPSERT, [message.jobId, message.type, Jsonb(email.model_dump())])
     name = email.data["name"]
     sent = resend.Emails.send(
         {
@@ -81,7 +67,7 @@ async def send(request: Request) -> Sent:
         },
         {"idempotency_key": message.jobId},
     )
-    connection.execute(COMPLETE, [Jsonb({"emailId": sent["id"]}), message.jobId])
+    connection.execute(COMPLETE_UNFENCED, [Jsonb({"emailId": sent["id"]}), message.jobId])
     log.info("sent %s", message.jobId)
     return Sent(jobId=message.jobId, status="completed", emailId=sent["id"])
 
