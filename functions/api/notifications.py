@@ -29,7 +29,7 @@ UserId = Annotated[Text, Path(examples=["u_1"])]
 Id = Annotated[int, Field(ge=1, le=BIGGEST_ID), JSON_NUMBER]
 
 
-class Shown(Wire):
+class ShownNotification(Wire):
     """A notification, as its user sees it."""
 
     notification_id: int
@@ -68,7 +68,7 @@ class Notifications(Wire):
         }
     )
 
-    notifications: list[Shown]
+    notifications: list[ShownNotification]
     unread: int
     next: int | None
 
@@ -122,7 +122,7 @@ def list_notifications(
     """A user's notifications, or only the unread ones."""
     page = notifications.list_for_user(own, user_id, unread_only=unread, before=before, limit=limit)
     return Notifications(
-        notifications=[Shown.model_validate(asdict(one)) for one in page.notifications],
+        notifications=[ShownNotification.model_validate(asdict(one)) for one in page.notifications],
         unread=notifications.count_unread(own, user_id),
         next=page.next_before,
     )
