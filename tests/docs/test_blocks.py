@@ -1,7 +1,8 @@
 """Every code block of the README and the guides does what it says.
 
 Shell and Python run as a reader would run them, beside a running `make dev`; SQL runs in its
-database; data is parsed, and read by what reads it. Nothing is shown that nothing has tried.
+database; data is parsed, and read by what reads it. Commands for a system in AWS, `make` and
+benchmarks are not run: it is only looked at whether they exist.
 """
 
 from __future__ import annotations
