@@ -27,7 +27,9 @@ CLI = "from stashjobs.cli import main; main()"
 COPIED = ("functions", "shared", "infra", "tests", "docs")
 SINGLE = ("template.yaml", "pyproject.toml", "Makefile", "samconfig.toml", "README.md")
 # Those tests of tests/infra that speak of the new type, and of those that must know of it.
-OF_THE_NEW_TYPE = "send_sms or send-sms or SendSms or Relay or ApiF or shares or slow or dashboard"
+OF_THE_NEW_TYPE = (
+    "made_here or made-here or MadeHere or Relay or ApiF or shares or slow or dashboard or index"
+)
 PATIENCE_SECONDS = 30.0
 
 
@@ -74,7 +76,7 @@ def new(untouched: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     ("arguments", "words"),
     [
         (["Send-Sms"], "is no name for a job type"),
-        (["send_sms"], "is no name for a job type"),
+        (["made_here"], "is no name for a job type"),
         (["send-2fa"], "is no name for a job type"),
         (["plan-b"], "is no name for a job type"),
         (["../evil"], "is no name for a job type"),
@@ -90,13 +92,16 @@ def new(untouched: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
         (["monitoring"], "docs/monitoring.md is there already"),
         (["access"], "the templates have AccessLogs already"),
         (["failure-rate"], "the templates have FailureRate already"),
-        (["send-sms", "--endpoint", "/api/jobs/email"], "the route /api/jobs/email is taken"),
-        (["send-sms", "--endpoint", "/elsewhere"], "a route is /api/jobs/"),
-        (["send-sms", "--schedule", "soon"], "is no cron expression"),
-        (["send-sms", "--schedule", "0 3 * * *", "--timezone", "Mars"], "'Mars' is not known"),
-        (["send-sms", "--schedule", "0 3 * * *", "--encrypted"], "do not go together"),
-        (["send-sms", "--timeout", "891"], "891 is not in the range"),
-        (["send-sms", "--retries", "-1"], "-1 is not in the range"),
+        (["made-here", "--endpoint", "/api/jobs/email"], "the route /api/jobs/email is taken"),
+        (["made-here", "--endpoint", "/elsewhere"], "a route is /api/jobs/"),
+        (["made-here", "--schedule", "soon"], "is no cron expression"),
+        (
+            ["made-here", "--schedule", "0 3 * * *", "--timezone", "Mars"],
+            "'Mars' is not known",
+        ),
+        (["made-here", "--schedule", "0 3 * * *", "--encrypted"], "do not go together"),
+        (["made-here", "--timeout", "891"], "891 is not in the range"),
+        (["made-here", "--retries", "-1"], "-1 is not in the range"),
     ],
     ids=lambda value: "-".join(value) if isinstance(value, list) else "",
 )
@@ -110,10 +115,10 @@ def test_what_cannot_be_is_refused_with_a_reason(
 def test_a_refusal_and_a_dry_run_change_nothing(new: Any, untouched: Path) -> None:
     before = files_of(untouched)
     assert new("send-email").exit_code == 2
-    shown = new("send-sms", "--dry-run")
+    shown = new("made-here", "--dry-run")
     assert shown.exit_code == 0
-    assert "+++ b/functions/send_sms/handler.py" in shown.output
-    assert "+  SendSmsFunction:" in shown.output
+    assert "+++ b/functions/made_here/handler.py" in shown.output
+    assert "+  MadeHereFunction:" in shown.output
     assert "-      SendEmailFunction: 8" in shown.output
     assert files_of(untouched) == before
 
@@ -122,11 +127,11 @@ def test_what_goes_wrong_half_way_is_taken_back(new: Any, untouched: Path) -> No
     in_the_way = untouched / "docs" / ".creating-jobs.md.new"
     in_the_way.mkdir()
     before = files_of(untouched)
-    result = new("send-sms")
+    result = new("made-here")
     in_the_way.rmdir()
     assert (result.exit_code, "Nothing was changed" in result.output) == (1, True)
     assert files_of(untouched) == before
-    assert not (untouched / "functions" / "send_sms").exists()
+    assert not (untouched / "functions" / "made_here").exists()
 
 
 def test_a_link_is_not_written_through(
@@ -135,7 +140,7 @@ def test_a_link_is_not_written_through(
     for name in (*COPIED, "template.yaml"):
         (tmp_path / name).symlink_to(ROOT / name)
     monkeypatch.chdir(tmp_path)
-    result = new("send-sms")
+    result = new("made-here")
     assert (result.exit_code, "is a link; run this where it leads to" in result.output) == (2, True)
 
 
@@ -147,14 +152,14 @@ SHARES = """Mappings:
       ApiFunction: 7
       Operators: 3
 """
-SMS = Wanted(type="send-sms", endpoint="/api/jobs/send-sms", timeout=30, retries=3)
+SMS = Wanted(type="made-here", endpoint="/api/jobs/made-here", timeout=30, retries=3)
 
 
 def test_a_share_is_taken_from_whoever_has_most() -> None:
     text = YamlText("template.yaml", SHARES)
     entries.share_connections(text, "40", SMS)
     assert text.text == SHARES.replace("30", "29").replace(
-        "      Operators", "      SendSmsFunction: 1\n      Operators"
+        "      Operators", "      MadeHereFunction: 1\n      Operators"
     )
 
 
@@ -164,7 +169,7 @@ def test_what_is_free_is_given_first() -> None:
     assert text.values("Mappings", "Connections", "40") == {
         "SendEmailFunction": "20",
         "ApiFunction": "7",
-        "SendSmsFunction": "1",
+        "MadeHereFunction": "1",
         "Operators": "3",
     }
 
@@ -211,8 +216,8 @@ def generated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy with two new types, one of which is called at a URL of its own."""
     copy = copy_repository(tmp_path_factory.mktemp("new") / "generated")
     for arguments in (
-        ["send-sms", "--timeout", "45", "--schedule", "0 3 * * *"],
-        ["send-fax", "--encrypted", "--timeout", "20"],
+        ["made-here", "--timeout", "45", "--schedule", "0 3 * * *"],
+        ["sealed-here", "--encrypted", "--timeout", "20"],
     ):
         in_copy(copy, "-c", CLI, "new", *arguments)
     return copy
@@ -234,9 +239,9 @@ def in_copy(copy: Path, *arguments: str) -> str:
 
 def test_the_new_types_pass_their_own_tests_and_those_of_the_templates(generated: Path) -> None:
     tests = ["jobs_and_template", "alarms", "connection_budget", "least_privilege"]
-    files = [f"tests/infra/test_{name}.py" for name in tests]
-    own = ["tests/integration/send_sms", "tests/integration/send_fax"]
-    chosen = f"({OF_THE_NEW_TYPE} or send_fax) and not production"
+    files = [*(f"tests/infra/test_{name}.py" for name in tests), "tests/docs/test_links.py"]
+    own = ["tests/integration/made_here", "tests/integration/sealed_here"]
+    chosen = f"({OF_THE_NEW_TYPE} or sealed_here) and not production"
     told = in_copy(
         generated,
         *["-m", "pytest", "-q", "-n", "0", "-p", "no:cacheprovider", "-k", chosen, *files, *own],
@@ -246,7 +251,7 @@ def test_the_new_types_pass_their_own_tests_and_those_of_the_templates(generated
 
 
 def test_the_new_types_pass_the_linters(generated: Path) -> None:
-    own = [f"{parent}/send_sms" for parent in ("functions", "tests/integration")]
+    own = [f"{parent}/made_here" for parent in ("functions", "tests/integration")]
     in_copy(generated, "-m", "ruff", "check", *own)
     in_copy(generated, "-m", "ruff", "format", "--check", *own)
     in_copy(generated, "-m", "mypy", "--cache-dir", str(ROOT / ".mypy_cache"), *own)
@@ -264,7 +269,7 @@ async def test_the_new_types_run_in_the_local_system_at_once(
     async with Stack(generated, tmp_path, durable=False) as stack:
         headers = {"Authorization": f"Bearer {stack.environment['ADMIN_TOKEN']}"}
         async with aiohttp.ClientSession(stack.urls["app"], headers=headers) as app:
-            for job_type in ("send-sms", "send-fax"):
+            for job_type in ("made-here", "sealed-here"):
                 request = {"type": job_type, "payload": {"message": "Hello"}}
                 async with app.post("/api/jobs", json=request) as answer:
                     accepted = await answer.json()
