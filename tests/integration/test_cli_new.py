@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -119,7 +120,7 @@ def test_a_refusal_and_a_dry_run_change_nothing(new: Any, untouched: Path) -> No
     assert shown.exit_code == 0
     assert "+++ b/functions/made_here/handler.py" in shown.output
     assert "+  MadeHereFunction:" in shown.output
-    assert "-      SendEmailFunction: 8" in shown.output
+    assert re.search(r"^-      \w+Function: \d+$", shown.output, re.MULTILINE)  # gives a share
     assert files_of(untouched) == before
 
 
