@@ -7,8 +7,7 @@ import signal
 import threading
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from stashjobs import database, envelope, sealing, telemetry
 from stashjobs.errors import (
@@ -36,8 +35,7 @@ SETTING_RETRY_SECONDS = 300
 Status = Literal["completed", "retrying", "failed", "cancelled"]
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """How an attempt ended: the status for its row, and what the answer needs. `error` is there
     unless it completed; `counted` is False where the job's function could not be run at all,
     `intended` True where an error was only the job's way to ask for this."""
@@ -62,7 +60,7 @@ def run(job: Job[Any, Any], document: Any, context: Context) -> Outcome:
         return Outcome("retrying", error=error, retry_after=wait, counted=False)
     outcome = _attempt(job, plain, context)
     if outcome.error is not None:
-        return replace(outcome, error=shown(context, outcome.error))
+        return outcome._replace(error=shown(context, outcome.error))
     return outcome
 
 
@@ -138,19 +136,35 @@ def _stopping_at(deadline: float) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-
-    def stop(_signal: int, _frame: FrameType | None) -> None:
-        raise DeadlineNear(
-            f"the attempt was stopped after {time.time() - began:.1f} s, before its time was up"
-        )
-
-    began = time.time()
-    previous = signal.signal(signal.SIGALRM, stop)
+    global _began  # noqa: PLW0603 - a signal's handler is told nothing
+    before, began = _began, time.time()
+    # Somebody's own handler, such as the time limit of a test, is given back. Where there was none
+    # ours stays: it would cost a warm delivery as much again to take it away and bring it back.
+    other = signal.getsignal(signal.SIGALRM)
+    if other is not _stop:
+        signal.signal(signal.SIGALRM, _stop)
+    _began = began
     left, _ = signal.setitimer(signal.ITIMER_REAL, max(0.001, deadline - began))
     try:
         yield
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, previous)
-        if left:  # somebody's own alarm, such as the time limit of a test
+        _began = before
+        if other not in (_stop, signal.SIG_DFL, None):
+            signal.signal(signal.SIGALRM, other)
+        if left:
             signal.setitimer(signal.ITIMER_REAL, max(0.001, left - (time.time() - began)))
+
+
+_began: float | None = None  # when the attempt at work began; None between attempts
+
+
+def _stop(number: int, _frame: FrameType | None) -> None:
+    if _began is None:
+        # Not our alarm, so it does what an alarm does where nobody handles it.
+        signal.signal(number, signal.SIG_DFL)
+        signal.raise_signal(number)
+        return
+    raise DeadlineNear(
+        f"the attempt was stopped after {time.time() - _began:.1f} s, before its time was up"
+    )

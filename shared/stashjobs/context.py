@@ -8,12 +8,13 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from stashjobs import database, execution_log, settings
-from stashjobs.dispatcher import Enqueued
 from stashjobs.errors import LeaseLost
 
 if TYPE_CHECKING:
     from aws_lambda_powertools import Logger
 
+    # A delivery that enqueues nothing never needs the dispatcher.
+    from stashjobs.dispatcher import Enqueued  # noqa: TC004
     from stashjobs.job import Job
 
 # Where a job's metadata say which job enqueued it.

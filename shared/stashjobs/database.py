@@ -7,7 +7,7 @@ borrow from there.
 
 Nothing here relies on what a session remembers between two transactions, so that PgBouncer in
 transaction mode and its like may stand in between (docs/connections.md). Only where nothing stands
-in between does the server keep the plans of the statements that a delivery repeats.
+in between does the server keep the plans of the statements that a delivery repeats (`statement`).
 """
 
 from __future__ import annotations
@@ -18,11 +18,8 @@ import logging
 import os
 import re
 import select
-import sys
 import threading
-import weakref
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
@@ -31,7 +28,7 @@ from psycopg.pq import TransactionStatus
 from stashjobs import settings, tracing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator
     from typing import Self
 
     from psycopg_pool import ConnectionPool
@@ -54,13 +51,6 @@ POOL_TIMEOUT_SECONDS = 2.0
 
 # How a pooler says that it takes no `options`: PgBouncer, before 1.20 and since, and RDS Proxy.
 _OPTIONS_REFUSED = re.compile(r"unsupported startup parameter|support command-line options")
-# To ask whether plans may be kept costs a round trip, so it is asked of a connection that has been
-# used so often, and then at each power of two.
-USES_BEFORE_PREPARING = 4
-# A plan that is kept for a table as small as this may read all of it, and is not made anew until
-# the table was analyzed. Of a larger one Postgres reads an index, however large it grows.
-PREPARABLE_TABLE_BYTES = 1_000_000
-SESSION_AND_TABLE = "SELECT pg_backend_pid(), pg_relation_size('job_executions')"
 MISSING_TIMEOUTS = """
 SELECT name FROM unnest(ARRAY['statement_timeout', 'lock_timeout']) AS name
  WHERE current_setting(name) = '0'
@@ -71,8 +61,7 @@ log = logging.getLogger("stashjobs")
 Kind = TypeVar("Kind")
 
 
-@dataclass(frozen=True, slots=True)
-class _Opened(Generic[Kind]):
+class _Opened(NamedTuple, Generic[Kind]):
     """A connection or a pool, the URL it was opened with, and the process it is of: a fork's copy
     of a socket is the parent's to use and to close."""
 
@@ -89,7 +78,6 @@ _by_thread: dict[threading.Thread, _Opened[Connection]] = {}
 _pool: _Opened[ConnectionPool[_PooledConnection]] | None = None
 _pool_lock = threading.Lock()
 _refusing_options: set[str] = set()  # the URLs whose pooler does
-_uses: weakref.WeakKeyDictionary[Connection, int] = weakref.WeakKeyDictionary()
 
 
 def connection() -> Connection:
@@ -166,45 +154,6 @@ def connect(
     """
     opener = psycopg.Connection.connect
     return _connect(opener, url, statement_timeout_seconds, lock_timeout_seconds)
-
-
-def execute_often(
-    connection: Connection, statement: str, parameters: Mapping[str, Any]
-) -> psycopg.Cursor[Any]:
-    """Execute a statement that a warm Lambda repeats with every delivery.
-
-    Most of what such a statement costs the server is planning it. So the server is made to keep its
-    plan, once the connection has proven to be used again and to lead to the server itself: a pooler
-    may give every transaction another session, whose prepared statements are not ours.
-    """
-    prepare = _may_prepare(connection)
-    try:
-        return connection.execute(statement.encode(), parameters, prepare=prepare)
-    except (psycopg.errors.FeatureNotSupported, psycopg.errors.InvalidSqlStatementName):
-        # A migration changed the type of a column, or the job's own code undid the preparing. The
-        # statement has not run.
-        connection.prepare_threshold = None
-        if not prepare or connection.pgconn.transaction_status != TransactionStatus.IDLE:
-            raise
-        return connection.execute(statement.encode(), parameters)
-
-
-def _may_prepare(connection: Connection) -> bool:
-    if connection.prepare_threshold is not None:
-        return True
-    uses = _uses[connection] = _uses.get(connection, 0) + 1
-    if uses >= USES_BEFORE_PREPARING and uses.bit_count() == 1 and _keeps_good_plans(connection):
-        # psycopg prepares nothing without a threshold. This one no other statement reaches.
-        connection.prepare_threshold = sys.maxsize
-    return connection.prepare_threshold is not None
-
-
-def _keeps_good_plans(connection: Connection) -> bool:
-    """Whether no pooler stands in between, and the table is of a size whose plans stay good. A
-    pooler hands out process ids of its own, since it has to know for which of its clients a
-    statement is to be cancelled (PostgreSQL docs, "Canceling Requests in Progress")."""
-    [(process, size)] = connection.execute(SESSION_AND_TABLE).fetchall()
-    return bool(process == connection.info.backend_pid and size >= PREPARABLE_TABLE_BYTES)
 
 
 def pool() -> ConnectionPool[_PooledConnection]:

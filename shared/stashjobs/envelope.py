@@ -11,16 +11,14 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from stashjobs.errors import InvalidEnvelope
 
 MAX_JOB_ID_LENGTH = 128
 
 
-@dataclass(frozen=True, slots=True)
-class Envelope:
+class Envelope(NamedTuple):
     """One message, read.
 
     Attributes:
@@ -32,10 +30,10 @@ class Envelope:
     """
 
     job_type: str
-    job_id: str | None = None
-    has_payload: bool = False
-    payload: Any = None
-    metadata: dict[str, Any] = field(default_factory=dict)
+    job_id: str | None
+    has_payload: bool
+    payload: Any
+    metadata: dict[str, Any]
 
     @property
     def user_id(self) -> str | None:

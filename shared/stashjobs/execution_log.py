@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from psycopg.types.json import Jsonb
 
-from stashjobs.database import execute_often
+from stashjobs.statement import Statement
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,8 +39,7 @@ class NewJob:
     delivery: dict[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Lease:
+class Lease(NamedTuple):
     """For how long a delivery takes a job, and what QStash says of the message it came with."""
 
     seconds: float
@@ -48,8 +47,7 @@ class Lease:
     schedule_id: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
+class Claim(NamedTuple):
     """What a delivery found.
 
     `status` is `processing` with `held` True: this delivery holds the job and runs it. Otherwise
@@ -71,8 +69,7 @@ class Claim:
     wait: float | None
 
 
-@dataclass(frozen=True, slots=True)
-class Recorded:
+class Recorded(NamedTuple):
     """What the row says after an attempt to record: `held` is False when this attempt no longer
     held the job and nothing was written."""
 
@@ -248,6 +245,11 @@ UPDATE job_executions AS job
 RETURNING job_id, job_type, status
 """
 
+# What every delivery executes.
+_claim = Statement("claim", CLAIM)
+_claim_or_record = Statement("claim_or_record", CLAIM_OR_RECORD)
+_record_completed = Statement("record_completed", RECORD_COMPLETED)
+
 
 def record_new_jobs(connection: Connection[Any], jobs: Sequence[NewJob]) -> list[str]:
     """Record jobs as `pending`, in one statement; another follows only for a key that somebody
@@ -289,8 +291,7 @@ def claim(
         "message_id": lease.message_id,
         "schedule_id": lease.schedule_id,
     }
-    row = execute_often(connection, CLAIM, parameters).fetchone()
-    return Claim(*row) if row else None
+    return _claim.fetch_one(connection, parameters, Claim._make)
 
 
 def claim_or_record(
@@ -317,8 +318,7 @@ def claim_or_record(
         "message_id": lease.message_id,
         "schedule_id": lease.schedule_id,
     }
-    row = execute_often(connection, CLAIM_OR_RECORD, parameters).fetchone()
-    return Claim(*row) if row else None
+    return _claim_or_record.fetch_one(connection, parameters, Claim._make)
 
 
 def find_by_idempotency_key(
@@ -334,8 +334,7 @@ def record_completed(
 ) -> Recorded | None:
     """End the job well, if this attempt still holds it. None: the row is gone."""
     parameters = {"job_id": job_id, "attempt": attempt, "result": Jsonb(result)}
-    row = execute_often(connection, RECORD_COMPLETED, parameters).fetchone()
-    return Recorded(*row) if row else None
+    return _record_completed.fetch_one(connection, parameters, Recorded._make)
 
 
 def record_not_completed(
@@ -366,7 +365,7 @@ def record_not_completed(
         "wait_seconds": wait_seconds,
     }
     row = connection.execute(RECORD_NOT_COMPLETED, parameters).fetchone()
-    return Recorded(*row) if row else None
+    return Recorded._make(row) if row else None
 
 
 def extend_lease(

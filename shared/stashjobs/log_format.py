@@ -1,4 +1,4 @@
-"""The line of a log, letter for letter as Powertools formats it, in half the time.
+"""The line of a log, letter for letter as Powertools formats it, in a fraction of the time.
 
 A warm delivery writes two lines, and to have them formatted by `LambdaPowertoolsFormatter` cost
 more than anything else that it does in Python. A module of its own, since only a process that logs
@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from aws_lambda_powertools.logging.formatter import (
     RESERVED_LOG_ATTRS,
@@ -22,10 +22,17 @@ if TYPE_CHECKING:
 
 # Powertools' is a tuple, in which every attribute of a record would be searched for.
 _RESERVED = frozenset(RESERVED_LOG_ATTRS)
-# The keys whose values are patterns to be filled in: `"%(levelname)s"`.
-_PATTERNS = frozenset({"level", "location", "timestamp"})
-# Were one of a job's own keys called like another attribute of a record, it would be a pattern too.
-_UNUSUAL_KEYS = _RESERVED - _PATTERNS
+# What a line says of its own, and Powertools' patterns for it.
+_OF_THE_LINE = {
+    "level": "%(levelname)s",
+    "location": "%(funcName)s:%(lineno)d",
+    "message": None,
+    "timestamp": "%(asctime)s",
+}
+# What Powertools puts in or takes out, whatever a key of this name says.
+_SPECIAL = frozenset({*_OF_THE_LINE, "exception_notes", "stack_trace", "xray_trace_id"})
+# Values that nobody can change under our hands.
+_FIXED = (str, int, float, type(None))
 # How JSON begins: a message that is JSON is logged as what it says.
 _JSON_BEGINS = frozenset('{["-0123456789tfnNI \t\r\n')
 
@@ -36,6 +43,8 @@ class Formatter(LambdaPowertoolsFormatter):
     def __init__(self) -> None:
         super().__init__(utc=True)
         self._second, self._stamp = -1, ""  # the last line's, `_timestamp`
+        self._keys: tuple[tuple[str, Any], ...] = ()  # the last line's, `_template`
+        self._filled_in: str | None = None
         if self.json_indent is None:
             # What `json.dumps` does, which makes an encoder for every line.
             self.json_serializer = json.JSONEncoder(
@@ -43,27 +52,54 @@ class Formatter(LambdaPowertoolsFormatter):
             ).encode
 
     def format(self, record: logging.LogRecord) -> str:
-        if self._is_unusual(record):
-            return super().format(record)
-        record.asctime = self._timestamp(record)
         said = record.__dict__
-        line = {
-            key: value % said if key in _PATTERNS and isinstance(value, str) else value
-            for key, value in self.log_format.items()
-        }
-        line.update([pair for pair in said.items() if pair[0] not in _RESERVED])
-        line["message"] = record.msg
-        line["stack_trace"] = None  # of an error alone, whatever a key says
-        line["xray_trace_id"] = self._xray_trace_id()
-        return self.serialize({key: value for key, value in line.items() if value is not None})
+        extra = {name: said[name] for name in said if name not in _RESERVED}
+        template = self._template()
+        if template is None or self._is_unusual(record, extra):
+            return super().format(record)
+        encode: Any = self.json_serializer
+        line = template % (
+            encode(record.levelname),
+            encode(f"{record.funcName}:{record.lineno}"),
+            encode(record.msg),
+            self._timestamp(record),
+        )
+        if trace := os.environ.get("_X_AMZN_TRACE_ID"):
+            extra["xray_trace_id"] = trace.split(";")[0].replace("Root=", "")
+        extra = {name: value for name, value in extra.items() if value is not None}
+        return f"{line},{encode(extra)[1:]}" if extra else f"{line}}}"
 
-    def _is_unusual(self, record: logging.LogRecord) -> bool:
+    def _template(self) -> str | None:
+        """A line but for its end and what it says of its own. The keys that are on every line are
+        put together once, for as long as they are the same. None: they are out of the ordinary."""
+        keys = tuple(self.log_format.items())
+        if keys != self._keys:
+            self._keys, self._filled_in = keys, self._fill_in(dict(keys))
+        return self._filled_in
+
+    def _fill_in(self, keys: dict[str, Any]) -> str | None:
+        own = {name: keys.pop(name, name) for name in _OF_THE_LINE}
+        if (
+            own != _OF_THE_LINE
+            or list(self.log_format)[: len(own)] != list(own)
+            or self.json_indent is not None
+            or not (_SPECIAL | _RESERVED).isdisjoint(keys)
+            or not all(type(name) is str and type(keys[name]) in _FIXED for name in keys)
+        ):
+            return None
+        known = {name: value for name, value in keys.items() if value is not None}
+        text = "".join(f",{self.json_serializer({name: known[name]})[1:-1]}" for name in known)
+        start = '{"level":%s,"location":%s,"message":%s,"timestamp":"%s"'
+        return start + text.replace("%", "%%")
+
+    def _is_unusual(self, record: logging.LogRecord, extra: dict[str, Any]) -> bool:
         """Whether there is more to it than keys and a sentence."""
         return (
             type(record.msg) is not str
             or record.msg[:1] in _JSON_BEGINS
             or bool(record.args or record.exc_info or self.thread_safe_get_current_keys())
-            or not _UNUSUAL_KEYS.isdisjoint(self.log_format)
+            or not _SPECIAL.isdisjoint(extra)
+            or not extra.keys().isdisjoint(self.log_format)
         )
 
     def _timestamp(self, record: logging.LogRecord) -> str:
@@ -75,9 +111,3 @@ class Formatter(LambdaPowertoolsFormatter):
             self._stamp = time.strftime(pattern, time.gmtime(second))
             self._second = second
         return self._stamp.format(int(record.msecs))
-
-    def _xray_trace_id(self) -> str | None:
-        if self.log_format.get("xray_trace_id", "") is None:
-            return None  # switched off
-        given = os.environ.get("_X_AMZN_TRACE_ID")
-        return given.split(";")[0].replace("Root=", "") if given else None

@@ -6,22 +6,20 @@ Each function is one statement, so one round trip. The connection is the caller'
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from psycopg.types.json import Jsonb
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import datetime
 
     from psycopg import Connection
 
     from stashjobs.execution_log import NewJob, Status
 
 
-@dataclass(frozen=True, slots=True)
-class Unpublished:
+class Unpublished(NamedTuple):
     """A recorded job of which QStash is to be told."""
 
     job_id: str
@@ -34,8 +32,7 @@ class Unpublished:
     dlq_id: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class GivenUp:
+class GivenUp(NamedTuple):
     """A message that QStash will not deliver any more. `patience`: until so many seconds after the
     job was last due, one that has attempts left is given another message."""
 

@@ -15,7 +15,7 @@ import json
 import os
 import re
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from stashjobs import settings
 from stashjobs.errors import InvalidPayload, SealError, SettingError
@@ -37,8 +37,7 @@ _FIELDS = {"v", "kid", "nonce", "data"}
 Purpose = Literal["payload", "result"]
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(NamedTuple):
     """What a sealed document belongs to, and cannot be moved from: one job's payload or result."""
 
     job_id: str
@@ -77,8 +76,7 @@ class Key:
         return AESGCM(self.secret)
 
 
-@dataclass(frozen=True, slots=True)
-class Keys:
+class Keys(NamedTuple):
     """All of `PAYLOAD_KEYS`. The first one seals, every one of them opens."""
 
     current: Key

@@ -12,7 +12,7 @@ import logging
 import os
 import threading
 import time
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from stashjobs import secrets_manager
 from stashjobs.errors import SettingError
@@ -27,8 +27,7 @@ PLACEHOLDER = "REPLACE_ME"
 log = logging.getLogger("stashjobs")
 
 
-@dataclass(frozen=True, slots=True)
-class _Known:
+class _Known(NamedTuple):
     """What was read of `source`, and when the next reading is due (both by the `clock`)."""
 
     source: str

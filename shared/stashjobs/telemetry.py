@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import functools
+import logging
 import os
 import re
+import sys
 import traceback
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
@@ -34,6 +36,8 @@ SECRET_SETTINGS = (
 _PASSWORD_IN_URL = re.compile(r"://[^:/@]*:([^@]+)@")
 MAX_MESSAGE_CHARACTERS = 2_000
 MAX_TRACEBACK_CHARACTERS = 4_000
+# Powertools' logger is the standard library's of this name, with a handler that formats.
+SERVICE = "stashjobs"
 # Powertools' own name for it.
 SAMPLE_RATE = "POWERTOOLS_LOGGER_SAMPLE_RATE"
 # What the lines of one delivery say of it.
@@ -65,7 +69,7 @@ def logger() -> Logger:
     level = settings.known("LOG_LEVEL") or "INFO"
     # Without a rate of ours Powertools reads the variable, and raises an error if it is no number.
     made = Logger(
-        service="stashjobs",
+        service=SERVICE,
         level=level,
         sampling_rate=0.0 if wrong else rate,
         logger_formatter=Formatter(),
@@ -88,6 +92,28 @@ def begin_delivery(job_type: str, request_id: str) -> Logger:
         # that one would log what Lambda hands over (Powertools docs, "Sampling debug logs").
         log.refresh_sample_rate_calculation()
     return log
+
+
+def info(message: str, **keys: Any) -> None:
+    """What `logger().info` does, for the lines that every delivery writes. It takes its caller for
+    the place that says it, and so need not look for that place up the stack."""
+    log = logging.getLogger(SERVICE)
+    if not log.isEnabledFor(logging.INFO):
+        return
+    caller = sys._getframe(1)
+    code = caller.f_code
+    record = logging.getLogRecordFactory()(
+        SERVICE,
+        logging.INFO,
+        code.co_filename,
+        caller.f_lineno,
+        message,
+        (),
+        None,
+        func=code.co_name,
+    )
+    record.__dict__.update(keys)
+    log.handle(record)
 
 
 def append_keys(**keys: Any) -> None:

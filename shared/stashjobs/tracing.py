@@ -152,15 +152,35 @@ class Processing:
             _fail(self._span, error)
 
 
+@contextlib.contextmanager
+def statement(query: object) -> Iterator[None]:
+    """A span around a statement, within whatever span there is."""
+    from opentelemetry import trace
+
+    tracer = _tracer()
+    if tracer is None or not trace.get_current_span().is_recording():
+        yield  # a trace of one statement would say nothing
+        return
+    name = _summary(query)
+    attributes: dict[str, Any] = {"db.system.name": "postgresql", "db.query.summary": name}
+    with _span(tracer, name, trace.SpanKind.CLIENT, attributes) as span:
+        try:
+            yield
+        except psycopg.Error as error:
+            if error.sqlstate is not None:
+                span.set_attribute("db.response.status_code", error.sqlstate)
+            raise
+
+
 class TracedCursor(psycopg.Cursor[Any]):
     """A cursor whose statements are spans within whatever span there is."""
 
     def execute(self, query: Any, params: Any = None, **options: Any) -> TracedCursor:
-        with _statement(self, query):
+        with statement(query):
             return super().execute(query, params, **options)
 
     def executemany(self, query: Any, params_seq: Any, **options: Any) -> None:
-        with _statement(self, query):
+        with statement(query):
             super().executemany(query, params_seq, **options)
 
 
@@ -225,25 +245,6 @@ def _messaging(operation: str, destination: str | None) -> dict[str, Any]:
 
 def _name(operation: str, destination: str | None) -> str:
     return operation if destination is None else f"{operation} {destination}"
-
-
-@contextlib.contextmanager
-def _statement(cursor: psycopg.Cursor[Any], query: object) -> Iterator[None]:
-    from opentelemetry import trace
-
-    tracer = _tracer()
-    if tracer is None or not trace.get_current_span().is_recording():
-        yield  # a trace of one statement would say nothing
-        return
-    name = _summary(query)
-    attributes: dict[str, Any] = {"db.system.name": "postgresql", "db.query.summary": name}
-    with _span(tracer, name, trace.SpanKind.CLIENT, attributes) as span:
-        try:
-            yield
-        except psycopg.Error as error:
-            if error.sqlstate is not None:
-                span.set_attribute("db.response.status_code", error.sqlstate)
-            raise
 
 
 def _summary(query: object) -> str:

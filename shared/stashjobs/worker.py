@@ -11,10 +11,9 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Literal
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import psycopg
 
@@ -33,7 +32,6 @@ from stashjobs import (
 from stashjobs.answers import answer, refuse
 from stashjobs.attempt import Outcome
 from stashjobs.context import Context
-from stashjobs.envelope import Envelope
 from stashjobs.errors import (
     DeliveryRefused,
     InvalidEnvelope,
@@ -43,12 +41,14 @@ from stashjobs.errors import (
 )
 from stashjobs.execution_log import Claim, Lease, NewJob, Recorded
 from stashjobs.ids import job_id_from
-from stashjobs.lambda_event import Response
 from stashjobs.signature import InvalidSignature
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from stashjobs.envelope import Envelope
     from stashjobs.job import Job
-    from stashjobs.lambda_event import Event, Request
+    from stashjobs.lambda_event import Event, Request, Response
 
 BUSY_RETRY_SECONDS = 10
 DATABASE_RETRY_SECONDS = 20
@@ -92,16 +92,14 @@ COUNT_OF: dict[attempt.Status, Count] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(NamedTuple):
     """A message and the id of its job, which the message itself may lack."""
 
     job_id: str
     envelope: Envelope
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
+class Source(NamedTuple):
     """What QStash says of a message, and when the caller hangs up (seconds). All None, and no
     headers, for a direct invocation."""
 
@@ -109,23 +107,21 @@ class Source:
     schedule_id: str | None = None
     retried: str | None = None
     hangs_up_after: float | None = None
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = MappingProxyType({})
 
 
-@dataclass(frozen=True, slots=True)
-class Duplicate:
+class Duplicate(NamedTuple):
     """A message that was not recorded, since its idempotency key is that of another job."""
 
     first_job_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class Ending:
-    """How a delivery ended: the answer, as what it counts, and the type of error that was in the
-    way. `seconds` is how long it took, where an attempt ran."""
+class Ending(NamedTuple):
+    """How a delivery ended: the answer, the metric it counts as, and the type of error that was in
+    the way. `seconds` is how long it took, where an attempt ran."""
 
     response: Response
-    count: Count
+    metric: Count
     error_type: str | None = None
     seconds: float | None = None
 
@@ -181,7 +177,7 @@ def _traced(
     ) as span:
         telemetry.append_keys(trace_id=span.trace_id)
         ending = _process(job, message, source, lambda_context, began)
-        span.ended(ending.count, ending.error_type, telemetry.delivery_keys())
+        span.ended(ending.metric, ending.error_type, telemetry.delivery_keys())
     tracing.flush(float(lambda_context.get_remaining_time_in_millis()) / 1000)
     return ending
 
@@ -219,7 +215,7 @@ def _process(
     telemetry.append_keys(
         attempt=claim.attempt, user_id=claim.user_id, organization_id=claim.organization_id
     )
-    telemetry.logger().info("processing")
+    telemetry.info("processing")
     outcome = attempt.run(job, claim.payload, context)
     _debug("ran", began)
     try:
@@ -238,7 +234,7 @@ def _refuse(
 
 
 def _emit(job: Job[Any, Any], ending: Ending) -> None:
-    values: dict[str, tuple[metrics.Unit, float]] = {ending.count: ("Count", 1)}
+    values: dict[str, tuple[metrics.Unit, float]] = {ending.metric: ("Count", 1)}
     if ending.seconds is not None:
         values["AttemptSeconds"] = ("Seconds", ending.seconds)
     metrics.emit(values, job_type=job.type, about=telemetry.delivery_keys())
@@ -404,7 +400,7 @@ def _answer(context: Context, outcome: Outcome, recorded: Recorded | None, began
     seconds = time.time() - began
     document["status"] = outcome.status
     if outcome.error is None:
-        telemetry.logger().info(outcome.status, duration_ms=round(seconds * 1000))
+        telemetry.info(outcome.status, duration_ms=round(seconds * 1000))
         context.publish_enqueued()
         return Ending(answer(200, document), "Completed", seconds=seconds)
     document["error"] = telemetry.one_line(outcome.error)

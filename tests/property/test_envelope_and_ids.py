@@ -82,7 +82,9 @@ def test_an_envelope_is_read_as_it_was_written(
 def test_a_thin_envelope_has_no_payload(job_type: str) -> None:
     job_id = new_job_id()
     body = json.dumps(envelope.thin(job_id, job_type)).encode()
-    assert envelope.read(body) == Envelope(job_type, job_id)
+    assert envelope.read(body) == Envelope(
+        job_type, job_id, has_payload=False, payload=None, metadata={}
+    )
 
 
 @given(body=st.binary(max_size=60) | any_json.map(lambda value: json.dumps(value).encode()))
