@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
+from jinja2 import (
+    ChoiceLoader,
+    Environment,
+    FileSystemLoader,
+    ModuleLoader,
+    StrictUndefined,
+    select_autoescape,
+)
 
 from functions.send_email.formatting import date, date_time, interval, money
 
@@ -15,10 +21,11 @@ if TYPE_CHECKING:
     from functions.send_email.models import Email
 
 TEMPLATE_DIR = Path(__file__).parent / "templates"
+# Only in what goes to Lambda (`compile_templates`).
+COMPILED_DIR = Path(__file__).parent / "compiled_templates"
 
 
-@dataclass(frozen=True)
-class Brand:
+class Brand(NamedTuple):
     """Whose emails these are."""
 
     name: str
@@ -27,8 +34,7 @@ class Brand:
     logo_url: str = ""
 
 
-@dataclass(frozen=True)
-class Rendered:
+class Rendered(NamedTuple):
     """The three parts of an email that a person sees."""
 
     subject: str
@@ -42,22 +48,23 @@ def render(email: Email, brand: Brand) -> Rendered:
     Resend compares the body of a repeated idempotency key, so nothing that changes from one
     attempt to the next, such as the current time, may be rendered.
     """
-    environment = _environment()
+    templates = environment()
     values: dict[str, Any] = {"brand": brand, "data": email.data, "template": email.template}
-    subject = email.subject or environment.from_string(email.data.subject).render(values)
+    subject = email.subject or templates.from_string(email.data.subject).render(values)
     subject = " ".join(subject.split())
     values["subject"] = subject
     return Rendered(
         subject=subject,
-        html=environment.get_template(f"{email.template}.html").render(values),
-        text=environment.get_template(f"{email.template}.txt").render(values).strip() + "\n",
+        html=templates.get_template(f"{email.template}.html").render(values),
+        text=templates.get_template(f"{email.template}.txt").render(values).strip() + "\n",
     )
 
 
 @lru_cache(maxsize=1)
-def _environment() -> Environment:
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATE_DIR),
+def environment() -> Environment:
+    """Where templates come from, and the filters they may use."""
+    made = Environment(
+        loader=ChoiceLoader([ModuleLoader(COMPILED_DIR), FileSystemLoader(TEMPLATE_DIR)]),
         autoescape=select_autoescape(["html"], default_for_string=False),
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -65,5 +72,5 @@ def _environment() -> Environment:
         keep_trailing_newline=True,
         auto_reload=False,
     )
-    environment.filters.update(money=money, date=date, date_time=date_time, interval=interval)
-    return environment
+    made.filters.update(money=money, date=date, date_time=date_time, interval=interval)
+    return made

@@ -1,29 +1,93 @@
 """Resend, through its own SDK, and what each of its errors means for the job.
 
-Importing the SDK costs a third of a second, because it imports `requests` and, where it is
-installed, `httpx`, whichever HTTP client is then used. So this module is imported by the first
-send, not by the cold start.
+The SDK's own HTTP client is `requests`, whose import takes longer than all the rest of the SDK's.
+So the SDK gets one by the standard library. What is left is imported by the first send, not by the
+cold start.
 """
 
 from __future__ import annotations
 
+import json as json_text
 import math
 import random
+import urllib.error
+import urllib.request
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
-from typing import Any, cast
-
-import resend
-from resend.exceptions import NoContentError, ResendError
+from functools import cache
+from http.client import HTTPException
+from typing import TYPE_CHECKING, Any, cast
 
 from functions.send_email.models import bare_address, display_name
 from stashjobs import DeadlineNear, PermanentError, RetryLater
+from stashjobs.deferred import deferred
+
+with deferred("requests", "httpx"):
+    import resend
+from resend.exceptions import NoContentError, ResendError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 DAY = 86_400.0
 
 
 class ResendUnavailableError(Exception):
     """Resend could not be reached, or had an error of its own: worth another attempt."""
+
+
+class StandardClient(resend.HTTPClient):
+    """The SDK's way to Resend, by the standard library (`resend.http_client.HTTPClient` is made to
+    be replaced). It goes through the proxy that the environment names, and follows no redirect, which
+    would take the API key along.
+
+    Args:
+        timeout: Of a connection and of each wait for bytes, in seconds.
+    """
+
+    def __init__(self, timeout: float) -> None:
+        self._timeout = timeout
+
+    def request(
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        json: dict[str, object] | list[object] | None = None,
+        files: dict[str, Any] | None = None,
+        data: dict[str, str] | None = None,
+    ) -> tuple[bytes, int, Mapping[str, str]]:
+        """The body, status and headers of the answer.
+
+        Raises:
+            RuntimeError: There was none. The SDK makes a ResendError of it.
+        """
+        if files is not None or data is not None:
+            usual = resend.RequestsClient(math.ceil(self._timeout))
+            return usual.request(method, url, headers, json, files, data)
+        request = urllib.request.Request(  # noqa: S310 - the SDK's own URL
+            url,
+            None if json is None else json_text.dumps(json, allow_nan=False).encode(),
+            {**headers, "Content-Type": "application/json"},
+            method=method.upper(),
+        )
+        try:
+            with _opener(request.type).open(request, timeout=self._timeout) as answer:
+                return answer.read(), answer.status, dict(answer.headers)
+        except (OSError, HTTPException) as error:
+            reason = error.reason if isinstance(error, urllib.error.URLError) else error
+            raise RuntimeError(f"{type(reason).__name__}: {reason}") from error
+
+
+@cache
+def _opener(scheme: str) -> urllib.request.OpenerDirector:
+    """No more than it takes: what `urlopen` would add raises errors for answers, and reads the
+    machine's certificates also for http."""
+    kind = urllib.request.HTTPSHandler if scheme == "https" else urllib.request.HTTPHandler
+    opener = urllib.request.OpenerDirector()
+    opener.add_handler(urllib.request.ProxyHandler())
+    opener.add_handler(kind())
+    return opener
 
 
 def name_of(sender: str) -> str:
@@ -46,7 +110,7 @@ def send(
     resend.api_url = api_url.rstrip("/")
     # Time enough to write down what happened must be left; the key makes a timeout harmless.
     timeout = math.floor(min(max(seconds - 3, 1), 30))
-    resend.default_http_client = resend.RequestsClient(timeout=timeout)
+    resend.default_http_client = StandardClient(timeout)
     given = {key: value for key, value in message.items() if value}
     try:
         answer = resend.Emails.send(

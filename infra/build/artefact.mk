@@ -1,7 +1,7 @@
 # How a folder that goes to Lambda is made; shared/Makefile and functions/Makefile include this.
 #
-# Nothing here runs the code it installs: wheels are chosen for Lambda's platform, so the machine
-# that builds may have any processor and any Python. The tests override PLATFORM and
+# Wheels are chosen for Lambda's platform, and nothing that was compiled for it is run here, so the
+# machine that builds may have any processor and any Python. The tests override PLATFORM and
 # PYTHON_VERSION and build, by the same rules, something that they can run.
 
 MAKEFLAGS += --no-print-directory
