@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import platform
 import statistics
@@ -57,7 +58,7 @@ def paired_ratio(ours: Sequence[float], theirs: Sequence[float]) -> float:
 def percentile(values: Sequence[float], percent: float) -> float:
     """The value that `percent` per cent of the values do not exceed (nearest rank)."""
     ordered = sorted(values)
-    return ordered[min(len(ordered) - 1, int(len(ordered) * percent / 100))]
+    return ordered[max(0, math.ceil(len(ordered) * percent / 100) - 1)]
 
 
 def machine() -> str:

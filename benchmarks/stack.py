@@ -211,10 +211,10 @@ def report(found: dict[tuple[str, int], Found]) -> str:
                 f"{statistics.median(each.rates):,.0f}",
                 f"{measuring.percentile(milliseconds, 50):,.0f}",
                 f"{measuring.percentile(milliseconds, 90):,.0f}",
-                f"{measuring.percentile(milliseconds, 99):,.0f}",
+                f"{max(milliseconds):,.0f}",
             ]
         )
-    return measuring.table(["", "workers", "jobs/s", "p50 ms", "p90 ms", "p99 ms"], rows)
+    return measuring.table(["", "workers", "jobs/s", "p50 ms", "p90 ms", "slowest"], rows)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

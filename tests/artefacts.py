@@ -32,6 +32,8 @@ ROOT = Path(__file__).parents[1]
 LAYER = "SharedLayer"
 FUNCTIONS = read_template(ROOT / "template.yaml").functions
 LAMBDA_PYTHON = "3.13"
+# `true` where it may not be missing: in GitHub's workflows, which install it.
+REQUIRED = "REQUIRE_LAMBDA_PYTHON"
 # uv is where the tests' Python is; a `make test` that runs all this passes on nothing of its own.
 ENVIRONMENT = {
     **{name: value for name, value in os.environ.items() if not name.startswith("MAKE")},
@@ -79,9 +81,12 @@ class Artefacts:
 
     @classmethod
     def for_this_machine(cls, folder: Path) -> Artefacts:
-        """Not built yet. The Python is Lambda's own version where this machine has it."""
+        """Not built yet. The Python is Lambda's own version where this machine has it; else the
+        tests' own, unless `REQUIRED` forbids it."""
         own = f"{sys.version_info.major}.{sys.version_info.minor}"
         found = make("compiler", folder, PYTHON_VERSION=LAMBDA_PYTHON).stdout.strip()
+        if not found and os.environ.get(REQUIRED) == "true":
+            pytest.fail(f"no Python {LAMBDA_PYTHON} here, which {REQUIRED} asks for: install it")
         return cls(folder, found or sys.executable, LAMBDA_PYTHON if found else own)
 
     @property
@@ -128,6 +133,7 @@ class Artefacts:
             "AWS_REGION": REGION,
             "AWS_DEFAULT_REGION": REGION,
             "LAMBDA_TASK_ROOT": str(self.folder / function),
+            "_HANDLER": FUNCTIONS[function].handler,
         }
 
     @property

@@ -1,14 +1,18 @@
-"""A job of stashjobs: its Lambda handler, called with events of API Gateway."""
+"""A job of stashjobs: its Lambda handler, called with events of API Gateway.
+
+With `planned` Postgres plans its statements each time, as behind a pooler that shares sessions.
+"""
 
 from __future__ import annotations
 
 import os
+import sys
 
 import psycopg
 from pydantic import BaseModel
 
 from benchmarks.contenders import deliveries, rounds
-from stashjobs import Context, job
+from stashjobs import Context, job, statement
 
 
 class Measured(BaseModel):
@@ -22,7 +26,9 @@ def measured(payload: Measured, context: Context) -> dict[str, object]:
     return {"count": payload.count, "attempt": context.attempt}
 
 
-def main() -> None:
+def main(*options: str) -> None:
+    if "planned" in options:
+        statement.USES_BEFORE_ASKING = sys.maxsize
     connection = psycopg.connect(os.environ["POSTGRES_URL"], autocommit=True)
     key, context = os.environ["QSTASH_CURRENT_SIGNING_KEY"], deliveries.LambdaContext()
 
@@ -40,4 +46,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(*sys.argv[1:])

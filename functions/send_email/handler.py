@@ -8,11 +8,15 @@ from hashlib import sha256
 from functions.send_email.models import Email, SentEmail
 from stashjobs import Context, job, settings
 
+if settings.is_lambda_of(__name__):
+    # Every delivery will need them. Whoever only enqueues does not, and need not have them.
+    from functions.send_email import rendering, resend_api  # noqa: F401
+
 
 @job("send-email", endpoint="/api/jobs/email", retries=3, timeout=30)
 def send_email(email: Email, context: Context) -> SentEmail:
     """Render the email and hand it to Resend, once, however often this runs."""
-    # Here and not above: Jinja and Resend's SDK cost a cold start that only a real send needs.
+    # Here and not above: whoever only enqueues needs neither Jinja nor Resend's SDK.
     from functions.send_email import resend_api
     from functions.send_email.rendering import Brand, render
 

@@ -1,8 +1,7 @@
 """Resend, through its own SDK, and what each of its errors means for the job.
 
 The SDK's own HTTP client is `requests`, whose import takes longer than all the rest of the SDK's.
-So the SDK gets one by the standard library. What is left is imported by the first send, not by the
-cold start.
+So the SDK gets one by the standard library.
 """
 
 from __future__ import annotations
@@ -38,8 +37,8 @@ class ResendUnavailableError(Exception):
 
 class StandardClient(resend.HTTPClient):
     """The SDK's way to Resend, by the standard library (`resend.http_client.HTTPClient` is made to
-    be replaced). It goes through the proxy that the environment names, and follows no redirect, which
-    would take the API key along.
+    be replaced). It goes through the proxy that the environment names, and follows no redirect,
+    which would take the API key along.
 
     Args:
         timeout: Of a connection and of each wait for bytes, in seconds.

@@ -13,6 +13,7 @@ from functools import cached_property
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from stashjobs import settings
 from stashjobs.errors import InvalidPayload, UnknownJobType
 
 if TYPE_CHECKING:
@@ -76,8 +77,18 @@ class Job(Generic[Payload, Result]):
     def __call__(self, payload: Payload, context: Context) -> Result:
         return self.function(payload, context)
 
-    def handler(self, event: Mapping[str, Any], lambda_context: Any) -> dict[str, Any]:
-        """The Lambda handler: one delivery of this job type (`stashjobs.worker`)."""
+    @property
+    def handler(self) -> Callable[[Mapping[str, Any], Any], dict[str, Any]]:
+        """The Lambda handler: one delivery of this job type (`stashjobs.worker`). Its own Lambda
+        asks for it while it is initialised, and what every delivery needs is imported at once;
+        elsewhere with the first delivery."""
+        if settings.is_lambda_of(self.function.__module__):
+            from stashjobs import worker
+
+            worker.prepare()
+        return self._deliver
+
+    def _deliver(self, event: Mapping[str, Any], lambda_context: Any) -> dict[str, Any]:
         from stashjobs import worker
 
         return worker.deliver(self, event, lambda_context)

@@ -75,6 +75,14 @@ def whole_number(name: str, default: int) -> int:
     return int(value)
 
 
+def is_lambda_of(module: str) -> bool:
+    """Whether this process is the Lambda whose handler is in this module (AWS docs, "Defined
+    runtime environment variables"). What its first delivery will need is best imported while it is
+    initialised: that is when Lambda gives it time, and before a request waits where it is kept
+    ready (provisioned concurrency)."""
+    return os.environ.get("_HANDLER", "").rpartition(".")[0] == module
+
+
 def stage() -> str:
     """`production`, `staging`, `dev` or `local` (the default)."""
     return optional("STAGE", "local")

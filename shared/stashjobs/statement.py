@@ -40,7 +40,7 @@ SESSION_AND_TABLE = b"SELECT pg_backend_pid(), pg_relation_size('job_executions'
 # own code undid the preparing. In both cases the statement has not run.
 PLAN_LOST = frozenset({"0A000", "26000"})
 
-_PARAMETER = re.compile(r"%\((\w+)\)s")
+_PARAMETER = re.compile(r"%\((\w+)\)s|%%")
 
 Row = TypeVar("Row")
 
@@ -68,9 +68,9 @@ class Statement:
     def __init__(self, name: str, text: str) -> None:
         self.text = text.encode()
         self._name = f"stashjobs_{name}".encode()
-        self._names = tuple(dict.fromkeys(_PARAMETER.findall(text)))
+        self._names = tuple(filter(None, dict.fromkeys(_PARAMETER.findall(text))))
         numbers = {each: f"${number}" for number, each in enumerate(self._names, 1)}
-        self._numbered = _PARAMETER.sub(lambda found: numbers[found[1]], text).encode()
+        self._numbered = _PARAMETER.sub(lambda it: numbers[it[1]] if it[1] else "%", text).encode()
         self._texts = [PyFormat.TEXT] * len(self._names)
 
     def fetch_one(

@@ -126,6 +126,11 @@ class Ending(NamedTuple):
     seconds: float | None = None
 
 
+def prepare() -> None:
+    """Make ready what every delivery needs, so that the first one need not."""
+    telemetry.logger()
+
+
 def deliver(job: Job[Any, Any], event: Event, lambda_context: Any) -> Response:
     """Handle one delivery of a job.
 

@@ -17,9 +17,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from jinja2 import ModuleLoader
 
+from functions.send_email import rendering
 from functions.send_email.handler import send_email
-from functions.send_email.models import TEMPLATES
+from functions.send_email.models import TEMPLATES, Email
 from infra.build import report
 from infra.local.mailbox import Mailbox
 from tests.artefacts import FUNCTIONS, LAYER, ROOT, Artefacts, build, folder_of, machine_of, make
@@ -123,6 +125,22 @@ def test_every_function_has_the_code_of_all(artefacts: Artefacts) -> None:
         code = artefacts.folder / function / "functions"
         assert {path.name for path in code.iterdir()} == {folder_of(name) for name in FUNCTIONS}
         assert (code / "send_email/templates/welcome.html").exists()
+
+
+def test_the_emails_are_compiled_and_read_as_their_templates_do(
+    artefacts: Artefacts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No cold start reads a template's source."""
+    folder = artefacts.folder / "SendEmailFunction/functions/send_email/compiled_templates"
+    emails = [
+        Email.model_validate({"to": "ada@example.com", "template": name, "data": model.example()})
+        for name, model in TEMPLATES.items()
+    ]
+    brand = rendering.Brand("Acme", "https://acme.example", "help@acme.example")
+    expected = [rendering.render(email, brand) for email in emails]
+    compiled = rendering.environment().overlay(loader=ModuleLoader(folder))
+    monkeypatch.setattr(rendering, "environment", lambda: compiled)
+    assert [rendering.render(email, brand) for email in emails] == expected
 
 
 def test_all_code_is_compiled_for_good(artefacts: Artefacts) -> None:

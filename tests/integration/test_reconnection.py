@@ -88,42 +88,6 @@ def test_the_urls_own_options_win(settings: pytest.MonkeyPatch, database_url: st
     assert shown == [("1234ms",), ("5s",)]
 
 
-PREPARED = "SELECT count(*) FROM pg_prepared_statements"
-
-
-def test_a_new_connection_prepares_nothing(table: Table) -> None:
-    deliver(probe(), table.add(probe()))
-    assert database.connection().execute(PREPARED).fetchone() == (0,)
-
-
-def test_a_warm_worker_has_the_server_keep_the_plans_of_its_two_statements(table: Table) -> None:
-    """Of no other statement; and through PgBouncer of none (test_pgbouncer.py)."""
-    table.grow()
-    for _ in range(10):
-        deliver(probe(), table.add(probe()))
-        database.connection().execute("SELECT %s", [1])
-    assert database.connection().execute(PREPARED).fetchone() == (2,)
-
-
-def test_no_plan_is_kept_for_a_small_table_which_may_grow(table: Table) -> None:
-    """It would read all of the table, also once that is large."""
-    table.run("TRUNCATE job_executions CASCADE")
-    for _ in range(10):
-        deliver(probe(), table.add(probe()))
-    assert database.connection().execute(PREPARED).fetchone() == (0,)
-
-
-def test_a_delivery_goes_on_where_the_plans_were_lost(table: Table) -> None:
-    table.grow()
-    for _ in range(10):
-        deliver(probe(), table.add(probe()))
-    assert database.connection().execute(PREPARED).fetchone() == (2,)
-    database.connection().pgconn.exec_(b"DEALLOCATE ALL")  # unseen by psycopg
-    for _ in range(2):
-        assert deliver(probe(), table.add(probe())).status == 200
-    assert database.connection().execute(PREPARED).fetchone() == (0,)
-
-
 @pytest.mark.parametrize("url", ["", "localhost", "mysql://user:hidden-word@host/x"])
 def test_a_url_that_is_none_is_refused_without_being_shown(
     settings: pytest.MonkeyPatch, url: str

@@ -14,7 +14,7 @@ kept: list[psycopg.Connection[Any]] = []
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     if not kept:
         url = os.environ["POSTGRES_URL"]
-        kept.append(psycopg.connect(url, autocommit=True, prepare_threshold=None))
+        kept.append(psycopg.connect(url, autocommit=True))
     job_id = json.loads(event["body"])["jobId"]
     [(_payload, attempt)] = kept[0].execute(CLAIM, [job_id]).fetchall()
     kept[0].execute(COMPLETE, [Jsonb(None), job_id, attempt])

@@ -42,7 +42,7 @@ receiver = Receiver(
 )
 resend.api_key = os.environ["RESEND_API_KEY"]
 resend.api_url = os.environ["RESEND_API_URL"]
-connection = psycopg.connect(os.environ["POSTGRES_URL"], autocommit=True, prepare_threshold=None)
+connection = psycopg.connect(os.environ["POSTGRES_URL"], autocommit=True)
 
 
 @app.post("/api/jobs/email")

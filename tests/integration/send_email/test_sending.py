@@ -1,17 +1,19 @@
 """The job, through Resend's real SDK, over real HTTP."""
 
+import re
 import signal
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
 
 from functions.send_email.handler import send_email
 from functions.send_email.models import TEMPLATES, Email
-from functions.send_email.resend_api import ResendUnavailableError
+from functions.send_email.resend_api import ResendUnavailableError, StandardClient
 from infra.local.mailbox import Mailbox
 from stashjobs import Context, DeadlineNear, PermanentError, RetryLater, SettingError
 
@@ -190,25 +192,60 @@ def test_the_workers_signal_to_stop_passes_through_the_sdk(
             signal.signal(signal.SIGALRM, before)
 
 
+@contextmanager
+def answering(answer: bytes) -> Iterator[tuple[str, list[bytes]]]:
+    """A server that gives this answer once: its URL, and what it was sent."""
+    received: list[bytes] = []
+
+    def serve(server: socket.socket) -> None:
+        connection, _ = server.accept()
+        with connection:
+            connection.settimeout(5)
+            received.append(connection.recv(65536))
+            while b"\r\n\r\n" not in received[0]:
+                received[0] += connection.recv(65536)
+            head, _, body = received[0].partition(b"\r\n\r\n")
+            length = int(re.search(rb"(?i)content-length: *(\d+)", head)[1])  # type: ignore[index]
+            while len(body) < length:
+                body += connection.recv(65536)
+            received[0] = head + b"\r\n\r\n" + body
+            connection.sendall(answer)
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        thread = threading.Thread(target=serve, args=(server,))
+        thread.start()
+        yield f"http://127.0.0.1:{server.getsockname()[1]}", received
+        thread.join()
+
+
 def test_an_answer_that_is_no_json_is_tried_again(
     mailbox: Mailbox, context: Contexts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     page = b"HTTP/1.1 502 Bad Gateway\r\nContent-Type: text/html\r\nContent-Length: 2\r\n\r\nno"
-
-    def answer(server: socket.socket) -> None:
-        connection, _ = server.accept()
-        with connection:
-            while not connection.recv(65536).endswith(b"}"):
-                pass
-            connection.sendall(page)
-
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        thread = threading.Thread(target=answer, args=(server,))
-        thread.start()
-        monkeypatch.setenv("RESEND_API_URL", f"http://127.0.0.1:{server.getsockname()[1]}")
+    with answering(page) as (url, _):
+        monkeypatch.setenv("RESEND_API_URL", url)
         with pytest.raises(ResendUnavailableError, match="502"):
             send_email(email(), context())
-        thread.join()
+
+
+def test_a_redirect_is_not_followed_since_the_key_would_go_along(
+    mailbox: Mailbox, context: Contexts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moved = f"HTTP/1.1 302 Found\r\nLocation: {mailbox.url}/emails\r\nContent-Length: 0\r\n\r\n"
+    with answering(moved.encode()) as (url, _):
+        monkeypatch.setenv("RESEND_API_URL", url)
+        with pytest.raises(ResendUnavailableError):
+            send_email(email(), context())
+    assert mailbox.mails == []
+
+
+def test_what_is_no_json_goes_by_the_sdks_own_client() -> None:
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+    with answering(answer) as (url, received):
+        client = StandardClient(5)
+        content, status, _ = client.request("post", f"{url}/x", {}, data={"a": "1"})
+    assert (content, status) == (b"ok", 200)
+    assert received[0].endswith(b"\r\n\r\na=1")
 
 
 @pytest.mark.parametrize("name", ["RESEND_API_KEY", "RESEND_FROM_EMAIL"])

@@ -1,0 +1,195 @@
+"""The statements of every delivery: what psycopg's cursor would have given, and plans that are kept
+where they stay good."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import hypothesis
+import psycopg
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from psycopg.types.json import Jsonb
+
+from stashjobs import database, statement
+from stashjobs.statement import Statement
+from tests.deliveries import Table, deliver, probe
+from tests.integration.test_round_trips import counted_round_trips
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from stashjobs import Context
+    from stashjobs.servers.postgres import Postgres
+
+PREPARED = "SELECT count(*) FROM pg_prepared_statements"
+
+
+def test_a_new_connection_prepares_nothing(table: Table) -> None:
+    deliver(probe(), table.add(probe()))
+    assert database.connection().execute(PREPARED).fetchone() == (0,)
+
+
+def test_a_warm_worker_has_the_server_keep_the_plans_of_its_two_statements(table: Table) -> None:
+    """Of no other statement; and through PgBouncer of none (test_pgbouncer.py)."""
+    table.grow()
+    for _ in range(10):
+        deliver(probe(), table.add(probe()))
+        database.connection().execute("SELECT %s", [1])
+    assert database.connection().execute(PREPARED).fetchone() == (2,)
+
+
+def test_no_plan_is_kept_for_a_small_table_which_may_grow(table: Table) -> None:
+    """It would read all of the table, also once that is large."""
+    table.run("TRUNCATE job_executions CASCADE")
+    for _ in range(10):
+        deliver(probe(), table.add(probe()))
+    assert database.connection().execute(PREPARED).fetchone() == (0,)
+
+
+def test_a_delivery_goes_on_where_the_plans_were_lost(table: Table) -> None:
+    table.grow()
+    for _ in range(10):
+        deliver(probe(), table.add(probe()))
+    assert database.connection().execute(PREPARED).fetchone() == (2,)
+    database.connection().pgconn.exec_(b"DEALLOCATE ALL")  # unseen by psycopg
+    for _ in range(2):
+        assert deliver(probe(), table.add(probe())).status == 200
+    assert database.connection().execute(PREPARED).fetchone() == (0,)
+
+
+def test_a_warm_worker_never_makes_a_third_round_trip(table: Table) -> None:
+    """Neither to learn whether plans may be kept nor to have them kept."""
+    table.grow()
+    database.connection()
+    for _ in range(20):
+        job_id = table.add(probe())
+        with counted_round_trips() as trips:
+            assert deliver(probe(), job_id).status == 200
+        assert len(trips) == 2
+
+
+def test_a_plan_that_a_migration_undid_is_not_kept_again(table: Table) -> None:
+    table.grow()
+    for _ in range(10):
+        deliver(probe(), table.add(probe()))
+    table.run("ALTER TABLE job_executions ALTER COLUMN user_id TYPE varchar(90)")
+    try:
+        trips_of_each = []
+        for _ in range(40):
+            job_id = table.add(probe())
+            with counted_round_trips() as trips:
+                assert deliver(probe(), job_id).status == 200
+            trips_of_each.append(len(trips))
+    finally:
+        table.run("ALTER TABLE job_executions ALTER COLUMN user_id TYPE text")
+    assert trips_of_each == [3] + [2] * 39
+
+
+def test_a_plan_that_is_lost_within_the_jobs_transaction_costs_one_attempt(table: Table) -> None:
+    def work(_payload: Any, context: Context) -> None:
+        context.connection.execute("SELECT 1")
+        if context.attempt == 1:
+            context.connection.pgconn.exec_(b"DEALLOCATE ALL")
+
+    table.grow()
+    for _ in range(10):
+        deliver(probe(), table.add(probe()))
+    job_id = table.add(probe(work))
+    assert deliver(probe(work), job_id).status == 500
+    assert deliver(probe(work), job_id).status == 200
+    assert table.status(job_id) == "completed"
+
+
+# ------------------------------------------------------------------ as psycopg's cursor
+
+VALUES = """
+SELECT %(text)s::text, %(json)s::jsonb, %(text)s::text, %(number)s::float, %(count)s::int,
+       %(at)s::timestamptz, %(flag)s::bool, '%%'
+"""
+texts = st.text(st.characters(codec="utf-8", exclude_characters="\0")) | st.none()
+values = st.fixed_dictionaries(
+    {
+        "text": texts,
+        "json": st.dictionaries(texts.filter(bool), texts | st.integers(), max_size=3).map(Jsonb),
+        "number": st.floats(allow_nan=False) | st.none(),
+        "count": st.integers(-(2**31), 2**31 - 1) | st.none(),
+        "at": st.datetimes(datetime(1, 1, 2), datetime(9999, 1, 1)).map(  # noqa: DTZ001
+            lambda at: at.replace(tzinfo=UTC)
+        ),
+        "flag": st.booleans() | st.none(),
+    }
+)
+
+
+@pytest.fixture(scope="module")
+def connection(postgres: Postgres) -> Iterator[psycopg.Connection[Any]]:
+    with psycopg.connect(postgres.url, autocommit=True, prepare_threshold=None) as opened:
+        yield opened
+
+
+# How a statement is executed: without a plan that is kept, together with PREPARE, by the plan.
+WAYS: list[Callable[[statement._Session], None]] = [
+    lambda session: vars(session).update(keeps_plans=None, uses=0),
+    lambda session: vars(session).update(keeps_plans=True, prepared=set()),
+    lambda session: vars(session).update(keeps_plans=True),
+]
+
+
+@pytest.mark.parametrize("number", range(len(WAYS)))
+@given(values=values)
+@hypothesis.settings(
+    max_examples=60, suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture]
+)
+def test_a_row_is_what_psycopgs_cursor_would_have_given(
+    connection: psycopg.Connection[Any], number: int, values: dict[str, Any]
+) -> None:
+    connection.execute("DEALLOCATE ALL")
+    tested = Statement("tested", VALUES)
+    rows = []
+    for way in WAYS[: number + 1]:
+        way(statement._session_of(connection))
+        rows.append(tested.fetch_one(connection, values, tuple))
+    assert rows[-1] == connection.execute(VALUES, values).fetchone()
+
+
+@pytest.mark.parametrize("number", range(len(WAYS)))
+def test_an_error_is_what_psycopgs_cursor_would_have_raised(
+    connection: psycopg.Connection[Any], number: int
+) -> None:
+    connection.execute("DEALLOCATE ALL")
+    tested = Statement("tested", "SELECT 1 / %(count)s::int")
+    for way in WAYS[:number]:
+        way(statement._session_of(connection))
+        assert tested.fetch_one(connection, {"count": 1}, list) == [1]
+    WAYS[number](statement._session_of(connection))
+    with pytest.raises(psycopg.errors.DivisionByZero, match="division by zero") as caught:
+        tested.fetch_one(connection, {"count": 0}, list)
+    assert caught.value.sqlstate == "22012"
+    assert tested.fetch_one(connection, {"count": 1}, list) == [1]
+
+
+@pytest.mark.parametrize("number", range(len(WAYS)))
+def test_no_row_is_none(connection: psycopg.Connection[Any], number: int) -> None:
+    connection.execute("DEALLOCATE ALL")
+    tested = Statement("tested", "SELECT 1 WHERE %(flag)s::bool")
+    for way in WAYS[: number + 1]:
+        way(statement._session_of(connection))
+        assert tested.fetch_one(connection, {"flag": False}, list) is None
+
+
+@pytest.mark.parametrize("number", [0, 2])
+def test_a_connection_that_breaks_is_an_operational_error(
+    postgres: Postgres, connection: psycopg.Connection[Any], number: int
+) -> None:
+    tested = Statement("tested", "SELECT pg_sleep(%(seconds)s::float)")
+    with psycopg.connect(postgres.url, autocommit=True) as broken:
+        for way in WAYS[:number]:
+            way(statement._session_of(broken))
+            tested.fetch_one(broken, {"seconds": 0}, list)
+        connection.execute("SELECT pg_terminate_backend(%s, 5000)", [broken.info.backend_pid])
+        with pytest.raises(psycopg.OperationalError):
+            tested.fetch_one(broken, {"seconds": 0}, list)
+        assert broken.closed
