@@ -13,7 +13,8 @@ ROOT := $(abspath $(dir $(lastword $(MAKEFILE_LIST)))../..)
 REQUIREMENTS := $(ROOT)/requirements
 
 # Bytecode is of use only to the Python that made it. Where that one is not installed, the sources
-# go without, and Lambda compiles them in every cold start.
+# go without, and Lambda compiles them in every cold start; with REQUIRE_LAMBDA_PYTHON=true, as in
+# GitHub's workflows, that fails.
 ifndef COMPILER
 COMPILER := $(firstword $(shell \
 	for each in python$(PYTHON_VERSION) $(HOME)/.pyenv/versions/$(PYTHON_VERSION).*/bin/python3 \
@@ -47,6 +48,9 @@ define finish
 @if [ -n "$(COMPILER)" ]; then \
 	PYTHONHASHSEED=0 "$(COMPILER)" -m compileall -q --invalidation-mode unchecked-hash \
 		-s "$(1)" -p "$(2)" "$(1)"; \
+elif [ "$(REQUIRE_LAMBDA_PYTHON)" = true ] && [ "$(origin COMPILER)" != "command line" ]; then \
+	echo "no Python $(PYTHON_VERSION) here, which REQUIRE_LAMBDA_PYTHON asks for: install it" >&2; \
+	exit 1; \
 else \
 	echo "no Python $(PYTHON_VERSION) here: $(2) is not compiled, and its cold starts are slower"; \
 fi

@@ -34,6 +34,7 @@ class Reader:
         (self._folder / ".stashjobs").symlink_to(stack.home)
         prices = ROOT / "shared" / "stashjobs" / "prices.toml"
         (self._folder / "my-prices.toml").symlink_to(prices)
+        (self._folder / "jobs.dump").touch()  # for `backup restore`, which is not run
         (self._folder / "app.py").write_text("import os; print(os.environ['QSTASH_URL'])")
         self.environment = {
             **os.environ,
@@ -42,6 +43,11 @@ class Reader:
             "PYTHONPATH": str(self._folder),
             "TOKEN": stack.environment["ADMIN_TOKEN"],
         }
+
+    @property
+    def folder(self) -> Path:
+        """Where the commands run."""
+        return self._folder
 
     def run(self, script: str, standard_input: str = "") -> str:
         """What `bash` prints. A failure fails the test, with what was said."""

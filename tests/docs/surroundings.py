@@ -5,12 +5,30 @@ from __future__ import annotations
 WITHOUT_CODE = {"", "mermaid"}
 """Pictures, and what a program has printed."""
 
+NOT_COMPARED = {
+    "docs/building.md": "what `make build` prints: sizes, which every build changes",
+    "docs/cleanup.md": "how a file in S3 is called",
+    "docs/concepts.md": "a picture",
+    "docs/connections.md": "a sum",
+    "docs/deployment.md": "a picture",
+    "docs/monitoring.md": "a query of CloudWatch Logs Insights, and a picture",
+    "docs/sealed-payloads.md": "a setting whose keys are cut short, and what a format's bytes are",
+    "docs/troubleshooting.md": "a query of CloudWatch Logs Insights",
+}
+"""Pages with blocks without a language that nothing is compared with, and what these are."""
+
+COMPARED = {
+    "docs/reference.md": "the whole page: test_reference.py",
+    "docs/testing.md": "what a test says that fails: test_output",
+}
+"""Pages whose blocks without a language are what is said today."""
+
 SERVERS = ("stashjobs dev", "python -m infra.local.mailbox")
 """Commands that run until they are stopped."""
 
 ELSEWHERE = ("--stage ", "aws ", "@host:5432", "stashjobs new ")
 """Marks of a command for a system in AWS, or that changes the repository: it must exist, with these
-options; it is not run."""
+options, which take these values; it is not run."""
 
 _SAY_HELLO = """
 from pydantic import BaseModel
@@ -82,6 +100,51 @@ database.connection().execute(
     [Jsonb(result), job_id])
 """,
 }
+
+_ORDERS = """
+from stashjobs import database
+orders = database.connection()
+orders.execute("CREATE TABLE IF NOT EXISTS orders (number int, paid bool)")
+"""
+
+PYTHON_AFTER = {
+    "README.md": """
+assert ran(say_hello, {"name": "Ada"}).result == {"greeting": "Hello Ada, this is attempt 1"}
+""",
+    "docs/creating-jobs.md": """
+assert ran(send_sms, {"message": "Hello"}).result == {"characters": 5}
+assert ran(send_sms, send_sms.example()).status == "completed"
+""",
+    "docs/sealed-payloads.md": """
+assert ran(send_payslip, greeting).status == "completed"
+assert ran(say_hello, greeting).status == "completed"
+""",
+    "docs/usage.md": _ORDERS
+    + """
+done = ran(import_orders, {"source": "shop", "orders": [{"number": 11}]})
+assert (done.status, done.result) == ("completed", {"imported": 1}), done.error
+assert orders.execute("SELECT count(*) FROM orders WHERE number = 11").fetchone()[0] == 1
+assert ran(import_orders, {"source": "a pen"}).status == "failed"
+""",
+    "docs/webhooks.md": _ORDERS
+    + """
+from functions.process_webhook.handler import process_webhook
+orders.execute("INSERT INTO orders VALUES (12, false)")
+event = {"source": "acme", "event": "order.paid", "id": "1", "body": {"number": 12}}
+done = ran(process_webhook, event)
+assert (done.status, done.result) == ("completed", {"order": 12}), done.error
+assert orders.execute("SELECT paid FROM orders WHERE number = 12").fetchone()[0]
+""",
+}
+"""What calls the functions that a page only defines. `ran` is `tests.docs.run_python`'s."""
+
+NOT_CALLED = {
+    "docs/producers.md": {"create_notification": "only the app that enqueues it has it so"},
+}
+"""Functions that a page defines for somebody else to call, and why."""
+
+RUN_ELSEWHERE = {"docs/testing.md": "it is a test file: tests/integration/test_testing_plugin.py"}
+"""Pages whose Python is not run beside `make dev`."""
 
 INSTEAD = {
     '"UPDATE ..."': '"UPDATE orders SET paid = true"',

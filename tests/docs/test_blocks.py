@@ -1,8 +1,10 @@
 """Every code block of the README and the guides does what it says.
 
 Shell and Python run as a reader would run them, beside a running `make dev`; SQL runs in its
-database; data is parsed, and read by what reads it. Commands for a system in AWS, `make` and
-benchmarks are not run: it is only looked at whether they exist.
+database; data is parsed, and read by what reads it. Commands for a system in AWS are not run, but
+parsed with their options and values; of `make` and benchmarks it is only looked at whether they
+exist. What has no language is a picture, a query or an output, and is compared with nothing but
+where `surroundings.COMPARED` says so.
 """
 
 from __future__ import annotations
@@ -14,12 +16,12 @@ import re
 import secrets
 import shlex
 import subprocess
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import botocore.session
+import click
 import psycopg
 import pytest
-from click.testing import CliRunner
 from dotenv import dotenv_values
 from playwright._impl._driver import compute_driver_executable
 
@@ -28,14 +30,27 @@ from functions.webhooks import custom_sources
 from stashjobs import sealing
 from stashjobs.cli import main
 from stashjobs.sealing import Place
+from tests.docs import run_python
 from tests.docs.blocks import ROOT, Block, blocks
 from tests.docs.reader import Reader
-from tests.docs.surroundings import ELSEWHERE, PYTHON_BEFORE, SERVERS, WITHOUT_CODE
+from tests.docs.surroundings import (
+    COMPARED,
+    ELSEWHERE,
+    NOT_CALLED,
+    NOT_COMPARED,
+    PYTHON_AFTER,
+    PYTHON_BEFORE,
+    RUN_ELSEWHERE,
+    SERVERS,
+    WITHOUT_CODE,
+)
 from tests.stacks import stack_in_a_thread
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
+
+    from stashjobs.testing import Jobs
 
 TRIED = {"sh", "python", "js", "sql", "json", "dotenv"} | {"ts"}  # `ts`: in test_producers.py
 
@@ -52,6 +67,11 @@ def test_every_block_is_of_a_language_that_is_tried() -> None:
     assert {each.language for each in blocks()} <= TRIED | WITHOUT_CODE
 
 
+def test_it_is_known_of_every_block_without_a_language_what_it_is() -> None:
+    pages = {each.page for each in blocks("")}
+    assert pages == NOT_COMPARED.keys() | COMPARED.keys()
+
+
 @pytest.fixture(scope="module")
 def reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reader]:
     with stack_in_a_thread(tmp_path_factory.mktemp("stack")) as stack:
@@ -59,16 +79,18 @@ def reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reader]:
 
 
 @every("sh")
-def test_shell(block: Block, reader: Reader) -> None:
+def test_shell(block: Block, reader: Reader, monkeypatch: pytest.MonkeyPatch) -> None:
     lines = block.text.replace("\\\n", " ").splitlines()
     if any(mark in block.text for mark in ELSEWHERE):
+        monkeypatch.chdir(reader.folder)
         for line in lines:
-            assert_that_it_exists(line.split(" #")[0])
+            assert_that_it_exists(line)
         return
     to_run = []
     for line in lines:
         if line.startswith("make "):
-            subprocess.run(["make", "--dry-run", line.split()[1]], cwd=ROOT, check=True)
+            command = ["make", "--dry-run", *shlex.split(line, comments=True)[1:]]
+            subprocess.run(command, cwd=ROOT, check=True)
         elif line.startswith(SERVERS):
             reader.serve(line)
         elif line.startswith("python benchmarks/"):  # takes minutes
@@ -79,12 +101,13 @@ def test_shell(block: Block, reader: Reader) -> None:
 
 
 def assert_that_it_exists(line: str) -> None:
-    """A command for a system in AWS: there is one of that name, with these options."""
-    words = [word for word in shlex.split(line) if not re.match(r"[A-Z_]+=", word)]
+    """A command for a system in AWS: there is one of that name, with these options, and they take
+    these values."""
+    words = shlex.split(line, comments=True)
+    words = [word for word in words if not re.match(r"[A-Z_]+=", word)]
     match words:
         case ["stashjobs", *arguments]:
-            result = CliRunner().invoke(main, [*arguments, "--help"])
-            assert result.exit_code == 0, result.output
+            parse(arguments)
         case ["aws", service, operation, *options]:
             model = botocore.session.get_session().get_service_model(service)
             name = operation.title().replace("-", "")
@@ -97,12 +120,72 @@ def assert_that_it_exists(line: str) -> None:
             pytest.fail(f"nothing knows how to check: {line}")
 
 
-@pytest.mark.parametrize("page", sorted({each.page for each in blocks("python")}))
+def parse(arguments: Sequence[str]) -> None:
+    """What `stashjobs` makes of its arguments before it does anything.
+
+    Raises:
+        click.UsageError: It makes nothing of them.
+    """
+    command: click.Command = main
+    context = main.make_context("stashjobs", list(arguments))
+    while isinstance(command, click.Group):
+        rest = [*context._protected_args, *context.args]
+        name, found, rest = command.resolve_command(context, rest)
+        assert found is not None
+        command, context = found, found.make_context(name, rest, parent=context)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "migrate --stage bogus",
+        "smoke nonsense more",
+        "cost --jobs-per-month x",
+        "cost",
+        "schedules sink --stage staging",
+        "list --status fallen --stage staging",
+        "no-such-command",
+    ],
+)
+def test_a_command_that_would_be_refused_is_found(line: str) -> None:
+    with pytest.raises(click.UsageError):
+        assert_that_it_exists(f"stashjobs {line}")
+
+
+@pytest.mark.parametrize(
+    "page", sorted({each.page for each in blocks("python")} - RUN_ELSEWHERE.keys())
+)
 def test_python(page: str, reader: Reader) -> None:
-    """A page's blocks, one after the other: each may use what those before it have defined."""
+    """A page's blocks, one after the other: each may use what those before it have defined. Every
+    function of them is called, a job's as where its Lambda is invoked."""
     texts = [each.text for each in blocks("python") if each.page == page]
-    source = "\n".join([PYTHON_BEFORE.get(page, ""), *texts])
-    reader.run("python -m tests.docs.run_python", reader.here(source))
+    source = "\n".join([PYTHON_BEFORE.get(page, ""), *texts, PYTHON_AFTER.get(page, "")])
+    uncalled = " ".join(NOT_CALLED.get(page, {}))
+    reader.run(f"python -m tests.docs.run_python {uncalled}", reader.here(source))
+
+
+def test_a_function_that_nothing_calls_is_found() -> None:
+    run_python.run("def one(): ...\none()", set())
+    with pytest.raises(AssertionError, match=r"not called: .'two'"):
+        run_python.run("def one(): ...\ndef two(): ...\none()", set())
+
+
+def test_output(jobs: Jobs) -> None:
+    """What the guide to testing shows of a test that fails; ids and times are other ones."""
+    [output] = [each for each in blocks("") if each.page == "docs/testing.md"]
+    app, *_ = [each.text for each in blocks("python") if each.page == output.page]
+    names: dict[str, Any] = {}
+    exec(app, names)  # noqa: S102 - a guide of this repository
+    names["sign_up"]("bob@example.com")
+    with pytest.raises(AssertionError) as failed:
+        jobs.assert_enqueued(names["welcome"], {"to": "ada@example.com"})
+    assert masked(f"AssertionError: {failed.value}") == masked(output.text.rstrip())
+
+
+def masked(text: str) -> str:
+    """Without ids, of which a page shows the beginning, and without times."""
+    text = re.sub(r"^  \S+ (?=pending)", "  ID ", text, flags=re.MULTILINE)
+    return re.sub(r"\d{4}-\d\d-\d\dT[\d:.]+\+00:00", "TIME", text)
 
 
 def test_a_payload_that_another_language_has_sealed_opens(

@@ -5,11 +5,15 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+
+from tests import artefacts
 
 FOLDER = Path(__file__).parents[2] / ".github" / "workflows"
 FILES = sorted(FOLDER.glob("*.yml"))
@@ -57,13 +61,86 @@ def test_a_clean_checkout_is_tested_built_and_audited() -> None:
     assert made == [["make", "test"], ["make", "build"], ["make", "audit"]]
 
 
-def test_what_is_deployed_is_compiled_by_lambdas_own_python() -> None:
-    (setup,) = [
-        step for step in steps_of("deploy", "build") if "setup-python" in step.get("uses", "")
-    ]
+def pythons_of(workflow: str, job: str) -> list[str]:
+    """Those that a job sets up; the last one is what `python3` is there."""
+    (setup,) = [step for step in steps_of(workflow, job) if "setup-python" in step.get("uses", "")]
+    found: list[str] = setup["with"]["python-version"].split()
+    return found
+
+
+def test_lambdas_python_is_the_templates() -> None:
     template = (FOLDER.parents[1] / "template.yaml").read_text()
-    versions = setup["with"]["python-version"].split()
-    assert f"Runtime: python{versions[0]}\n" in template
+    assert set(re.findall(r"python\d+\.\d+\b", template)) == {f"python{artefacts.LAMBDA_PYTHON}"}
+
+
+@pytest.mark.parametrize(("workflow", "job"), [("test", "test"), ("deploy", "build")])
+def test_what_is_deployed_is_compiled_and_tested_by_lambdas_own_python(
+    workflow: str, job: str
+) -> None:
+    """Without it the step fails; a machine of one's own need not have it."""
+    assert pythons_of(workflow, job) == [artefacts.LAMBDA_PYTHON, "3.11"]
+    [step] = [
+        step for step in steps_of(workflow, job) if step.get("run") in {".ci/run", "make build"}
+    ]
+    given = WORKFLOWS[workflow]["jobs"][job].get("env", {}) | step.get("env", {})
+    assert given[artefacts.REQUIRED] == "true"
+
+
+def test_without_lambdas_python_a_build_for_the_tests_fails_where_it_is_required(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(artefacts, "LAMBDA_PYTHON", "3.99")
+    monkeypatch.delenv(artefacts.REQUIRED, raising=False)
+    assert artefacts.Artefacts.for_this_machine(tmp_path).python == sys.executable
+    monkeypatch.setenv(artefacts.REQUIRED, "true")
+    with pytest.raises(pytest.fail.Exception, match=r"no Python 3\.99 here"):
+        artefacts.Artefacts.for_this_machine(tmp_path)
+
+
+@pytest.mark.parametrize(("required", "ends"), [("", 0), ("true", 2)])
+def test_without_lambdas_python_a_build_for_lambda_fails_where_it_is_required(
+    tmp_path: Path, required: str, ends: int
+) -> None:
+    rules = FOLDER.parents[1] / "infra" / "build" / "artefact.mk"
+    makefile = tmp_path / "Makefile"
+    makefile.write_text(f"include {rules}\nall:\n\t$(call finish,$(ARTIFACTS_DIR),/var/task)\n")
+    (tmp_path / "made").mkdir()
+    given = ["PYTHON_VERSION=3.99", f"ARTIFACTS_DIR={tmp_path / 'made'}"]
+    ended = subprocess.run(
+        ["make", "--file", makefile, "all", *given],
+        env=artefacts.ENVIRONMENT | {artefacts.REQUIRED: required},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == ends
+    assert "no Python 3.99 here" in (ended.stderr if required else ended.stdout)
+
+
+def test_every_python_that_is_promised_is_tested() -> None:
+    project = tomllib.loads((FOLDER.parents[1] / "pyproject.toml").read_text())["project"]
+    promised = re.findall(r"Python :: (\d\.\d+)\b", " ".join(project["classifiers"]))
+    job = WORKFLOWS["test"]["jobs"]["versions"]
+    [*_, own] = pythons_of("test", "test")
+    assert promised == [own, *job["strategy"]["matrix"]["python"]]
+    assert project["requires-python"] == f">={own}"
+    assert job["env"]["PYTHON"] == "python${{ matrix.python }}"
+    ran = [step["run"] for step in job["steps"] if "run" in step]
+    assert ran[0] == "make .venv/.ready"
+    assert ran[1].endswith("tests/unit tests/property")
+
+
+def test_somebody_says_when_there_is_something_newer() -> None:
+    """Of whatever is pinned: actions by their commit, packages by their hash."""
+    bot = yaml.safe_load((FOLDER.parent / "dependabot.yml").read_text())
+    watched = {
+        (update["package-ecosystem"], folder)
+        for update in bot["updates"]
+        for folder in update.get("directories", [update.get("directory")])
+    }
+    root = FOLDER.parents[1]
+    folders = {f"/{file.parent.relative_to(root)}" for file in root.glob("requirements/**/*.txt")}
+    assert watched == {("github-actions", "/"), *(("pip", folder) for folder in folders)}
 
 
 def test_no_workflow_runs_a_strangers_code_with_rights() -> None:

@@ -10,7 +10,8 @@ from typing import cast
 import click
 
 from stashjobs import costs
-from stashjobs.cli.common import command, json_option
+from stashjobs.cli.common import WrongUse, command, json_option
+from stashjobs.errors import SettingError
 
 
 @click.command()
@@ -58,26 +59,33 @@ def cost(
     docs/cost.md says what is counted, and where the prices are from.
     """
     workload = costs.Workload(jobs_per_month, work_ms, memory, cast("costs.Route", through))
-    prices = costs.Prices(file)
-    bills = costs.compare(workload, prices)
+    try:
+        prices = costs.Prices(file)
+        bills = costs.compare(workload, prices)
+    except SettingError as error:  # of a file, so `stashjobs dev` is no help
+        raise WrongUse(str(error)) from error
     if as_json:
-        documents = [asdict(bill) | {"dollars": bill.dollars} for bill in bills]
+        documents = [
+            asdict(bill) | {"dollars": bill.dollars, "fixed_dollars": bill.fixed_dollars}
+            for bill in bills
+        ]
         click.echo(json.dumps({"bills": documents, "unverified": prices.unverified()}))
         return
-    click.echo("\n\n".join(_tell(bill, workload.jobs) for bill in bills))
+    click.echo("\n\n".join(_tell(bill) for bill in bills))
     unverified = ", ".join(prices.unverified())
     click.echo(
         "\nUS dollars, without free tiers, tax and data transfer; Postgres is the same for all."
     )
     if unverified:
-        click.echo(f"Not read on the seller's own page: {unverified}. Check them.")
+        click.echo(f"Not verified: {unverified}. Check them; {prices.file.name} says why.")
 
 
-def _tell(bill: costs.Bill, jobs: int) -> str:
-    million = bill.dollars / jobs * 1e6
-    lines = [f"{bill.way:<24}{bill.dollars:>12,.2f} a month   {million:,.2f} a million jobs"]
+def _tell(bill: costs.Bill) -> str:
+    of_it = f"{bill.fixed_dollars:,.2f} of it however few the jobs"
+    lines = [f"{bill.way:<24}{bill.dollars:>12,.2f}   a month, per stage; {of_it}"]
     lines += [
         f"  {item.name:<22}{item.dollars:>12,.2f}   {item.quantity:,.6g} x {item.unit}"
+        f"{' (fixed)' if item.fixed else ''}"
         for item in bill.items
     ]
     lines.append(f"  {'Postgres connections':<22}{bill.connections:>12,}   in the busiest minute")

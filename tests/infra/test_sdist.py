@@ -1,0 +1,49 @@
+"""The package's sources, as a registry has them beside the wheel."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from tests.translation import ROOT
+
+# hatchling adds these two by itself.
+ADDED = {"PKG-INFO", ".gitignore"}
+
+
+def build(target: str, sources: Path, folder: Path) -> Path:
+    options = ["--target", target, "--directory", str(folder)]
+    command = [sys.executable, "-m", "hatchling", "build", *options]
+    subprocess.run(command, cwd=sources, capture_output=True, check=True)
+    [built] = folder.iterdir()
+    return built
+
+
+@pytest.fixture(scope="module")
+def unpacked(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("sdist")
+    (folder / "unpacked").mkdir()
+    archive = build("sdist", ROOT, folder / "dist")
+    subprocess.run(["tar", "-xzf", archive], cwd=folder / "unpacked", check=True)
+    [sources] = (folder / "unpacked").iterdir()
+    return sources
+
+
+def test_there_is_the_package_and_what_a_person_reads_of_it(unpacked: Path) -> None:
+    files = {path.relative_to(unpacked) for path in unpacked.rglob("*") if path.is_file()}
+    package = Path("shared/stashjobs")
+    beside = {str(file) for file in files if package not in file.parents} - ADDED
+    assert beside == {"CHANGELOG.md", "LICENSE", "README.md", "pyproject.toml"}
+    assert (unpacked / package / "prices.toml").exists()
+
+
+def test_the_wheel_that_is_made_of_it_is_the_wheel(unpacked: Path, tmp_path: Path) -> None:
+    of_sources, of_checkout = (
+        zipfile.ZipFile(build("wheel", sources, tmp_path / name)).namelist()
+        for name, sources in (("sources", unpacked), ("checkout", ROOT))
+    )
+    assert sorted(of_sources) == sorted(of_checkout)
