@@ -95,6 +95,11 @@ def ways(connection: psycopg.Connection[Any], many: int) -> list[Way]:
             THOUSAND,
             lambda: enqueued.enqueue_many(payloads(THOUSAND), delay=DELAY_SECONDS),
         ),
+        Way(
+            f"{THOUSAND:,}, recorded in the caller's transaction",
+            THOUSAND,
+            lambda: within_a_transaction(THOUSAND),
+        ),
         Way(f"{THOUSAND:,} HTTP calls, no record", THOUSAND, lambda: by_http(THOUSAND)),
         Way(
             f"{many:,}, recorded in the caller's transaction",

@@ -16,6 +16,7 @@ import yaml
 
 REGION = "us-east-1"
 ACCOUNT = "123456789012"
+RESERVED = "ReservedConcurrentExecutions"
 PSEUDO_PARAMETERS = {
     "AWS::AccountId": ACCOUNT,
     "AWS::Partition": "aws",
@@ -235,6 +236,13 @@ class _Resolver:
         raise TemplateError(f"the condition {name} is not known")
 
 
+def _number(function: str, key: str, value: Any) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise TemplateError(f"{function}: {key} is {value!r}; it must be a number") from None
+
+
 def _function(
     name: str, own: dict[str, Any], defaults: dict[str, Any], resolver: _Resolver
 ) -> Function:
@@ -250,14 +258,14 @@ def _function(
     ]
     # SAM merges the two (SAM docs, "Globals section"); a log group only AWS knows.
     logging = {**defaults.get("LoggingConfig", {}), **own.get("LoggingConfig", {})}
-    reserved = setting("ReservedConcurrentExecutions", None)
+    reserved = setting(RESERVED, None)
     return Function(
         name=name,
         handler=str(setting("Handler", "")),
         code=str(setting("CodeUri", ".")),
-        timeout=float(setting("Timeout", 3)),
-        memory=int(setting("MemorySize", 128)),
-        concurrency=None if reserved is None else int(reserved),
+        timeout=_number(name, "Timeout", setting("Timeout", 3)),
+        memory=int(_number(name, "MemorySize", setting("MemorySize", 128))),
+        concurrency=None if reserved is None else int(_number(name, RESERVED, reserved)),
         log_format=str(resolver.value(logging.get("LogFormat", "Text"))),
         environment=_environment(own, defaults, resolver),
         routes=tuple(

@@ -159,6 +159,22 @@ def declare(schedule: Schedule) -> Schedule:
     return schedule
 
 
+def check_clock(cron: str, timezone: str) -> None:
+    """What a schedule's expression and its time zone must be.
+
+    Raises:
+        ValueError: The expression has not five fields, or the time zone is not known.
+    """
+    from zoneinfo import ZoneInfo
+
+    if len(cron.split()) != 5:
+        raise ValueError(f"cron {cron!r} must have five fields")
+    try:
+        ZoneInfo(timezone)
+    except (KeyError, ValueError, OSError) as error:
+        raise ValueError(f"unknown time zone {timezone!r}") from error
+
+
 def declared() -> list[Schedule]:
     """Every schedule that this process knows, by name."""
     return [_declared[name] for name in sorted(_declared)]
@@ -355,16 +371,12 @@ def _is_same(found: QStashSchedule, message: dict[str, Any]) -> bool:
 
 
 def _check(schedule: Schedule) -> None:
-    from zoneinfo import ZoneInfo
-
     if not schedule.name.replace("-", "").replace("_", "").isalnum():
         raise ValueError(f"schedule name {schedule.name!r}: use letters, digits, - and _")
-    if len(schedule.cron.split()) != 5:
-        raise ValueError(f"{schedule.name}: cron {schedule.cron!r} must have five fields")
     try:
-        ZoneInfo(schedule.timezone)
-    except (KeyError, ValueError, OSError) as error:
-        raise ValueError(f"{schedule.name}: unknown time zone {schedule.timezone!r}") from error
+        check_clock(schedule.cron, schedule.timezone)
+    except ValueError as error:
+        raise ValueError(f"{schedule.name}: {error}") from error
     if schedule.job.encrypted:
         raise ValueError(
             f"{schedule.name}: {schedule.job.type} is encrypted, and a schedule's payload would "

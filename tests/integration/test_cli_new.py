@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import os
 import re
 import shutil
@@ -18,7 +19,10 @@ from click.testing import CliRunner, Result
 
 from infra.local.stack import Stack
 from stashjobs.cli import main, scaffold
-from stashjobs.cli.scaffold import entries
+from stashjobs.cli.scaffold import Change, entries
+from stashjobs.cli.scaffold.filling import filled, names_in_use
+from stashjobs.cli.scaffold.objections import objection
+from stashjobs.cli.scaffold.proof import prove
 from stashjobs.cli.scaffold.texts import Misfit, YamlText
 from stashjobs.cli.scaffold.wanted import Wanted
 from tests.clusters import make_ready
@@ -44,6 +48,15 @@ def copy_repository(to: Path) -> Path:
     if (ROOT / ".venv-deploy").exists():
         (to / ".venv-deploy").symlink_to(ROOT / ".venv-deploy")
     return to
+
+
+def stamps_of(folder: Path) -> dict[str, tuple[int, int]]:
+    """By these every file shows whether it was written."""
+    return {
+        str(path.relative_to(folder)): (path.stat().st_mtime_ns, path.stat().st_size)
+        for path in folder.rglob("*")
+        if ".venv-deploy" not in path.parts and "__pycache__" not in path.parts and path.is_file()
+    }
 
 
 def files_of(folder: Path) -> dict[str, bytes]:
@@ -81,36 +94,69 @@ def new(untouched: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
         (["send-2fa"], "is no name for a job type"),
         (["plan-b"], "is no name for a job type"),
         (["../evil"], "is no name for a job type"),
-        (["import"], "a word of Python's own"),
+        (["SendSms"], "(send-sms)"),
+        (["send_sms"], "(send-sms)"),
+        (["2fa"], "(send-sms)"),
+        (
+            ["import"],
+            "would be import in Python, a word of Python's own; put another word in front",
+        ),
+        (["none"], "would be None in Python, a word of Python's own"),
         (["print"], "a word of Python's own"),
         (["value-error"], "a word of Python's own"),
-        (["job"], "needs; take another one"),
-        (["test-run"], "needs; take another one"),
-        (["tests"], "needs; take another one"),
-        (["a" * 44], "longer than 43 characters"),
+        (["job"], "would be job in Python, which in every job's code is something else; put"),
+        (["field"], "would be Field in Python, which in every job's code is something else"),
+        (["to-camel"], "would be to_camel in Python, which in every job's code is something else"),
+        (["base-model"], "would be BaseModel in Python, which in"),
+        (["annotations"], "would be annotations in Python, which in"),
+        (["context"], "would be context in Python, which in"),
+        (["delivered"], "would be delivered in Python, which in"),
+        (["pydantic"], "would be pydantic in Python, which in"),
+        (["sealing", "--encrypted"], "would be sealing in Python, which in"),
+        (["on"], "YAML takes on for a value that is no text; put another word in front of it"),
+        (["null"], "YAML takes null for a value that is no text"),
+        (["testimonials"], "pytest takes what begins with test for one; put another word in front"),
+        (["tests"], "is a folder that pytest, ruff or the build passes over"),
+        (["build"], "is a folder that pytest, ruff or the build passes over"),
+        (["node-modules"], "is a folder that pytest, ruff or the build passes over"),
+        (["a" * 44], "longer than 43 characters, and Lambda's names end there; take a shorter one"),
         (["send-email"], "there is a job type send-email already"),
+        (["sendemail"], "there is a job type send-email already, which reads like sendemail"),
         (["webhooks"], "functions/webhooks is there already"),
+        (["makefile"], "functions/Makefile is there already"),
+        (["conditions"], "tests/integration/conditions.py is there already"),
+        (["readme"], "docs/README.md is there already"),
         (["monitoring"], "docs/monitoring.md is there already"),
         (["access"], "the templates have AccessLogs already"),
         (["failure-rate"], "the templates have FailureRate already"),
         (["made-here", "--endpoint", "/api/jobs/email"], "the route /api/jobs/email is taken"),
         (["made-here", "--endpoint", "/elsewhere"], "a route is /api/jobs/"),
-        (["made-here", "--schedule", "soon"], "is no cron expression"),
+        (["made-here", "--endpoint", ""], "a route is /api/jobs/"),
+        (["made-here", "--schedule", "soon"], "cron 'soon' must have five fields"),
+        (["made-here", "--schedule", ""], "cron '' must have five fields"),
+        (["made-here", "--schedule", "* * * * * *"], "cron '* * * * * *' must have five fields"),
+        (["made-here", "--schedule", "a b c d e"], "is no cron expression: Bad minute"),
+        (["made-here", "--schedule", '"x" 3 * * *'], "is no cron expression: Bad minute"),
+        (["made-here", "--schedule", "0 3 30 2 *"], "is no cron expression: Bad day-of-month"),
         (
             ["made-here", "--schedule", "0 3 * * *", "--timezone", "Mars"],
-            "'Mars' is not known",
+            "unknown time zone 'Mars'",
         ),
+        (["made-here", "--schedule", "0 3 * * *", "--timezone", ""], "unknown time zone ''"),
+        (["made-here", "--timezone", "Europe/Rome"], "--timezone is the schedule's; give"),
         (["made-here", "--schedule", "0 3 * * *", "--encrypted"], "do not go together"),
         (["made-here", "--timeout", "891"], "891 is not in the range"),
         (["made-here", "--retries", "-1"], "-1 is not in the range"),
     ],
     ids=lambda value: "-".join(value) if isinstance(value, list) else "",
 )
-def test_what_cannot_be_is_refused_with_a_reason(
-    new: Any, arguments: list[str], words: str
+def test_what_cannot_be_is_refused_with_a_reason_and_nothing_is_written(
+    new: Any, untouched: Path, arguments: list[str], words: str
 ) -> None:
+    before = stamps_of(untouched)
     result = new(*arguments)
     assert (result.exit_code, words in result.output) == (2, True), result.output
+    assert stamps_of(untouched) == before
 
 
 def test_a_refusal_and_a_dry_run_change_nothing(new: Any, untouched: Path) -> None:
@@ -143,6 +189,123 @@ def test_a_link_is_not_written_through(
     monkeypatch.chdir(tmp_path)
     result = new("made-here")
     assert (result.exit_code, "is a link; run this where it leads to" in result.output) == (2, True)
+
+
+def test_it_changes_the_checkout_that_it_runs_in_and_no_other(
+    tmp_path: Path, new: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = new("made-here", "--dry-run")
+    assert (result.exit_code, "this is not a checkout of stashjobs" in result.output) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new_text", "words"),
+    [
+        ("template.yaml", "Resources:\n", "<<<<<<< HEAD\nResources:\n", "cannot be read: "),
+        ("template.yaml", "\nResources:\n", "\nResource:\n", "template.yaml has no Resources"),
+        ("infra/alarms.yaml", "\nOutputs:\n", "\nOutput:\n", "there is no Outputs"),
+        ("infra/alarms.yaml", "\nResources:\n", "\n>>>>>>> x\nResources:\n", "cannot be read: "),
+        (
+            "template.yaml",
+            "SendEmailFunction: 8",
+            "SendEmailFunction: many",
+            "is 'many'; it must be",
+        ),
+    ],
+    ids=["conflict", "resources", "outputs", "conflict-of-alarms", "share"],
+)
+def test_a_file_that_is_broken_is_named_and_stays(
+    new: Any, untouched: Path, file: str, old: str, new_text: str, words: str
+) -> None:
+    whole = (untouched / file).read_text()
+    assert old in whole
+    broken = whole.replace(old, new_text, 1)
+    (untouched / file).write_text(broken)
+    try:
+        before = files_of(untouched)
+        result = new("made-here")
+        after = files_of(untouched)
+    finally:
+        (untouched / file).write_text(whole)
+    assert (result.exit_code, words in result.output) == (2, True), result.output
+    assert Path(file).name in result.output
+    assert after == before
+
+
+def test_a_job_type_that_cannot_be_loaded_is_no_traceback(tmp_path: Path) -> None:
+    copy = copy_repository(tmp_path / "copy")
+    handler = copy / "functions" / "send_email" / "handler.py"
+    handler.write_text("raise ValueError('half written')\n")
+    before = files_of(copy)
+    ran = run_in_copy(copy, "-c", CLI, "new", "made-here")
+    assert (ran.returncode, ran.stdout) == (2, "")
+    assert "cannot be loaded: ValueError: half written" in ran.stderr
+    assert "Traceback" not in ran.stderr
+    assert files_of(copy) == before
+
+
+def changes_of(root: Path, **fields: Any) -> tuple[Wanted, dict[str, str]]:
+    wanted = Wanted(**{"type": "made-here", "endpoint": "/api/jobs/made-here", **fields})
+    changes = scaffold.work_out(root, wanted, ["SendEmail"])
+    return wanted, {each.path: each.after for each in changes}
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new_text", "words"),
+    [
+        ("functions/made_here/handler.py", "message: str", "message str", "imported: SyntaxError"),
+        ("functions/made_here/handler.py", "0 3 * * *", "0 3 * * * *", "must have five fields"),
+        ("functions/made_here/handler.py", '"Hello"}', '""}', "imported: .*does not fit made-here"),
+        ("functions/made_here/handler.py", "retries=3", "retries=4", "not be read back as it was"),
+        ("template.yaml", "/api/jobs/made-here", "/api/jobs/other", "not be read back as it was"),
+    ],
+    ids=["syntax", "schedule", "example", "retries", "route"],
+)
+def test_what_would_not_work_is_seen_before_it_is_written(
+    untouched: Path, file: str, old: str, new_text: str, words: str
+) -> None:
+    wanted, texts = changes_of(untouched, timeout=30, retries=3, schedule="0 3 * * *")
+    assert old in texts[file]
+    with pytest.raises(Misfit, match=words):
+        prove(untouched, {**texts, file: texts[file].replace(old, new_text)}, wanted)
+
+
+def test_a_template_of_ours_that_is_no_python_is_a_misfit_too() -> None:
+    # As whoever changes the templates would have it.
+    with pytest.raises(Misfit, match=r"handler\.py\.txt: ruff does not format what was made"):
+        filled("handler.py.txt", dataclasses.replace(SMS, type="no name"), format_it=True)
+
+
+def test_what_somebody_else_changed_meanwhile_is_not_written_over(tmp_path: Path) -> None:
+    changes = [Change("one.md", None, "new"), Change("two.md", "as it was", "as it is to be")]
+    (tmp_path / "two.md").write_text("changed")
+    with pytest.raises(Misfit, match=r"two\.md was changed by somebody else meanwhile"):
+        scaffold.carry_out(tmp_path, changes)
+    assert files_of(tmp_path) == {"two.md": b"changed"}
+
+
+def test_the_ends_of_lines_stay_those_of_the_file(tmp_path: Path) -> None:
+    (tmp_path / "one.md").write_bytes(b"one\r\n")
+    scaffold.carry_out(tmp_path, [Change("one.md", "one\n", "one\ntwo\n")])
+    assert (tmp_path / "one.md").read_bytes() == b"one\r\ntwo\r\n"
+
+
+def test_what_a_type_leaves_behind_that_was_taken_out_again_is_not_in_the_way(
+    new: Any, untouched: Path
+) -> None:
+    bytecode = untouched / "functions" / "made_here" / "__pycache__"
+    bytecode.mkdir(parents=True)
+    try:
+        assert new("made-here", "--dry-run").exit_code == 0
+    finally:
+        shutil.rmtree(bytecode.parent)
+
+
+def test_a_schedule_is_written_as_its_five_fields(new: Any) -> None:
+    shown = new("made-here", "--dry-run", "--schedule", " 0 3\t* * *\n")
+    assert shown.exit_code == 0, shown.output
+    assert '"0 3 * * *", ' in shown.output
 
 
 SHARES = """Mappings:
@@ -181,6 +344,96 @@ def test_operators_keep_theirs_where_no_connection_is_left() -> None:
     with pytest.raises(Misfit, match=r"none for another\. Offer a larger MaxConnections"):
         entries.share_connections(text, "40", SMS)
     assert text.text == full
+
+
+def test_a_comment_behind_a_share_stays() -> None:
+    commented = SHARES.replace("30", "30  # why: so many").replace(": 7", ": 7 # enough")
+    text = YamlText("template.yaml", commented)
+    entries.share_connections(text, "40", SMS)
+    assert "SendEmailFunction: 29  # why: so many\n" in text.text
+    assert "ApiFunction: 7 # enough\n" in text.text
+    assert text.values("Mappings", "Connections", "40")["SendEmailFunction"] == "29"
+
+
+@pytest.mark.parametrize("value", ["many", "{a: 1}", "", "# 30", "3.5", "-1", '"30"'])
+def test_a_share_that_is_no_number_is_named(value: str) -> None:
+    odd = SHARES.replace("30", value)
+    text = YamlText("template.yaml", odd)
+    where = r"template\.yaml: Mappings\.Connections\.40\.SendEmailFunction is "
+    with pytest.raises(Misfit, match=f"{where}.*a share is a whole number"):
+        entries.share_connections(text, "40", SMS)
+    assert text.text == odd
+
+
+@pytest.mark.parametrize(
+    ("line", "value", "then"),
+    [
+        ("key: 5", "5", "key: 6"),
+        ("key: 5  # why", "5", "key: 6  # why"),
+        ('"key": "5 # five" # why', '"5 # five"', '"key": 6 # why'),
+        ("'key': 'a: b'", "'a: b'", "'key': 6"),
+        ("key: a#b", "a#b", "key: 6"),
+    ],
+)
+def test_a_value_is_told_from_the_comment_behind_it(line: str, value: str, then: str) -> None:
+    text = YamlText("some.yaml", line)
+    assert text.values() == {"key": value}
+    text.set(6, "key")
+    assert text.text == f"{then}\n"
+
+
+# Names that a person may well choose, or that look as if they could not be: words of Python's
+# standard library, of its grammar, of pytest's and of the templates' own members.
+ODD = [
+    *(
+        "match",
+        "case",
+        "self",
+        "cls",
+        "message",
+        "model-config",
+        "null-value",
+        "result",
+        "foo-result",
+    ),
+    *("json", "logging", "time", "enum", "typing-job", "main", "index", "example", "my-build"),
+    *("fixture", "mark", "raises", "status", "conftest-job", "password", "secret-token"),
+]
+
+
+@pytest.fixture(scope="module")
+def odd(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The code of a type of each odd name, in a checkout that has nothing else."""
+    folder = tmp_path_factory.mktemp("odd")
+    shutil.copy(ROOT / "pyproject.toml", folder)
+    for number, name in enumerate(ODD):
+        kinds: list[dict[str, Any]] = [{}, {"encrypted": True}, {"schedule": "30 7 * * 1-5"}]
+        wanted = Wanted(name, f"/api/jobs/{name}", timeout=30, retries=3, **kinds[number % 3])
+        assert objection(wanted) is None, name
+        for template, path in (
+            ("init.py.txt", f"functions/{wanted.folder}/__init__.py"),
+            ("handler.py.txt", f"functions/{wanted.folder}/handler.py"),
+            ("test.py.txt", f"tests/integration/{wanted.folder}/test_handler.py"),
+        ):
+            (folder / path).parent.mkdir(parents=True, exist_ok=True)
+            (folder / path).write_text(filled(template, wanted))
+    in_copy(folder, "-m", "ruff", "format", ".")
+    return folder
+
+
+def test_a_name_that_is_accepted_makes_code_that_passes_the_linter_and_its_types(odd: Path) -> None:
+    in_copy(odd, "-m", "ruff", "check", ".")
+    in_copy(odd, "-m", "mypy", "--cache-dir", str(ROOT / ".mypy_cache"), "functions", "tests")
+
+
+def test_a_name_that_is_accepted_makes_code_that_passes_its_own_tests(odd: Path) -> None:
+    told = in_copy(odd, "-m", "pytest", "-q", "-n", "0", "-p", "no:cacheprovider", "tests")
+    assert f"{2 * len(ODD)} passed" in told
+
+
+def test_the_names_that_are_refused_are_those_that_the_templates_use() -> None:
+    assert {"Field", "to_camel", "job", "Context", "sealing", "pytest", "Jobs"} <= names_in_use()
+    assert not {"message", "model_config", "example_of_mine", "ExampleOfMine"} & names_in_use()
 
 
 @pytest.mark.parametrize("options", [["--encrypted"], ["--schedule", "30 7 * * 1-5"]], ids=" ".join)
@@ -225,8 +478,14 @@ def generated(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def in_copy(copy: Path, *arguments: str) -> str:
-    """Run Python there, with its code and not with ours."""
-    done = subprocess.run(
+    """Run Python there, with its code and not with ours; it must go well."""
+    done = run_in_copy(copy, *arguments)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def run_in_copy(copy: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
         [sys.executable, *arguments],
         cwd=copy,
         env={**os.environ, "PYTHONPATH": f"{copy / 'shared'}:{copy}"},
@@ -234,8 +493,14 @@ def in_copy(copy: Path, *arguments: str) -> str:
         text=True,
         check=False,
     )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+
+
+def test_a_type_that_was_made_is_not_made_again(generated: Path) -> None:
+    before = files_of(generated)
+    again = run_in_copy(generated, "-c", CLI, "new", "made-here")
+    assert (again.returncode, again.stdout) == (2, "")
+    assert "there is a job type made-here already" in again.stderr
+    assert files_of(generated) == before
 
 
 def test_the_new_types_pass_their_own_tests_and_those_of_the_templates(generated: Path) -> None:

@@ -93,17 +93,23 @@ def dev(
     _until_stopped(_run_stack(root, home, ports, as_json=as_json), ports)
 
 
-def checkout() -> Path:
-    """The repository: here or above, else where this file comes from."""
+def checkout(*, or_of_this_code: bool = True) -> Path:
+    """The repository: here or above, else where this file comes from.
+
+    Args:
+        or_of_this_code: False where it is to be changed: then it must be the one that this runs in.
+    """
     here = Path.cwd()
-    candidates = [here, *here.parents, Path(__file__).parents[3]]
+    candidates = [here, *here.parents]
+    if or_of_this_code:
+        candidates.append(Path(__file__).parents[3])
     for root in candidates:
         if (root / "template.yaml").exists() and (root / "infra" / "local").is_dir():
             sys.path.insert(0, str(root))
             return root
     raise _Refusal(
         "this is not a checkout of stashjobs: there is no template.yaml with infra/local beside "
-        "it, here or above. Clone the repository and run `stashjobs dev` in it."
+        "it, here or above. Clone the repository, and run this in it."
     )
 
 

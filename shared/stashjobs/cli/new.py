@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from stashjobs.cli.scaffold import Change
     from stashjobs.cli.scaffold.wanted import Wanted
+    from stashjobs.job import Job
 
 
 @click.command()
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 )
 @click.option("--endpoint", help="Its route.  [default: /api/jobs/TYPE]")
 @click.option("--schedule", metavar="CRON", help='Enqueue it by the clock too: "0 3 * * *".')
-@click.option("--timezone", default="UTC", show_default=True, help="Of the schedule.")
+@click.option("--timezone", help="Of the schedule.  [default: UTC]")
 @click.option("--encrypted", is_flag=True, help="Seal its payloads and results.")
 @click.option("--dry-run", is_flag=True, help="Only show what would change, as a diff.")
 def new(
@@ -45,7 +46,7 @@ def new(
     retries: int,
     endpoint: str | None,
     schedule: str | None,
-    timezone: str,
+    timezone: str | None,
     encrypted: bool,
     dry_run: bool,
 ) -> None:
@@ -57,18 +58,20 @@ def new(
     from stashjobs.cli import scaffold
     from stashjobs.cli.scaffold.wanted import Wanted
 
-    root = checkout()
+    if timezone is not None and schedule is None:
+        raise WrongUse("--timezone is the schedule's; give --schedule too")
+    root = checkout(or_of_this_code=False)
     wanted = Wanted(
         type=job_type,
-        endpoint=endpoint or f"/api/jobs/{job_type}",
+        endpoint=f"/api/jobs/{job_type}" if endpoint is None else endpoint,
         timeout=timeout,
         retries=retries,
-        schedule=schedule,
-        timezone=timezone,
+        schedule=None if schedule is None else " ".join(schedule.split()),
+        timezone="UTC" if timezone is None else timezone,
         encrypted=encrypted,
     )
-    jobs = _check(root, wanted)
     try:
+        jobs = _check(root, wanted)
         changes = scaffold.work_out(root, wanted, jobs)
         if not dry_run:
             scaffold.carry_out(root, changes)
@@ -81,21 +84,19 @@ def new(
 
 def _check(root: Path, wanted: Wanted) -> list[str]:
     """Refuse what cannot be. Returns the types that there are, as the templates call them."""
-    from infra.local.template import read_template
     from stashjobs.cli.scaffold import ALARMS, TEMPLATE
+    from stashjobs.cli.scaffold.objections import clash, objection
+    from stashjobs.cli.scaffold.proof import read
     from stashjobs.cli.scaffold.texts import YamlText
-    from stashjobs.cli.scaffold.wanted import clash, objection
-    from stashjobs.job import load
 
     if (reason := objection(wanted)) is not None:
         raise WrongUse(reason)
     for name in ("functions", "tests", "docs", TEMPLATE):
         if (root / name).is_symlink():
             raise WrongUse(f"{root / name} is a link; run this where it leads to")
-    jobs = [each for each in load() if each.function.__module__.startswith("functions.")]
     routes = [
         route.path
-        for function in read_template(root / TEMPLATE).functions.values()
+        for function in read(root / TEMPLATE).functions.values()
         for route in function.routes
     ]
     names = [
@@ -104,11 +105,24 @@ def _check(root: Path, wanted: Wanted) -> list[str]:
         for part in ("Parameters", "Conditions", "Resources", "Outputs")
         for key in YamlText(path, (root / path).read_text()).keys(part)
     ]
+    jobs = _jobs()
     types = [each.type for each in jobs]
     if (reason := clash(wanted, root, types=types, routes=routes, names=names)) is not None:
         raise WrongUse(reason)
     folders = [each.function.__module__.split(".")[1] for each in jobs]
     return ["".join(word.capitalize() for word in folder.split("_")) for folder in folders]
+
+
+def _jobs() -> list[Job[Any, Any]]:
+    """Those that are declared in functions/."""
+    from stashjobs.job import load
+
+    try:
+        found = load()
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise WrongUse(f"the job types in functions/ cannot be loaded: {reason}") from error
+    return [each for each in found if str(each.function.__module__).startswith("functions.")]
 
 
 def _told(wanted: Wanted, changes: list[Change]) -> str:
@@ -118,7 +132,8 @@ def _told(wanted: Wanted, changes: list[Change]) -> str:
         f"What {wanted.type} does is yours to write: functions/{wanted.folder}/handler.py.",
         f"Its test: pytest tests/integration/{wanted.folder}",
         f"Try it: (re)start stashjobs dev, then: stashjobs enqueue {wanted.type} --example",
-        "Its share of the connections was taken from the largest; see Mappings in template.yaml.",
+        "It runs one at a time: its share of the connections is 1, taken from the largest.",
+        "For more raise both, the Mappings in template.yaml and parallelism in its handler.",
     ]
     if wanted.schedule is not None:
         lines.append("Once it is deployed, stashjobs schedules sync brings its schedule to QStash.")

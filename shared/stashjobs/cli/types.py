@@ -6,6 +6,7 @@ import json
 from dataclasses import asdict
 
 import click
+from pydantic.alias_generators import to_camel
 
 from stashjobs import database, health
 from stashjobs.cli.common import WrongUse, command, counted, json_option, load_jobs
@@ -68,7 +69,8 @@ def stats(*, job_type: str | None, as_json: bool) -> None:
     queue = health.read_queue(connection)
     if as_json:
         told = [{"type": each.job_type} | health.to_document(each) for each in found]
-        click.echo(json.dumps({"types": told, "queue": asdict(queue)}))
+        waiting = {to_camel(name): value for name, value in asdict(queue).items()}
+        click.echo(json.dumps({"types": told, "queue": waiting}))
         return
     click.secho(STATS_HEAD, dim=True)
     for each in found:

@@ -8,22 +8,19 @@ from __future__ import annotations
 
 import contextlib
 import difflib
-import importlib.util
-import re
-import subprocess
-import sys
-import tempfile
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stashjobs.cli.scaffold import entries
+from stashjobs.cli.scaffold.filling import filled
+from stashjobs.cli.scaffold.proof import prove
 from stashjobs.cli.scaffold.texts import Misfit, YamlText
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from stashjobs.cli.scaffold.wanted import Wanted
 
-TEMPLATES = Path(__file__).parent / "templates"
 TEMPLATE = "template.yaml"
 ALARMS = "infra/alarms.yaml"
 DASHBOARD = "infra/dashboard.yaml"
@@ -60,10 +57,11 @@ def work_out(root: Path, wanted: Wanted, jobs: list[str]) -> list[Change]:
 
     Raises:
         Misfit: A file is not as it was when this was written, so there is no telling where an
-            entry belongs; or nothing of the connections is left to give.
+            entry belongs; or nothing of the connections is left to give; or what would be written
+            does not do what it is to do (`proof`).
     """
     changes = [
-        Change(path, None, _filled(name, wanted, format_it=path.endswith(".py")))
+        Change(path, None, filled(name, wanted, format_it=path.endswith(".py")))
         for name, path in {
             "init.py.txt": f"functions/{wanted.folder}/__init__.py",
             "handler.py.txt": f"functions/{wanted.folder}/handler.py",
@@ -79,7 +77,7 @@ def work_out(root: Path, wanted: Wanted, jobs: list[str]) -> list[Change]:
     for path, add in {DASHBOARD: entries.in_dashboard, OVERVIEW: entries.in_overview}.items():
         before = (root / path).read_text()
         changes.append(Change(path, before, add(path, before, wanted)))
-    _make_sure(changes, wanted)
+    prove(root, {each.path: each.after for each in changes}, wanted)
     return changes
 
 
@@ -87,8 +85,12 @@ def carry_out(root: Path, changes: list[Change]) -> None:
     """Write all of them, or none: what was written before something went wrong is taken back.
 
     Raises:
+        Misfit: A file is not what it was when the changes were worked out. Nothing was changed.
         OSError: Nothing was changed.
     """
+    for change in changes:
+        if _text_of(root / change.path) != change.before:
+            raise Misfit(f"{change.path} was changed by somebody else meanwhile; run this again")
     folders: list[Path] = []
     written: list[Change] = []
     try:
@@ -112,11 +114,16 @@ def carry_out(root: Path, changes: list[Change]) -> None:
         raise
 
 
+def _text_of(path: Path) -> str | None:
+    return path.read_text() if path.exists() else None
+
+
 def _replace(path: Path, text: str) -> None:
-    """A reader sees the old text or the new one; the file keeps its mode."""
+    """A reader sees the old text or the new one; the file keeps its mode and its ends of lines."""
     unfinished = path.with_name(f".{path.name}.new")
+    by_windows = path.exists() and b"\r\n" in path.read_bytes()
     try:
-        unfinished.write_text(text)
+        unfinished.write_text(text, newline="\r\n" if by_windows else "\n")
         if path.exists():
             unfinished.chmod(path.stat().st_mode & 0o777)
         unfinished.replace(path)
@@ -129,7 +136,7 @@ def _in_template(text: YamlText, wanted: Wanted, jobs: list[str]) -> None:
         entries.share_connections(text, budget, wanted)
     functions = [f"{job}Function" for job in jobs]
     last = text.last_of(functions, "Resources").removesuffix("Function")
-    text.add_after(_filled("function.yaml.txt", wanted), "Resources", f"{last}Logs", apart=True)
+    text.add_after(filled("function.yaml.txt", wanted), "Resources", f"{last}Logs", apart=True)
     if wanted.has_url:
         line = f"FUNCTION_URL_{wanted.setting}: !GetAtt {wanted.logical}FunctionUrl.FunctionUrl"
         for function in entries.ENQUEUE_ALL:
@@ -140,46 +147,8 @@ def _in_template(text: YamlText, wanted: Wanted, jobs: list[str]) -> None:
 
 def _in_alarms(text: YamlText, wanted: Wanted, jobs: list[str]) -> None:
     slow = text.last_of([f"{job}IsSlow" for job in jobs], "Resources")
-    text.add_after(_filled("is_slow.yaml.txt", wanted), "Resources", slow, apart=True)
+    text.add_after(filled("is_slow.yaml.txt", wanted), "Resources", slow, apart=True)
     stack = text.last_of(jobs, "Resources")
-    text.add_after(_filled("alarms.yaml.txt", wanted), "Resources", stack, apart=True)
+    text.add_after(filled("alarms.yaml.txt", wanted), "Resources", stack, apart=True)
     output = f"{wanted.logical}Errors:\n  Value: !GetAtt {wanted.logical}.Outputs.Errors\n"
     text.add_after(output, "Outputs", f"{stack}Errors")
-
-
-def _filled(name: str, wanted: Wanted, *, format_it: bool = False) -> str:
-    """A template with each `<<name>>` filled in. What stands from a line `<<if name>>` to a line
-    `<<end>>` is there only where that is so."""
-    values = wanted.values()
-
-    def chosen(match: re.Match[str]) -> str:
-        negated, condition, body = match.groups()
-        return body if bool(values[condition]) != bool(negated) else ""
-
-    text = (TEMPLATES / name).read_text()
-    text = re.sub(r"<<if (not )?(\w+)>>\n(.*?)<<end>>\n", chosen, text, flags=re.DOTALL)
-    text = re.sub(r"<<(\w+)>>", lambda match: str(values[match[1]]), text)
-    return _formatted(text) if format_it else text
-
-
-def _formatted(python: str) -> str:
-    """As `make check` wants it: how lines break depends on how long the names are."""
-    if importlib.util.find_spec("ruff") is None:
-        return python
-    command = [sys.executable, "-m", "ruff", "format", "--line-length", "100", "-"]
-    done = subprocess.run(  # noqa: S603
-        command, input=python, capture_output=True, text=True, check=True
-    )
-    return done.stdout
-
-
-def _make_sure(changes: list[Change], wanted: Wanted) -> None:
-    """The new template says of the new function what it is to say."""
-    from infra.local.template import Route, read_template
-
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / TEMPLATE
-        path.write_text(next(each.after for each in changes if each.path == TEMPLATE))
-        found = read_template(path).functions.get(f"{wanted.logical}Function")
-    if found is None or found.routes != (Route("POST", wanted.endpoint),) or not found.concurrency:
-        raise Misfit(f"{TEMPLATE}: {wanted.logical}Function would not be read back as it was meant")

@@ -22,7 +22,7 @@ def share_connections(text: YamlText, budget: str, wanted: Wanted) -> None:
     """Give the new function its share of one budget: what is free, and the rest from whoever has
     most. Operators keep theirs."""
     place = ("Mappings", "Connections", budget)
-    shares = {name: int(value) for name, value in text.values(*place).items()}
+    shares = {name: _share(text, place, name, value) for name, value in text.values(*place).items()}
     free = int(budget) - sum(shares.values())
     share = max(1, int(int(budget) * SHARE_OF_BUDGET))
     for _ in range(share - max(0, free)):
@@ -36,6 +36,13 @@ def share_connections(text: YamlText, budget: str, wanted: Wanted) -> None:
         shares[richest] -= 1
         text.set(shares[richest], *place, richest)
     text.add_before(f"{wanted.logical}Function: {share}", *place, OPERATORS)
+
+
+def _share(text: YamlText, place: tuple[str, ...], name: str, value: str) -> int:
+    if not re.fullmatch(r"[0-9]+", value):
+        where = ".".join((*place, name))
+        raise Misfit(f"{text.name}: {where} is {value!r}; a share is a whole number on that line")
+    return int(value)
 
 
 def in_dashboard(path: str, text: str, wanted: Wanted) -> str:

@@ -12,6 +12,10 @@ class Misfit(StashjobsError):
     """A file does not look as expected. The message names it, and what was looked for."""
 
 
+# A line with a key: what leads to the value, the value, and the comment behind it.
+LINE = re.compile(r"""(\s*["']?[^\s"'#:]+["']?:\s*)("[^"]*"|'[^']*'|(?!#).*?)(\s+#.*|\s*)""")
+
+
 class YamlText:
     """Block YAML, indented by spaces. A place in it is the path of keys that leads there."""
 
@@ -26,15 +30,12 @@ class YamlText:
     def keys(self, *path: str) -> list[str]:
         """What stands directly below a place, in the order of the text."""
         start, end, indent = self._inside(path)
-        key = re.compile(rf'{" " * indent}"?([^\s"#:]+)"?:')
+        key = re.compile(rf"""{" " * indent}["']?([^\s"'#:]+)["']?:""")
         return [match[1] for line in self._lines[start:end] if (match := key.match(line))]
 
     def values(self, *path: str) -> dict[str, str]:
-        """The keys below a place, and the text behind the colon of each."""
-        return {
-            key: self._lines[self._span((*path, key))[0]].partition(":")[2].strip()
-            for key in self.keys(*path)
-        }
+        """The keys below a place, and the text behind the colon of each, without a comment."""
+        return {key: self._parts(*path, key)[1] for key in self.keys(*path)}
 
     def last_of(self, keys: list[str], *path: str) -> str:
         """Which of these keys comes last below a place."""
@@ -44,9 +45,10 @@ class YamlText:
         return found[-1]
 
     def set(self, value: object, *path: str) -> None:
-        """Replace a value that stands on the line of its key."""
+        """Replace a value that stands on the line of its key. A comment behind it stays."""
         at, _ = self._span(path)
-        self._lines[at] = re.sub(r"(:\s*).*", rf"\g<1>{value}", self._lines[at], count=1)
+        before, _, comment = self._parts(*path)
+        self._lines[at] = f"{before}{value}{comment}"
 
     def add_after(self, block: str, *path: str, apart: bool = False) -> None:
         """Insert a block behind the one at a place, indented like it; `apart` by an empty line."""
@@ -62,6 +64,14 @@ class YamlText:
         """Insert a block as the last one below a place."""
         _, end, indent = self._inside(path)
         self._insert(end, block, indent)
+
+    def _parts(self, *path: str) -> tuple[str, str, str]:
+        """Of the line of a key: what leads to the value, the value, the comment behind it."""
+        line = self._lines[self._span(path)[0]]
+        found = LINE.fullmatch(line)
+        if found is None:
+            raise Misfit(f"{self.name}: the line of {'.'.join(path)} cannot be read")
+        return found[1], found[2], found[3]
 
     def _insert(self, at: int, block: str, indent: int, *, apart: bool = False) -> None:
         lines = textwrap.indent(block.rstrip("\n"), " " * indent).splitlines()
@@ -81,7 +91,7 @@ class YamlText:
         """The line of a key, and the one behind the last that belongs to it. A comment belongs to
         what follows."""
         start, end, indent = self._inside(path[:-1])
-        key = re.compile(rf'{" " * indent}"?{re.escape(path[-1])}"?:(\s|$)')
+        key = re.compile(rf"""{" " * indent}["']?{re.escape(path[-1])}["']?:(\s|$)""")
         at = next((i for i in range(start, end) if key.match(self._lines[i])), None)
         if at is None:
             raise Misfit(f"{self.name}: there is no {'.'.join(path)}")
