@@ -153,7 +153,7 @@ def _markdown(docstring: str) -> str:
 
 
 def _fixtures() -> Iterator[str]:
-    plugin = importlib.import_module("stashjobs.testing.plugin")
+    plugin = importlib.import_module("pytest_stashjobs")
     for name in FIXTURES:
         function = inspect.unwrap(getattr(plugin, name)._get_wrapped_function())
         first_sentence = " ".join((inspect.getdoc(function) or "").split()).partition(". ")[0]

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+import pytest_stashjobs as plugin
 from stashjobs.servers.postgres import Postgres
-from stashjobs.testing import databases, plugin
+from stashjobs.testing import databases
 from tests import clusters
 
 if TYPE_CHECKING:

@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-import email
-import importlib.metadata
 import json
 import os
-import re
 import subprocess
-import sys
-import tomllib
-import venv
 import zipfile
 from typing import TYPE_CHECKING
 
 import pytest
-from packaging.requirements import Requirement
 
 import stashjobs
-from tests.translation import ROOT
+from tests import wheels
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -58,44 +51,12 @@ print(json.dumps({"jobId": enqueued.job_id, "published": enqueued.published, "th
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("dist")
-    options = ["--target", "wheel", "--directory", str(folder)]
-    build = [sys.executable, "-m", "hatchling", "build", *options]
-    subprocess.run(build, cwd=ROOT, capture_output=True, check=True)
-    [built] = folder.glob("*.whl")
-    return built
-
-
-def closure(requirements: list[str]) -> set[str]:
-    """The installed distributions that these ask for, and those that they ask for in turn."""
-    found: set[str] = set()
-    waiting = [Requirement(each) for each in requirements]
-    for each in waiting:  # grows
-        found.add(re.sub(r"[-_.]+", "-", each.name).lower())
-        for inner in map(Requirement, importlib.metadata.requires(each.name) or []):
-            asked = [{"extra": extra} for extra in each.extras or {""}]
-            if inner.marker is None or any(map(inner.marker.evaluate, asked)):
-                waiting.append(inner)
-    return found
+    return wheels.build(tmp_path_factory.mktemp("dist"))
 
 
 @pytest.fixture(scope="module")
 def app_python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Python with the wheel and, linked from here, what its metadata asks for; nothing else."""
-    folder = tmp_path_factory.mktemp("app") / "venv"
-    venv.create(folder, with_pip=False, symlinks=True)
-    python = folder / "bin" / "python"
-    tag = f"python{sys.version_info.major}.{sys.version_info.minor}"
-    packages = folder / "lib" / tag / "site-packages"
-    options = ["--quiet", "--offline", "--no-deps", "--python", str(python)]
-    subprocess.run([f"{sys.prefix}/bin/uv", "pip", "install", *options, str(wheel)], check=True)
-    core = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
-    for name in closure(core):
-        distribution = importlib.metadata.distribution(name)
-        for top in {file.parts[0] for file in distribution.files or []} - {"..", "__pycache__"}:
-            if not (packages / top).exists():
-                (packages / top).symlink_to(str(distribution.locate_file(top)))
-    return python
+    return wheels.python_with(wheel, tmp_path_factory.mktemp("app") / "venv")
 
 
 def test_an_app_enqueues_with_nothing_but_the_core(app_python: Path, jobs: Jobs) -> None:
@@ -120,9 +81,7 @@ def test_an_app_enqueues_with_nothing_but_the_core(app_python: Path, jobs: Jobs)
 
 
 def test_the_wheel_says_what_it_is(wheel: Path) -> None:
-    with zipfile.ZipFile(wheel) as archive:
-        [path] = [name for name in archive.namelist() if name.endswith("METADATA")]
-        metadata = email.message_from_bytes(archive.read(path))
+    metadata = wheels.metadata_of(wheel)
     assert metadata["Version"] == stashjobs.__version__
     assert metadata["License-Expression"] == "MIT"
     assert "cli" in (metadata.get_all("Provides-Extra") or [])
@@ -145,4 +104,8 @@ def test_the_wheel_has(wheel: Path, file: str) -> None:
 def test_the_wheel_has_no_function_and_no_test(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         tops = {name.split("/")[0] for name in archive.namelist()}
-    assert tops == {"stashjobs", f"stashjobs-{stashjobs.__version__}.dist-info"}
+    assert tops == {
+        "stashjobs",
+        "pytest_stashjobs.py",
+        f"stashjobs-{stashjobs.__version__}.dist-info",
+    }

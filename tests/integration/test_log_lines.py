@@ -64,6 +64,42 @@ def test_every_line_of_an_attempt_says_which_one_it_is(table: Table, log: Log) -
         }
 
 
+def test_a_line_says_where_it_was_said(table: Table, log: Log) -> None:
+    job = probe(speak)
+    deliver(job, table.add(job))
+    places = [line["location"].partition(":")[0] for line in log.lines]
+    assert places == ["_process", "speak", "speak", "_answer"]
+
+
+def test_a_logger_that_is_told_to_be_quiet_is(table: Table, log: Log) -> None:
+    quiet = logging.getLogger("stashjobs")
+    before = quiet.level
+    quiet.setLevel(logging.WARNING)
+    try:
+        deliver(probe(), table.add(probe()))
+    finally:
+        quiet.setLevel(before)
+    assert log.lines == []
+
+
+def test_what_an_application_has_added_to_the_logger_hears_of_each_transition(
+    table: Table, log: Log
+) -> None:
+    heard: list[str] = []
+
+    class Ear(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            heard.append(record.getMessage())
+
+    ear = Ear()
+    logging.getLogger("stashjobs").addHandler(ear)
+    try:
+        deliver(probe(), table.add(probe()))
+    finally:
+        logging.getLogger("stashjobs").removeHandler(ear)
+    assert heard == ["processing", "completed"]
+
+
 @pytest.mark.parametrize(
     ("retries", "ends"), [(1, "retrying"), (0, "failed")], ids=["retrying", "failed"]
 )

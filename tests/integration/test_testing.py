@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from stashjobs import (
     Context,
     InvalidPayload,
     RetryLater,
+    database,
     dispatcher,
     envelope,
     job,
@@ -23,6 +25,7 @@ from stashjobs.testing import Crash
 from stashjobs.testing.deliveries import http_event, lambda_context, sign
 
 if TYPE_CHECKING:
+    from stashjobs.dispatcher import Enqueued
     from stashjobs.testing import Jobs
 
 
@@ -130,6 +133,26 @@ def test_a_sealed_payload_is_compared_and_never_shown(
         jobs.assert_enqueued(greet, {"name": "another"})
     assert "payload differs in 'name'" in str(failure.value)
     assert "the secret" not in str(failure.value)
+
+
+def test_a_qstash_that_hangs_goes_on_once_it_is_reset(
+    jobs: Jobs, stashjobs_settings: pytest.MonkeyPatch
+) -> None:
+    stashjobs_settings.setattr(dispatcher, "QSTASH_TIMEOUT_SECONDS", 30.0)
+    jobs.qstash.hangs = True
+    with ThreadPoolExecutor(1) as another:
+        enqueued = another.submit(_enqueue_and_hang_up)
+        jobs.qstash.wait()
+        jobs.qstash.reset()
+        assert enqueued.result().published is True
+    assert (jobs.qstash.received, jobs.qstash.hangs) == ([], False)
+
+
+def _enqueue_and_hang_up() -> Enqueued:
+    try:
+        return call.enqueue({})
+    finally:
+        database.close()
 
 
 # ------------------------------------------------------------------ deliveries

@@ -5,20 +5,20 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-import sys
+import tempfile
 import textwrap
-import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests import wheels
+
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from stashjobs.servers.postgres import Postgres
 
-ROOT = Path(__file__).parents[2]
-# What else is installed here, and is no business of that project.
-OTHERS_OFF = ["-p", "no:cacheprovider", "-p", "no:xdist", "-p", "no:asyncio"]
 SCHEMA = """
 import psycopg
 import pytest
@@ -36,13 +36,17 @@ from stashjobs import Context, job
 def welcome(payload: dict, context: Context) -> str:
     context.connection.execute("INSERT INTO signed_up VALUES (%s)", [payload["to"]])
     return payload["to"]
+
+@job("fails", endpoint="/api/jobs/fails", encrypted=True)
+def fails(payload: dict, context: Context) -> str:
+    raise ValueError("no luck")
 """
 TESTS = """
 import sys
 
 import psycopg
 import stashjobs
-from app import welcome
+from app import fails, welcome
 
 def test_it_is_the_wheel():
     assert "site" in stashjobs.__file__
@@ -59,31 +63,66 @@ def test_nothing_of_the_test_before_is_left(jobs):
     with psycopg.connect(jobs.database_url) as connection:
         assert connection.execute("SELECT * FROM signed_up").fetchall() == []
 
+def test_a_sealed_job_runs_with_nothing_more_than_the_extra(jobs):
+    fails.enqueue({"to": "ada@example.com"})
+    jobs.assert_enqueued(fails, {"to": "ada@example.com"})
+    done = jobs.drain()
+    assert [each.job.status for each in done][-1] == "failed"
+
+def test_qstash_refuses_and_hangs(jobs):
+    jobs.qstash.status = 503
+    assert not welcome.enqueue({"to": "ada@example.com"}).published
+    jobs.qstash.hangs = True
+
+def test_the_next_test_has_a_qstash_that_works(jobs):
+    assert welcome.enqueue({"to": "ada@example.com"}).published
+
+def test_nothing_of_the_shell_leads_out(jobs):
+    import os
+    assert [name for name, value in os.environ.items() if "real" in value] == []
+
 def test_a_failure_tells_what_is_there(jobs):
     welcome.enqueue({"to": "bob@example.com"})
     jobs.assert_enqueued(welcome, {"to": "ada@example.com"})
 """
 
 
+# What may be in a developer's shell.
+SHELL = {
+    "SENTRY_DSN": "http://real@127.0.0.1:9/1",
+    "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9/real",
+    "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://127.0.0.1:9/real",
+    "POSTGRES_URL": "postgresql://real@127.0.0.1:9/real",
+    "POSTGRES_READ_URL": "postgresql://real@127.0.0.1:9/real",
+    "RESEND_API_KEY": "re_real",
+    "STRIPE_SECRET_KEY": "sk_real",
+    "PAYLOAD_KEYS": "real:",
+    "FILES_BUCKET": "real",
+    "SETTINGS_SECRET": "stashjobs/real",
+    "FUNCTION_URL_WELCOME": "https://real.example.test",
+    "AWS_PROFILE": "real",
+    "AWS_ACCESS_KEY_ID": "real",
+    "AWS_SECRET_ACCESS_KEY": "real",
+    "AWS_SESSION_TOKEN": "real",
+    "AWS_CONTAINER_CREDENTIALS_FULL_URI": "http://127.0.0.1:9/real",
+}
+
+
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the wheel in it, as pip puts it there."""
-    folder = tmp_path_factory.mktemp("site")
-    options = ["--target", "wheel", "--directory", str(folder)]
-    build = [sys.executable, "-m", "hatchling", "build", *options]
-    subprocess.run(build, cwd=ROOT, check=True, capture_output=True)
-    [wheel] = folder.glob("*.whl")
-    with zipfile.ZipFile(wheel) as archive:
-        archive.extractall(folder)
-    return folder
+def python() -> Iterator[Path]:
+    """Python with the wheel and its extra `testing`, and nothing else. Not in pytest's own folder:
+    where we are root, Postgres runs as somebody who may not look into that."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        yield wheels.python_with(wheels.build(folder), folder / "venv", "testing")
 
 
-def pytest_in(project: Path, site: Path, **variables: str) -> subprocess.CompletedProcess[str]:
-    own = {"PATH": os.environ["PATH"], "PYTHONPATH": str(site), "HOME": str(project)}
+def pytest_in(project: Path, python: Path, **variables: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", *OTHERS_OFF],
+        [python, "-m", "pytest", "-q", "-p", "no:cacheprovider"],
         cwd=project,
-        env={**own, **variables},
+        env={"PATH": os.environ["PATH"], "HOME": str(project), **variables},
         capture_output=True,
         text=True,
         check=False,
@@ -98,19 +137,30 @@ def project(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_the_guide_is_a_test_file_that_passes(site: Path, tmp_path: Path) -> None:
-    guide = (ROOT / "docs" / "testing.md").read_text()
+def test_the_guide_is_a_test_file_that_passes(python: Path, tmp_path: Path) -> None:
+    guide = (wheels.ROOT / "docs" / "testing.md").read_text()
     blocks = re.findall(r"^```python\n(.*?)^```$", guide, re.MULTILINE | re.DOTALL)
     (tmp_path / "test_guide.py").write_text("\n".join(blocks))
-    run = pytest_in(tmp_path, site)
+    run = pytest_in(tmp_path, python)
     assert f"{guide.count('def test_') + 1} passed" in run.stdout, run.stdout + run.stderr
 
 
 @pytest.mark.parametrize("given", [False, True], ids=["of-the-wheel", "of-a-url"])
 def test_a_project_of_its_own_tests_its_jobs(
-    site: Path, project: Path, postgres: Postgres, given: bool
+    python: Path, project: Path, postgres: Postgres, given: bool
 ) -> None:
     told = {"TEST_POSTGRES_URL": postgres.url} if given else {}
-    run = pytest_in(project, site, **told)
-    assert "1 failed, 3 passed" in run.stdout, run.stdout + run.stderr
+    run = pytest_in(project, python, **SHELL, **told)
+    assert "1 failed, 7 passed" in run.stdout, run.stdout + run.stderr
     assert 'it is "bob@example.com", not "ada@example.com"' in run.stdout
+
+
+def test_a_run_that_asks_for_no_fixture_loads_nothing_of_it(python: Path, tmp_path: Path) -> None:
+    (tmp_path / "test_other.py").write_text(
+        "import sys\n\n"
+        "def test_what_is_loaded():\n"
+        "    assert 'pytest_stashjobs' in sys.modules\n"
+        "    assert {'stashjobs', 'psycopg', 'pydantic'}.isdisjoint(sys.modules)\n"
+    )
+    run = pytest_in(tmp_path, python)
+    assert "1 passed" in run.stdout, run.stdout + run.stderr

@@ -49,7 +49,15 @@ class Server:
     hangs: bool = False
     received: list[Received] = field(default_factory=list)
     arrived: threading.Condition = field(default_factory=threading.Condition)
-    stopping: threading.Event = field(default_factory=threading.Event)
+    _resumed: threading.Event = field(default_factory=threading.Event)
+
+    def reset(self) -> None:
+        """Take every message again and forget those that came; what hangs goes on."""
+        with self.arrived:
+            self.status, self.hangs = 200, False
+            self.received.clear()
+            self._resumed.set()
+            self._resumed = threading.Event()
 
     def handle(self, request: Received) -> tuple[int, Any]:
         """The status and the document of the answer."""
@@ -57,8 +65,9 @@ class Server:
             first = sum(len(each.document) for each in self.received if each.path == BATCH)
             self.received.append(request)
             self.arrived.notify_all()
-        if self.hangs:
-            self.stopping.wait()
+            hangs, resumed = self.hangs, self._resumed
+        if hangs:
+            resumed.wait()
         if self.status != 200:
             return self.status, {"error": "told to refuse"}
         if request.path == BATCH:
@@ -127,6 +136,6 @@ def serving() -> Iterator[Server]:
         try:
             yield server
         finally:
-            server.stopping.set()
+            server.reset()
             http.shutdown()
             thread.join()

@@ -1,6 +1,8 @@
 """The pytest plugin: `jobs`, and the fixtures that it is made of (docs/testing.md).
 
-pytest imports this module in every run, so it imports nothing that costs time.
+pytest imports this module in every run where it is installed, also of other projects. So it is not
+in the package `stashjobs`, which loads psycopg, and imports nothing but pytest before a fixture is
+asked for.
 """
 
 from __future__ import annotations
@@ -26,8 +28,25 @@ SETTINGS = {
     "QSTASH_CURRENT_SIGNING_KEY": "sig_current_0123456789abcdefghijklmnop",
     "QSTASH_NEXT_SIGNING_KEY": "sig_next_0123456789abcdefghijklmnopqrst",
 }
-# They would lead elsewhere: to the secret of a stage in AWS, to a read replica.
-UNSET = ("SETTINGS_SECRET", "POSTGRES_READ_URL")
+# For jobs that are sealed.
+PAYLOAD_KEYS = "tests:c2VhbHMgcGF5bG9hZHMgb2YgdGVzdHMgYWxvbmUhISE="
+# An account of AWS has no such key. While there is one, boto3 looks for no other: neither in a
+# file nor at the machine, which may have a role of its own (boto3 docs, "Credentials").
+AWS_KEYS = {"AWS_ACCESS_KEY_ID": "for-tests", "AWS_SECRET_ACCESS_KEY": "for-tests"}
+# They would lead elsewhere, as every secret does: to a stage's secret in AWS, its files, its links.
+UNSET = (
+    "SETTINGS_SECRET",
+    "FILES_BUCKET",
+    "FILES_LINK_KEY_ID",
+    "SMOKE_TOKEN",
+    "AWS_SESSION_TOKEN",
+    "AWS_SECURITY_TOKEN",
+    "AWS_PROFILE",
+    "AWS_DEFAULT_PROFILE",
+    "AWS_ROLE_ARN",
+    "AWS_WEB_IDENTITY_TOKEN_FILE",
+)
+UNSET_PREFIXES = ("FUNCTION_URL_", "OTEL_EXPORTER_", "AWS_CONTAINER_")
 
 
 @pytest.fixture(scope="session")
@@ -98,16 +117,20 @@ def stashjobs_qstash() -> Iterator[QStashServer]:
 @pytest.fixture
 def stashjobs_settings(
     stashjobs_database: str, stashjobs_qstash: QStashServer, monkeypatch: pytest.MonkeyPatch
-) -> pytest.MonkeyPatch:
-    """The settings of a working system, in the environment until the test ends. Nothing in there
-    leads out of this machine."""
-    for name in [*UNSET, *(each for each in os.environ if each.startswith("FUNCTION_URL_"))]:
+) -> Iterator[pytest.MonkeyPatch]:
+    """The settings of a working system, in the environment until the test ends. What would lead out
+    of this machine, or let somebody in elsewhere, is not set."""
+    from stashjobs.telemetry import SECRET_SETTINGS
+
+    prefixed = [name for name in os.environ if name.startswith(UNSET_PREFIXES)]
+    for name in [*SECRET_SETTINGS, *UNSET, *prefixed]:
         monkeypatch.delenv(name, raising=False)
     own = {"POSTGRES_URL": stashjobs_database, "QSTASH_URL": stashjobs_qstash.url}
-    for name, value in {**SETTINGS, **own}.items():
+    for name, value in {**SETTINGS, **AWS_KEYS, "PAYLOAD_KEYS": PAYLOAD_KEYS, **own}.items():
         monkeypatch.setenv(name, value)
-    stashjobs_qstash.received.clear()
-    return monkeypatch
+    stashjobs_qstash.reset()
+    yield monkeypatch
+    stashjobs_qstash.reset()
 
 
 @pytest.fixture
