@@ -60,6 +60,7 @@ class StandardClient(resend.HTTPClient):
 
         Raises:
             RuntimeError: There was none. The SDK makes a ResendError of it.
+            PermanentError: It leads elsewhere, or the URL is not one of http or https.
         """
         if files is not None or data is not None:
             usual = resend.RequestsClient(math.ceil(self._timeout))
@@ -72,16 +73,24 @@ class StandardClient(resend.HTTPClient):
         )
         try:
             with _opener(request.type).open(request, timeout=self._timeout) as answer:
-                return answer.read(), answer.status, dict(answer.headers)
+                content, status, told = answer.read(), answer.status, dict(answer.headers)
         except (OSError, HTTPException) as error:
             reason = error.reason if isinstance(error, urllib.error.URLError) else error
             raise RuntimeError(f"{type(reason).__name__}: {reason}") from error
+        if 300 <= status < 400:
+            place = answer.headers.get("Location", "elsewhere")
+            raise PermanentError(
+                f"Resend answered {status}: it is at {place} now. Set RESEND_API_URL, then retry."
+            )
+        return content, status, told
 
 
 @cache
 def _opener(scheme: str) -> urllib.request.OpenerDirector:
     """No more than it takes: what `urlopen` would add raises errors for answers, and reads the
     machine's certificates also for http."""
+    if scheme not in {"http", "https"}:
+        raise PermanentError("RESEND_API_URL must start with https:// (or http://).")
     kind = urllib.request.HTTPSHandler if scheme == "https" else urllib.request.HTTPHandler
     opener = urllib.request.OpenerDirector()
     opener.add_handler(urllib.request.ProxyHandler())
@@ -117,7 +126,7 @@ def send(
         )
     except ResendError as error:
         # The SDK turns every exception into its own, also the worker's signal to stop.
-        if isinstance(error.__context__, DeadlineNear):
+        if isinstance(error.__context__, DeadlineNear | PermanentError):
             raise error.__context__ from None
         raise meaning(error) from error
     except NoContentError as error:

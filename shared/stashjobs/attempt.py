@@ -136,35 +136,19 @@ def _stopping_at(deadline: float) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    global _began  # noqa: PLW0603 - a signal's handler is told nothing
-    before, began = _began, time.time()
-    # Somebody's own handler, such as the time limit of a test, is given back. Where there was none
-    # ours stays: it would cost a warm delivery as much again to take it away and bring it back.
-    other = signal.getsignal(signal.SIGALRM)
-    if other is not _stop:
-        signal.signal(signal.SIGALRM, _stop)
-    _began = began
+
+    def stop(_signal: int, _frame: FrameType | None) -> None:
+        raise DeadlineNear(
+            f"the attempt was stopped at its deadline, after {time.time() - began:.1f} s"
+        )
+
+    began = time.time()
+    previous = signal.signal(signal.SIGALRM, stop)
     left, _ = signal.setitimer(signal.ITIMER_REAL, max(0.001, deadline - began))
     try:
         yield
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
-        _began = before
-        if other not in (_stop, signal.SIG_DFL, None):
-            signal.signal(signal.SIGALRM, other)
-        if left:
+        signal.signal(signal.SIGALRM, previous)
+        if left:  # somebody's own alarm, such as the time limit of a test
             signal.setitimer(signal.ITIMER_REAL, max(0.001, left - (time.time() - began)))
-
-
-_began: float | None = None  # when the attempt at work began; None between attempts
-
-
-def _stop(number: int, _frame: FrameType | None) -> None:
-    if _began is None:
-        # Not our alarm, so it does what an alarm does where nobody handles it.
-        signal.signal(number, signal.SIG_DFL)
-        signal.raise_signal(number)
-        return
-    raise DeadlineNear(
-        f"the attempt was stopped after {time.time() - _began:.1f} s, before its time was up"
-    )

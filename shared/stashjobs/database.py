@@ -90,8 +90,10 @@ def connection() -> Connection:
     url = settings.postgres_url()
     existing = _by_thread.get(threading.current_thread())
     if existing is not None:
-        if existing.is_ours and existing.url == url and not is_dropped(existing.it):
-            return existing.it
+        it, usable = existing.it, existing.is_ours and existing.url == url
+        # Had a job left it without autocommit, what is recorded would not be committed.
+        if usable and it.autocommit and not is_dropped(it):
+            return it
         close()
     _close_those_of_ended_threads()
     try:

@@ -31,8 +31,8 @@ _OF_THE_LINE = {
 }
 # What Powertools puts in or takes out, whatever a key of this name says.
 _SPECIAL = frozenset({*_OF_THE_LINE, "exception_notes", "stack_trace", "xray_trace_id"})
-# Values that nobody can change under our hands.
-_FIXED = (str, int, float, type(None))
+# Values that nobody can change under our hands, and that are equal only where they read the same.
+_FIXED = (str, int, type(None))
 # How JSON begins: a message that is JSON is logged as what it says.
 _JSON_BEGINS = frozenset('{["-0123456789tfnNI \t\r\n')
 
@@ -44,6 +44,7 @@ class Formatter(LambdaPowertoolsFormatter):
         super().__init__(utc=True)
         self._second, self._stamp = -1, ""  # the last line's, `_timestamp`
         self._keys: tuple[tuple[str, Any], ...] = ()  # the last line's, `_template`
+        self._types: tuple[type, ...] = ()
         self._filled_in: str | None = None
         if self.json_indent is None:
             # What `json.dumps` does, which makes an encoder for every line.
@@ -73,8 +74,9 @@ class Formatter(LambdaPowertoolsFormatter):
         """A line but for its end and what it says of its own. The keys that are on every line are
         put together once, for as long as they are the same. None: they are out of the ordinary."""
         keys = tuple(self.log_format.items())
-        if keys != self._keys:
-            self._keys, self._filled_in = keys, self._fill_in(dict(keys))
+        types = tuple(map(type, self.log_format.values()))  # 1 == True
+        if keys != self._keys or types != self._types:
+            self._keys, self._types, self._filled_in = keys, types, self._fill_in(dict(keys))
         return self._filled_in
 
     def _fill_in(self, keys: dict[str, Any]) -> str | None:

@@ -3,6 +3,11 @@ where they stay good."""
 
 from __future__ import annotations
 
+import contextlib
+import signal
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +16,7 @@ import psycopg
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
 from stashjobs import database, statement
@@ -60,15 +66,19 @@ def test_a_delivery_goes_on_where_the_plans_were_lost(table: Table) -> None:
     assert database.connection().execute(PREPARED).fetchone() == (0,)
 
 
-def test_a_warm_worker_never_makes_a_third_round_trip(table: Table) -> None:
-    """Neither to learn whether plans may be kept nor to have them kept."""
+def test_to_have_plans_kept_costs_three_round_trips_in_the_life_of_a_connection(
+    table: Table,
+) -> None:
+    """One to ask, one for each of the two plans."""
     table.grow()
     database.connection()
+    trips_of_each = []
     for _ in range(20):
         job_id = table.add(probe())
         with counted_round_trips() as trips:
             assert deliver(probe(), job_id).status == 200
-        assert len(trips) == 2
+        trips_of_each.append(len(trips))
+    assert sorted(trips_of_each) == [2] * 18 + [3, 4]
 
 
 def test_a_plan_that_a_migration_undid_is_not_kept_again(table: Table) -> None:
@@ -130,9 +140,11 @@ def connection(postgres: Postgres) -> Iterator[psycopg.Connection[Any]]:
         yield opened
 
 
-# How a statement is executed: without a plan that is kept, together with PREPARE, by the plan.
+# How a statement is executed: without a plan that is kept; after the question whether one may be;
+# after PREPARE; by the plan.
 WAYS: list[Callable[[statement._Session], None]] = [
     lambda session: vars(session).update(keeps_plans=None, uses=0),
+    lambda session: vars(session).update(keeps_plans=None, uses=statement.USES_BEFORE_ASKING - 1),
     lambda session: vars(session).update(keeps_plans=True, prepared=set()),
     lambda session: vars(session).update(keeps_plans=True),
 ]
@@ -171,6 +183,15 @@ def test_an_error_is_what_psycopgs_cursor_would_have_raised(
     assert tested.fetch_one(connection, {"count": 1}, list) == [1]
 
 
+def test_a_name_that_is_taken_is_left_alone(connection: psycopg.Connection[Any]) -> None:
+    connection.execute("DEALLOCATE ALL")
+    tested = Statement("tested", "SELECT %(count)s::int")
+    connection.execute(b"PREPARE %b AS SELECT 0" % tested._name)
+    WAYS[2](statement._session_of(connection))
+    for count in (1, 2):
+        assert tested.fetch_one(connection, {"count": count}, list) == [count]
+
+
 @pytest.mark.parametrize("number", range(len(WAYS)))
 def test_no_row_is_none(connection: psycopg.Connection[Any], number: int) -> None:
     connection.execute("DEALLOCATE ALL")
@@ -180,7 +201,7 @@ def test_no_row_is_none(connection: psycopg.Connection[Any], number: int) -> Non
         assert tested.fetch_one(connection, {"flag": False}, list) is None
 
 
-@pytest.mark.parametrize("number", [0, 2])
+@pytest.mark.parametrize("number", range(len(WAYS)))
 def test_a_connection_that_breaks_is_an_operational_error(
     postgres: Postgres, connection: psycopg.Connection[Any], number: int
 ) -> None:
@@ -189,7 +210,100 @@ def test_a_connection_that_breaks_is_an_operational_error(
         for way in WAYS[:number]:
             way(statement._session_of(broken))
             tested.fetch_one(broken, {"seconds": 0}, list)
+        WAYS[number](statement._session_of(broken))
         connection.execute("SELECT pg_terminate_backend(%s, 5000)", [broken.info.backend_pid])
         with pytest.raises(psycopg.OperationalError):
             tested.fetch_one(broken, {"seconds": 0}, list)
         assert broken.closed
+
+
+@pytest.mark.parametrize("number", range(len(WAYS)))
+def test_what_a_job_makes_of_its_cursors_changes_nothing(postgres: Postgres, number: int) -> None:
+    tested = Statement("tested", "SELECT %(count)s::int AS name")
+    with psycopg.connect(postgres.url, autocommit=True, row_factory=dict_row) as changed:
+        for way in WAYS[: number + 1]:
+            way(statement._session_of(changed))
+            assert tested.fetch_one(changed, {"count": 7}, list) == [7]
+
+
+def test_two_threads_on_one_connection_take_turns(connection: psycopg.Connection[Any]) -> None:
+    WAYS[0](statement._session_of(connection))
+    tested = Statement("tested", "SELECT %(count)s::int")
+    over = threading.Event()
+
+    def busy() -> int:
+        times = 0
+        while not over.is_set():
+            assert connection.execute("SELECT 1").fetchone() == (1,)
+            times += 1
+        return times
+
+    with ThreadPoolExecutor(1) as pool:
+        other = pool.submit(busy)
+        for count in range(200):
+            assert tested.fetch_one(connection, {"count": count}, list) == [count]
+        over.set()
+        assert other.result(5) > 0
+
+
+def test_a_statement_can_be_interrupted(postgres: Postgres) -> None:
+    """By an application's own signal, or a test's time limit."""
+    tested = Statement("tested", "SELECT pg_sleep(%(seconds)s::float)")
+
+    def stop(*_: object) -> None:
+        raise TimeoutError
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, 0.3)
+    began = time.monotonic()
+    try:
+        with (
+            contextlib.closing(psycopg.connect(postgres.url, autocommit=True)) as interrupted,
+            pytest.raises(TimeoutError),
+        ):
+            tested.fetch_one(interrupted, {"seconds": 20}, list)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert time.monotonic() - began < 10
+
+
+# ------------------------------------------------------------------ what a job may leave behind
+
+
+def test_a_statement_that_still_runs_is_not_waited_for(table: Table) -> None:
+    """The job has swallowed its deadline; its completion must not be."""
+
+    def work(_payload: Any, context: Context) -> None:
+        with contextlib.suppress(BaseException):
+            context.connection.execute("SELECT pg_sleep(15)")
+
+    job = probe(work, timeout=1)
+    job_id = table.add(job)
+    began = time.monotonic()
+    assert deliver(job, job_id).status == 500
+    assert time.monotonic() - began < 10
+    assert table.status(job_id) == "retrying"
+
+
+def test_a_connection_that_was_left_without_autocommit_is_replaced(table: Table) -> None:
+    """Otherwise what is recorded would be acknowledged, and not be committed."""
+
+    def work(_payload: Any, _context: Context) -> None:
+        database.connection().autocommit = False
+
+    table.grow()
+    for _ in range(6):
+        job_id = table.add(probe(work))
+        assert deliver(probe(work), job_id).status == 200
+        assert table.status(job_id) == "completed"
+
+
+def test_a_pipeline_that_was_left_open_does_no_harm(table: Table) -> None:
+    def work(_payload: Any, context: Context) -> None:
+        context.connection.pipeline().__enter__()
+        context.connection.execute("SELECT 1")
+
+    job_id = table.add(probe(work))
+    assert deliver(probe(work), job_id).status == 200
+    assert table.status(job_id) == "completed"

@@ -107,6 +107,17 @@ def test_the_trace_of_x_ray_is_on_it(
     assert ("1-a" in ours) == (bool(trace) and key != {"xray_trace_id": None})
 
 
+@pytest.mark.parametrize("values", [(1, True), (0, False), (1, 1.0), (0.0, -0.0), ("a", "b")])
+def test_a_key_that_changes_is_read_anew(values: tuple[Any, ...]) -> None:
+    """Also where the two are equal to Python."""
+    ours, theirs = Formatter(), LambdaPowertoolsFormatter(utc=True)
+    for value in values:
+        for each in (ours, theirs):
+            each.append_keys(key=value)
+        record = record_of("processing")
+        assert ours.format(record) == theirs.format(record)
+
+
 def test_a_line_with_arguments_is_the_same() -> None:
     ours, theirs = both(record_of("read %s of %d", args=("it", 3)))
     assert ours == theirs

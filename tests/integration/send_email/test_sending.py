@@ -234,9 +234,17 @@ def test_a_redirect_is_not_followed_since_the_key_would_go_along(
     moved = f"HTTP/1.1 302 Found\r\nLocation: {mailbox.url}/emails\r\nContent-Length: 0\r\n\r\n"
     with answering(moved.encode()) as (url, _):
         monkeypatch.setenv("RESEND_API_URL", url)
-        with pytest.raises(ResendUnavailableError):
+        with pytest.raises(PermanentError, match=f"302: it is at {mailbox.url}/emails now"):
             send_email(email(), context())
     assert mailbox.mails == []
+
+
+def test_a_url_that_is_none_of_http_is_a_matter_for_a_person(
+    mailbox: Mailbox, context: Contexts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RESEND_API_URL", "ftp://resend.example")
+    with pytest.raises(PermanentError, match="RESEND_API_URL must start with https"):
+        send_email(email(), context())
 
 
 def test_what_is_no_json_goes_by_the_sdks_own_client() -> None:
