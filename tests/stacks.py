@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     import pytest
 
+    from infra.local.gateway import Delivery
+
 ROOT = Path(__file__).parents[1]
 PATIENCE_SECONDS = 30.0
 START_SECONDS = 60.0
@@ -27,10 +29,15 @@ Result = TypeVar("Result")
 
 
 @asynccontextmanager
-async def local_stack(home: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Stack]:
+async def local_stack(
+    home: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    on_delivery: Callable[[Delivery], None] | None = None,
+) -> AsyncIterator[Stack]:
     """A stack of this checkout, and its settings in the environment, as a producer has them."""
     make_ready(home / "postgres")
-    async with Stack(ROOT, home, durable=False) as stack:
+    async with Stack(ROOT, home, durable=False, on_delivery=on_delivery) as stack:
         for name, value in stack.environment.items():
             monkeypatch.setenv(name, value)
         yield stack

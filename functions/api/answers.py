@@ -188,10 +188,19 @@ def _methods_of(request: Request) -> list[str]:
 async def _misfit(_request: Request, error: Exception) -> JSONResponse:
     """Field names and reasons; never the values, which may be secret."""
     assert isinstance(error, RequestValidationError)  # noqa: S101
-    reasons = [
-        f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors()
-    ]
+    reasons = [f"{_place(problem)}: {problem['msg']}" for problem in error.errors()]
     return _answer(422, "the request does not fit", reasons)
+
+
+def _place(problem: Mapping[str, Any]) -> str:
+    """The field as the caller wrote it: without the name of the model that was chosen for a body
+    (`OneOrMany`), and without the number of the character where JSON broke off."""
+    where, *rest = problem["loc"]
+    if problem["type"] == "json_invalid":
+        rest = []
+    elif where == "body" and len(rest) > 1 and rest[0] in {"one", "many"}:
+        rest = rest[1:]
+    return ".".join(map(str, [where, *rest]))
 
 
 async def _known(_request: Request, error: Exception) -> JSONResponse:

@@ -24,9 +24,9 @@ app = FastAPI(
     title="stashjobs",
     version=stashjobs.__version__,
     summary="Enqueue jobs and see what becomes of them.",
-    description="For apps in any language, and for operators. Every route but `/livez` and "
-    "`/readyz` wants a token. What is refused changes nothing, and says why: `error`, and "
-    "`reasons` where several things are wrong.",
+    description="For apps in any language, and for operators. Every route but `/livez`, "
+    "`/readyz` and `/openapi.json` wants a token. What is refused changes nothing, and says why: "
+    "`error`, and `reasons` where several things are wrong.",
     openapi_tags=[
         {"name": "jobs", "description": "Enqueue, look, retry and cancel."},
         {"name": "schedules", "description": "What is enqueued again and again."},

@@ -6,7 +6,13 @@ from functions.create_notification.models import Notification, Notified
 from stashjobs import Context, job
 
 
-@job("create-notification", endpoint="/api/jobs/notifications", retries=3, timeout=30)
+@job(
+    "create-notification",
+    endpoint="/api/jobs/notifications",
+    retries=3,
+    timeout=30,
+    parallelism=4,
+)
 def create_notification(notification: Notification, context: Context) -> Notified:
     """Write one row per user, in one statement that is committed together with the completion."""
     # Here and not above: whoever only enqueues needs no SQL.

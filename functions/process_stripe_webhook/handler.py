@@ -20,7 +20,13 @@ EVENTS = frozenset(
 )
 
 
-@job("process-stripe-webhook", endpoint="/api/jobs/stripe-webhook", retries=5, timeout=120)
+@job(
+    "process-stripe-webhook",
+    endpoint="/api/jobs/stripe-webhook",
+    retries=5,
+    timeout=120,
+    parallelism=4,
+)
 def process_stripe_webhook(webhook: StripeWebhook, context: Context) -> dict[str, Any]:
     """Bring our tables to what Stripe says now, and tell the customer what matters to them."""
     event = webhook.event

@@ -59,17 +59,17 @@ async def _demonstrate(stack: Stack, home: Path) -> int:
     click.secho("The caught emails", bold=True)
     caught = [_caught(stack.mailbox, job) for job in (first_job, second_job)]
     command = f"{BIN}stashjobs dev --home {home.relative_to(stack.root)}"
-    click.echo(f"  {command}  shows them, at these addresses:")
+    click.echo(f"  {command}  shows them, in the mailbox that it names:")
     for mail_id, line in caught:
         click.echo(f"  {line}")
         if mail_id:
-            click.echo(f"    http://127.0.0.1:8702/mail/{mail_id}")
+            click.echo(f"    /mail/{mail_id}")
     database.close()
     expected = (first_job.status, first_job.attempt, second_job.status, second_job.attempt)
     if expected != ("completed", 1, "completed", 2) or not all(mail_id for mail_id, _ in caught):
         click.secho("\nThis is not how it should have gone.", fg="red")
         return 1
-    click.secho("\nBoth jobs completed. `make dev` keeps this running.", fg="green")
+    click.secho("\nBoth jobs completed. `make dev` starts a system that keeps running.", fg="green")
     return 0
 
 

@@ -167,15 +167,19 @@ class Gateway:
     def _answer(self, function: str, result: InvocationResult, source: Source) -> HttpResponse:
         if result.status == 413:
             return _message(413, "Request Entity Too Large")
-        if result.status == 429 and source is Source.FUNCTION_URL:
+        if result.status == 429:
+            # AWS docs, "Handling Lambda errors with an API Gateway API": 500 where Lambda rejects
+            # the invocation. A function URL: 429 where the reserved concurrency is used up.
+            if source is Source.HTTP_API:
+                return _message(500, "Internal Server Error")
             return _message(429, "Rate Exceeded.")
         if result.succeeded:
             try:
                 return response_from(result.payload, source)
             except MalformedResponseError as error:
                 self._runtime.log(function, f"malformed response: {error}")
-        # AWS docs, "Handling Lambda errors with an API Gateway API": all of them are internal.
-        return _message(500 if source is Source.HTTP_API else 502, "Internal Server Error")
+        # The same page: 502 where the function runs and fails, or answers in the wrong format.
+        return _message(502, "Internal Server Error")
 
     # --- finding the route
 

@@ -65,6 +65,9 @@ ANSWER_GRACE_SECONDS = 10
 FUNCTION_URL_PREFIX = "FUNCTION_URL_"
 # Where QStash says that it gave up (functions/delivery_failed).
 DELIVERY_FAILED_ENDPOINT = "/api/jobs/delivery-failed"
+# How many of these calls QStash makes at once: the smallest share of DeliveryFailedFunction in
+# template.yaml. What it turns away uses up QStash's retries, and then waits for the relay.
+DELIVERY_FAILED_PARALLELISM = 1
 
 # Powertools' logger of the same name, where there is one, formats these lines.
 log = logging.getLogger("stashjobs")
@@ -337,6 +340,7 @@ def message_for(job: Job[Any, Any], unpublished: Unpublished) -> BatchRequest:
         "retries": retries_at_qstash(unpublished.max_attempts - unpublished.attempt - 1),
         "timeout": math.ceil(job.timeout) + ANSWER_GRACE_SECONDS,
         "failure_callback": settings.base_url() + DELIVERY_FAILED_ENDPOINT,
+        "failure_callback_headers": failure_callback_headers(),
         "label": job.type,
     }
     if unpublished.available_at is not None and unpublished.available_at > datetime.now(UTC):
@@ -350,8 +354,20 @@ def message_for(job: Job[Any, Any], unpublished: Unpublished) -> BatchRequest:
     if "callback" in delivery:
         message["callback"] = delivery["callback"]
     if "failureCallback" in delivery:
+        # Somebody else's function, whose share is theirs to know.
         message["failure_callback"] = delivery["failureCallback"]
+        del message["failure_callback_headers"]
     return message
+
+
+def failure_callback_headers() -> dict[str, str]:
+    """How many calls of `DELIVERY_FAILED_ENDPOINT` QStash makes at once: callbacks "can also be
+    configured with the same HTTP headers" as messages, under their own prefix (Upstash docs,
+    "Configuring Callbacks"; Upstash's own workflow SDK sends these two)."""
+    return {
+        "Flow-Control-Key": flow_control_key("delivery-failed"),
+        "Flow-Control-Value": f"parallelism={DELIVERY_FAILED_PARALLELISM}",
+    }
 
 
 def retries_at_qstash(wanted: int) -> int:
@@ -372,12 +388,23 @@ def flow_control_of(job: Job[Any, Any]) -> FlowControl | None:
     """The limits of a type on its deliveries, under a key that all of them share."""
     if job.rate is None and job.parallelism is None:
         return None
-    limits: FlowControl = {"key": job.type}
+    limits: FlowControl = {"key": flow_control_key(job.type)}
     if job.rate is not None:
         limits["rate"] = job.rate
     if job.parallelism is not None:
         limits["parallelism"] = job.parallelism
     return limits
+
+
+def flow_control_key(name: str) -> str:
+    """What QStash counts by (Upstash docs, "Flow Control"): the same for whoever enqueues for these
+    functions, and another for each stage, since stages may share an account.
+
+    Raises:
+        SettingError: `BASE_URL` is missing or malformed.
+    """
+    place = settings.base_url().partition("://")[2]
+    return re.sub(r"[^A-Za-z0-9.]+", "-", f"{place}/{name}")
 
 
 def deduplication_id(unpublished: Unpublished) -> str:

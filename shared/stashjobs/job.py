@@ -343,7 +343,8 @@ def job(
         retry_delay: QStash's expression for the wait between attempts, in milliseconds
             (`"pow(2, retried) * 1000"`); QStash's own backoff where it is None.
         rate: At most so many deliveries a second.
-        parallelism: At most so many deliveries at once.
+        parallelism: At most so many deliveries at once; no more than its function has processes, or
+            Lambda turns the others away (docs/connections.md).
         encrypted: Its payloads and results are sealed, always (docs/sealed-payloads.md).
         retention: For how many days its ended jobs are kept, before the clean-up moves them to the
             archive; the clean-up's own default where it is None (docs/cleanup.md).

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 # How many jobs a search looks at before it says how far it has come.
 LOOK_AT = 5_000
+PUBLISHED = "QStash has the message"
 STATUSES = ("pending", "processing", "retrying", "completed", "failed", "cancelled")
 
 
@@ -31,22 +32,40 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """What an operator did to a job, and what the job was before."""
+    """What an operator did to a job, and what the row said before, which a retry clears."""
 
     at: datetime
     actor: str
     action: str
     status_before: str
-    ended_before: datetime | None
+    error_before: str | None = None
+    ended_before: datetime | None = None
+    published_before: datetime | None = None
 
     def events(self) -> list[Event]:
-        """The action, and the end of the run before it, which the row does not show any more."""
+        """The action, and what only the row before it knew of the run that it ended."""
         if self.action == "cancel":
             return [Event(self.at, "cancelled", f"by {self.actor}")]
         events = [Event(self.at, "pending", f"retried by {self.actor}")]
+        if self.published_before is not None:
+            events.append(Event(self.published_before, "pending", PUBLISHED))
         if self.status_before == "completed" and self.ended_before is not None:
             events.append(Event(self.ended_before, "completed", "an earlier run"))
         return events
+
+
+@dataclass(frozen=True, slots=True)
+class Ends:
+    """How attempts and runs ended.
+
+    Attributes:
+        of_attempts: One status for each entry of `errors`, in the same order: `retrying` where
+            another attempt was to follow, `failed` or `cancelled` where this one ended the run.
+        by_others: Ends of runs that neither an attempt nor an operator brought: QStash gave up.
+    """
+
+    of_attempts: list[str]
+    by_others: list[Event]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +105,15 @@ class JobExecution:
             return None
         return (self.completed_at - self.started_at).total_seconds()
 
+    @property
+    def undelivered_seconds(self) -> float:
+        """For how long QStash could have delivered it by now, and no attempt began; 0 where it
+        does not wait for its first delivery: those that follow wait longer each time, as meant."""
+        if self.status != "pending" or self.published_at is None:
+            return 0.0
+        since = max(self.published_at, self.available_at)
+        return max(0.0, (datetime.now(UTC) - since).total_seconds())
+
     def to_document(self) -> dict[str, Any]:
         """As JSON, with the names of the columns."""
         document: dict[str, Any] = to_json(asdict(self))
@@ -99,27 +127,58 @@ class JobExecution:
         if self.available_at > datetime.now(UTC):
             events.append(Event(self.available_at, self.status, "due"))
         if self.published_at is not None:
-            events.append(Event(self.published_at, "pending", "QStash has the message"))
-        for error in self.errors:
+            events.append(Event(self.published_at, "pending", PUBLISHED))
+        ends = self.ends(actions)
+        for error, end in zip(self.errors, ends.of_attempts, strict=True):
             number = error.get("attempt")
-            last = number == self.attempt and self.status in {"failed", "cancelled"}
             started, ended = (
                 datetime.fromisoformat(error[name]) for name in ("startedAt", "endedAt")
             )
             took = (ended - started).total_seconds()
-            note = f"attempt {number}, {took:.3f} s: {error['type']}: {error['message']}"
-            events.append(Event(started, "processing", f"attempt {number}"))
-            events.append(Event(ended, self.status if last else "retrying", note))
+            note = f"attempt {number}, {took:.3f} s: {_words(error)}"
+            events += [Event(started, "processing", f"attempt {number}"), Event(ended, end, note)]
         if self.status in {"processing", "completed"} and self.started_at is not None:
             events.append(Event(self.started_at, "processing", f"attempt {self.attempt}"))
         if self.status == "completed" and self.completed_at is not None:
             note = f"attempt {self.attempt} of {self.max_attempts}, {self.duration_seconds:.3f} s"
             events.append(Event(self.completed_at, "completed", note))
-        ends = {event.state for event in events}
-        if self.status in {"failed", "cancelled"} - ends and self.completed_at is not None:
-            # Not by an attempt of its own, nor by an operator: QStash gave up, say.
-            events.append(Event(self.completed_at, self.status, self.error or ""))
-        return sorted(events, key=lambda event: event.at)
+        return sorted([*events, *ends.by_others], key=lambda event: event.at)
+
+    def ends(self, actions: Sequence[Action] = ()) -> Ends:
+        """How each attempt that did not complete ended, and each run; `actions` is what operators
+        did to the job.
+
+        The row says it of now, an action of the moment before it. What either says is how the last
+        attempt until then ended where it has the error of that attempt, word for word.
+        """
+        of_attempts = ["retrying"] * len(self.errors)
+        by_others = []
+        said = [(one.at, one.status_before, one.error_before, one.ended_before) for one in actions]
+        said.append((_END_OF_TIME, self.status, self.error, self.completed_at))
+        told = 0
+        for number, (until, status, error, ended) in enumerate(said):
+            first = told
+            while told < len(self.errors) and self._ended(self.errors[told]) <= until:
+                told += 1
+            if status not in {"failed", "cancelled"}:
+                continue
+            if told > first and error == _words(self.errors[told - 1]):
+                of_attempts[told - 1] = status
+            elif ended is not None and not (number and actions[number - 1].action == "cancel"):
+                by_others.append(Event(ended, status, error or ""))
+        return Ends(of_attempts, by_others)
+
+    def _ended(self, error: dict[str, Any]) -> datetime:
+        ended = error.get("endedAt")
+        return datetime.fromisoformat(ended) if ended else self.updated_at
+
+
+_END_OF_TIME = datetime.max.replace(tzinfo=UTC)
+
+
+def _words(error: dict[str, Any]) -> str:
+    """The text that the statement which recorded this attempt wrote into the row's `error`."""
+    return f"{error.get('type', '')}: {error.get('message', '')}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,8 +266,25 @@ SELECT job_id, job_type, status FROM job_executions
  LIMIT %s
 """
 
+COUNT_RUNNING = """
+SELECT count(*) FROM job_executions WHERE status = 'processing' AND job_type = %s
+"""
+
+# One step along the index for each type, however many jobs it has.
+READ_TYPES = """
+WITH RECURSIVE types AS (
+    (SELECT job_type FROM job_executions ORDER BY job_type LIMIT 1)
+    UNION ALL
+    SELECT (SELECT job_type FROM job_executions AS job WHERE job.job_type > types.job_type
+             ORDER BY job_type LIMIT 1)
+      FROM types WHERE types.job_type IS NOT NULL
+)
+SELECT job_type FROM types WHERE job_type IS NOT NULL
+"""
+
 READ_ACTIONS = """
-SELECT at, actor, action, before ->> 'status', (before ->> 'completedAt')::timestamptz
+SELECT at, actor, action, before ->> 'status', before ->> 'error',
+       (before ->> 'completedAt')::timestamptz, (before ->> 'publishedAt')::timestamptz
   FROM job_actions WHERE job_id = %s ORDER BY at, action_id LIMIT 100
 """
 
@@ -276,6 +352,17 @@ def find_children(connection: Connection, job_id: str, limit: int = 50) -> list[
 def read_actions(connection: Connection, job_id: str) -> list[Action]:
     """What operators did to this job, in order; the first hundred of it."""
     return [Action(*row) for row in connection.execute(READ_ACTIONS, [job_id])]
+
+
+def read_types(connection: Connection) -> list[str]:
+    """The types that have jobs, by name; also those that the code declares no longer."""
+    return [job_type for (job_type,) in connection.execute(READ_TYPES)]
+
+
+def count_running(connection: Connection, job_type: str) -> int:
+    """How many jobs of this type are under way just now."""
+    [count] = connection.execute(COUNT_RUNNING, [job_type]).fetchone() or (0,)
+    return int(count)
 
 
 def newest(

@@ -77,7 +77,8 @@ WITH found AS (
     SELECT job_id, message_id, attempt, max_attempts, attempts_before_run,
            jsonb_build_object('jobType', job_type, 'status', status, 'error', error,
                               'result', result,
-                              'completedAt', completed_at, 'dlqId', dlq_id) AS before
+                              'completedAt', completed_at, 'publishedAt', published_at,
+                              'dlqId', dlq_id) AS before
       FROM job_executions
      WHERE job_id = ANY(%(job_ids)s) AND status = ANY(%(statuses)s)
      ORDER BY job_id

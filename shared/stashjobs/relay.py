@@ -268,11 +268,14 @@ def given_up(
 
 
 def _patience(status: int | None) -> float:
-    """For how long a job is given new messages whose last answer was this one. A worker's own "not
-    now" passes (busy, or Postgres is away, and with it the relay); a gateway that fails, or says
-    nothing, may be a broken deploy; what was refused will be refused again."""
-    if status in {409, 503}:
+    """For how long a job is given new messages whose last answer was this one. "Not now" passes: a
+    worker's own (409: busy; 503: Postgres is away, and with it the relay), and that of AWS while
+    every process is busy (500 from API Gateway, where Lambda rejected the invocation, AWS docs,
+    "Handling Lambda errors with an API Gateway API"; 429 from a Function URL, or over the API's own
+    rate). A function that crashes (502), or says nothing, may be a broken deploy; what was refused
+    will be refused again."""
+    if status in {409, 429, 500, 503}:
         return NOT_NOW_PATIENCE_SECONDS
-    if not status or status >= 500 or status in {408, 429}:
+    if not status or status >= 500 or status == 408:
         return FAILURE_PATIENCE_SECONDS
     return 0.0

@@ -76,6 +76,7 @@ class Schedule:
             "retries": dispatcher.retries_at_qstash(self.job.retries),
             "timeout": math.ceil(self.job.timeout) + dispatcher.ANSWER_GRACE_SECONDS,
             "failure_callback": settings.base_url() + dispatcher.DELIVERY_FAILED_ENDPOINT,
+            "failure_callback_headers": dispatcher.failure_callback_headers(),
             "label": self.job.type,
         }
         if self.job.retry_delay is not None:

@@ -144,4 +144,10 @@ def _why_missing(name: str) -> str:
         )
     if secret is not None:
         return f"is not set. Put it in the secret {secret}"
-    return f"is not set. Put it in .env or in the secret stashjobs/{stage()}"
+    if stage() == "local":
+        return (
+            "is not set. The stage is local: `stashjobs dev` writes its settings to "
+            ".stashjobs/dev.env, and dotenv -f .stashjobs/dev.env run -- python app.py gives them "
+            "to an app"
+        )
+    return f"is not set. Put it in the environment or in the secret stashjobs/{stage()}"

@@ -8,9 +8,11 @@ import re
 from typing import Any
 
 import pytest
+import yaml
 
+from infra.local import template
 from infra.local.template import Function, Route, read_template
-from stashjobs import envelope, schedules, worker
+from stashjobs import dispatcher, envelope, schedules, worker
 from stashjobs.job import Job, load
 from tests.translation import ROOT
 
@@ -27,6 +29,10 @@ GATEWAY_SECONDS = worker.GATEWAY_SECONDS
 # Of the job types that `load` declares these only read what they were declared with.
 LOADS_TO_LOOK = {"cleanup_old_data", "delivery_failed"}
 IDS = [job.type for job in JOBS]
+# Each function's processes, by MaxConnections.
+SHARES: dict[str, dict[str, int]] = yaml.load(TEMPLATE.read_text(), Loader=template._Loader)[  # noqa: S506
+    "Mappings"
+]["Connections"]
 
 
 def folder_of(job: Job[Any, Any]) -> str:
@@ -90,6 +96,31 @@ def test_a_job_that_outlives_the_gateway_has_a_url_of_its_own(job: Job[Any, Any]
         f"template.yaml: {function.name} needs FunctionUrlConfig: {{AuthType: NONE}}, since "
         f"@job({job.type!r}) may take {job.timeout:g} s and API Gateway hangs up after 30"
     )
+
+
+@pytest.mark.parametrize("job", JOBS, ids=IDS)
+def test_qstash_delivers_no_more_at_once_than_the_function_has_processes(
+    job: Job[Any, Any],
+) -> None:
+    """What Lambda turns away comes back after 12 s, 2.5 minutes, half an hour: a burst would take
+    days, or be given up."""
+    name = function_of(job).name
+    share = min(shares[name] for shares in SHARES.values())
+    assert job.parallelism is not None, (
+        f"@job({job.type!r}) in {job.function.__module__} needs parallelism={share}: {name} has "
+        f"{share} in the smallest list of template.yaml's mapping Connections, and without it "
+        "QStash delivers a burst all at once and Lambda turns most of it away (docs/connections.md)"
+    )
+    assert job.parallelism <= share, (
+        f"@job({job.type!r}, parallelism={job.parallelism}) in {job.function.__module__} is more "
+        f"than the {share} that {name} has in the smallest list of template.yaml's mapping "
+        f"Connections: make it {share}, or give {name} more in each list (docs/connections.md)"
+    )
+
+
+def test_qstash_calls_back_no_more_at_once_than_the_function_has_processes() -> None:
+    share = min(shares["DeliveryFailedFunction"] for shares in SHARES.values())
+    assert share >= dispatcher.DELIVERY_FAILED_PARALLELISM
 
 
 def enqueued_by(folder: str) -> set[str]:

@@ -15,7 +15,7 @@ import stashjobs
 from infra.local.stack import lock
 from stashjobs import Context, PermanentError, job
 from stashjobs.cli import COMMANDS, main
-from tests.deliveries import deliver
+from tests.deliveries import deliver, probe
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -97,9 +97,14 @@ def test_the_example_of_a_type_can_be_enqueued(table: Table) -> None:
         (["enqueue", "send-email"], "--example"),
         (["enqueue", "send-email", "--example", "--delay", "-1"], "delay is -1.0"),
         (["retry"], "give the id of one job"),
-        (["retry", "id", "--type", "told"], "give the id of one job"),
+        (["retry", "id", "--type", "told"], "not both"),
+        (["retry", "--type", "nope", "--dry-run"], "unknown job type 'nope'; there are "),
+        (["cancel", "--type", "nope", "--yes"], "unknown job type 'nope'; there are "),
+        (["list", "--type", "nope"], "unknown job type 'nope'; there are "),
         (["retry", "--type", "told", "--payload", "{}"], "--payload is for one job"),
         (["retry", "--older-than", "soon"], "write 90s, 10m, 2h or 7d"),
+        (["enqueue", "send-email", "--example", "--at", "soon"], "write 2030-01-31T09:00:00Z"),
+        (["enqueue", "send-email", "--example", "--at", "2030-01-31T09:00:00"], "no time zone"),
         (["list", "--status", "lost"], "is not one of"),
         (["no-such-command"], "No such command"),
     ],
@@ -117,7 +122,7 @@ def test_a_missing_setting_names_itself_and_where_to_put_it(settings: pytest.Mon
     settings.delenv("POSTGRES_URL")
     result = run("list")
     assert result.exit_code == 2
-    assert "POSTGRES_URL is not set. Put it in .env or in the secret stashjobs/local" in (
+    assert "POSTGRES_URL is not set. The stage is local: `stashjobs dev` writes its settings" in (
         result.output
     )
     assert "run `stashjobs dev`" in result.output
@@ -185,6 +190,26 @@ def test_status_tells_when_a_job_is_due(table: Table) -> None:
     assert run("status", job_id).output.splitlines()[-1].split()[-2:] == ["pending", "due"]
 
 
+def test_status_of_a_job_that_qstash_does_not_deliver_names_a_busy_function_first(
+    table: Table,
+) -> None:
+    job_id, busy = table.add(told, {}), table.add(told, {})
+    table.run(
+        "UPDATE job_executions SET published_at = now() - interval '40 minutes',"
+        " available_at = now() - interval '40 minutes' WHERE job_id = %s",
+        job_id,
+    )
+    assert "QStash has had the message" not in run("status", busy).output
+    table.run(
+        "UPDATE job_executions SET status = 'processing', attempt = 1, started_at = now(),"
+        " lease_expires_at = now() + interval '1 minute' WHERE job_id = %s",
+        busy,
+    )
+    output = " ".join(run("status", job_id).output.split())
+    assert "QStash has had the message for 40 minutes. Just now 1 job of told runs" in output
+    assert "deliveries are turned away (429 or 500)" in output
+
+
 def test_status_is_json_for_a_machine(table: Table) -> None:
     job_id = table.add(told, {"fail": True})
     deliver(told, job_id)
@@ -208,10 +233,18 @@ def test_list_shows_the_newest_first_and_filters(table: Table) -> None:
     assert listed() == [second, first]
     assert listed("--status", "completed") == [first]
     assert listed("--user-id", "u_1") == [second]
-    assert listed("--type", "other") == []
+    assert listed("--type", "send-email") == []
     assert listed("--limit", "1") == [second]
     assert second in run("list").output
-    assert run("list", "--type", "other").output == "No jobs.\n"
+    assert run("list", "--type", "send-email").output == "No jobs.\n"
+
+
+def test_a_type_that_the_code_no_longer_declares_is_known_by_its_jobs(table: Table) -> None:
+    table.add(probe(type="of-old"), {})
+    table.add(told, {})
+    assert len(json.loads(run("list", "--type", "of-old", "--json").stdout)) == 1
+    assert run("cancel", "--type", "of-old", "--yes").output == "1 job cancelled.\n"
+    assert "of-old" in run("list", "--type", "nope").output
 
 
 def test_retry_by_filter_counts_asks_and_does_it(table: Table) -> None:
@@ -233,7 +266,9 @@ def test_a_job_that_has_completed_is_not_run_again_unasked(table: Table) -> None
     refused = run("retry", job_id, stdin="n\n")
     assert (refused.exit_code, table.status(job_id)) == (1, "completed")
     assert "has completed; it will do all of it again" in refused.output
-    assert run("retry", job_id, "--yes").exit_code == 0
+    for_a_machine = run("retry", job_id, "--json")
+    assert (for_a_machine.exit_code, table.status(job_id)) == (2, "completed")
+    assert run("retry", job_id, "--yes", "--json").exit_code == 0
     assert table.status(job_id) == "pending"
 
 
@@ -249,6 +284,25 @@ def test_a_job_due_beyond_what_qstash_holds_is_left_to_the_relay(table: Table) -
     assert "the relay tells it in time" in result.output
     assert "could not be told" not in result.output
     assert table.rows()[0]["published_at"] is None
+
+
+def test_a_job_is_enqueued_for_a_moment(table: Table) -> None:
+    result = run("enqueue", "send-email", "--example", "--at", "2099-01-31T10:00:00+01:00")
+    assert "due 2099-01-31 09:00 UTC" in result.output
+    assert table.rows()[0]["available_at"].isoformat() == "2099-01-31T09:00:00+00:00"
+
+
+def test_a_dump_is_not_taken_over_a_file_that_exists(tmp_path: Path) -> None:
+    (tmp_path / "dump").write_text("mine")
+    result = run("backup", "take", "dump")
+    assert (result.exit_code, "dump exists; give another name" in result.output) == (2, True)
+    assert (tmp_path / "dump").read_text() == "mine"
+
+
+def test_a_cost_is_told_without_exponents() -> None:
+    output = run("cost", "--jobs-per-month", "1000000").output
+    assert "1,000,000 x " in output
+    assert "e+0" not in output
 
 
 def test_a_job_that_qstash_could_not_be_told_of_is_recorded(table: Table) -> None:

@@ -106,6 +106,36 @@ def test_a_running_attempt_goes_on_and_its_retry_gets_a_new_message(table: Table
     assert (row["status"], row["published_at"]) == ("retrying", None)
 
 
+@pytest.mark.parametrize("status", [409, 429, 500, 503])
+@pytest.mark.parametrize(("hours", "expected"), [(23, "pending"), (25, "failed")])
+def test_a_job_that_was_turned_away_is_offered_for_a_day(
+    table: Table, status: int, hours: int, expected: str
+) -> None:
+    """429 and 500 are Lambda's own "not now", while every process of the function is busy."""
+    assert status_after(table, status, hours) == expected
+
+
+@pytest.mark.parametrize("status", [0, 408, 502, 504])
+@pytest.mark.parametrize(("minutes", "expected"), [(50, "pending"), (70, "failed")])
+def test_a_job_whose_function_crashes_or_says_nothing_is_offered_for_an_hour(
+    table: Table, status: int, minutes: int, expected: str
+) -> None:
+    assert status_after(table, status, minutes / 60) == expected
+
+
+def status_after(table: Table, answer: int, hours: float) -> str:
+    """The status of a job due so long ago, on which QStash gives up with that last answer."""
+    job_id = table.add(PROBE)
+    table.run(
+        "UPDATE job_executions SET available_at = now() - make_interval(secs => %s)"
+        " WHERE job_id = %s",
+        hours * 3600,
+        job_id,
+    )
+    call(callback(thin(job_id), status=answer))
+    return str(table.status(job_id))
+
+
 @pytest.mark.parametrize(
     ("error", "answer", "expected"),
     [(OSError("no"), 500, "retrying"), (RetryLater(600), 503, "retrying")],

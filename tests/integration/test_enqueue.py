@@ -315,10 +315,37 @@ def test_the_message_asks_what_the_type_asks(table: Table, qstash: Server) -> No
     assert headers["Upstash-Retry-Delay"] == "pow(2, retried) * 1000"
     assert headers["Upstash-Timeout"] == "70s"
     assert headers["Upstash-Label"] == "enqueue-limited"
-    assert headers["Upstash-Flow-Control-Key"] == "enqueue-limited"
+    assert headers["Upstash-Flow-Control-Key"] == "jobs.example.test-enqueue-limited"
     assert set(headers["Upstash-Flow-Control-Value"].split(", ")) == {"rate=10", "parallelism=2"}
     assert headers["Content-Type"] == "application/json"
     assert "Upstash-Not-Before" not in headers
+
+
+def test_stages_that_share_an_account_at_qstash_share_no_limit(
+    table: Table, qstash: Server, settings: pytest.MonkeyPatch
+) -> None:
+    settings.setenv("BASE_URL", "https://api.example.test/staging")
+    limited.enqueue({})
+    [message] = qstash.messages
+    key = message["headers"]["Upstash-Flow-Control-Key"]
+    assert key == "api.example.test-staging-enqueue-limited"
+
+
+def test_qstash_calls_back_no_faster_than_the_function_for_it_can_bear(
+    table: Table, qstash: Server
+) -> None:
+    any_job.enqueue({})
+    [message] = qstash.messages
+    headers = message["headers"]
+    key = headers["Upstash-Failure-Callback-Flow-Control-Key"]
+    assert key == "jobs.example.test-delivery-failed"
+    assert headers["Upstash-Failure-Callback-Flow-Control-Value"] == "parallelism=1"
+
+
+def test_a_failure_callback_of_ones_own_is_not_held_back(table: Table, qstash: Server) -> None:
+    any_job.enqueue({}, failure_callback="https://app.example/failed")
+    [message] = qstash.messages
+    assert not [name for name in message["headers"] if "Callback-Flow-Control" in name]
 
 
 def test_the_message_asks_what_the_enqueue_asks(table: Table, qstash: Server) -> None:

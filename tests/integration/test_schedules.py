@@ -69,6 +69,15 @@ async def test_a_schedule_never_asks_for_more_retries_than_qstash_allows(
     assert (await remote())["stashjobs-local-nightly"].retries == 5
 
 
+async def test_what_a_schedule_fires_is_held_back_with_all_of_its_type(
+    qstash: QStashServer,
+) -> None:
+    await sync(schedule(job=probe(parallelism=3)))
+    found = (await remote())["stashjobs-local-nightly"]
+    limit = found.flow_control
+    assert (limit.key, limit.parallelism) == ("jobs.example.test-probe", 3)
+
+
 async def test_a_second_sync_changes_nothing(qstash: QStashServer) -> None:
     await sync(schedule())
     assert await sync(schedule()) == schedules.Changes([], [], [], ["nightly"])

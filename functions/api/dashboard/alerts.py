@@ -109,8 +109,9 @@ def _standstill(waiting: Waiting) -> Condition:
         _when(not waiting.moving and waiting.oldest_seconds > MAX_WAIT_SECONDS),
         "jobs have ended within the hour" if waiting.moving else "no job has ended within the hour",
         "none in an hour, although jobs are due",
-        "See whether QStash delivers (its console, and the gateway's log) and whether the "
-        "functions answer 401: then the signing keys or BASE_URL are not the ones QStash uses.",
+        "See whether QStash delivers (its console, and the gateway's log) and what the functions "
+        "answer. 429 or 500: all their processes are busy; 401: the signing keys or BASE_URL are "
+        "not the ones QStash uses.",
         "/admin/jobs?status=pending",
     )
 
@@ -138,8 +139,10 @@ def _oldest(waiting: Waiting) -> Condition:
         if waiting.depth
         else "none is due",
         f"over {words.duration(MAX_WAIT_SECONDS)}",
-        "Open the oldest. One that was never published waits for the relay; one that was published "
-        "waits for QStash: compare its message id with QStash's log.",
+        "Open the oldest. One that was never published waits for the relay. One that was published "
+        "waits mostly because its function is busy: all its processes run jobs, and deliveries are "
+        "turned away (429 or 500) until one is free. Give the type a larger share, or parallelism "
+        "no higher than its share. Else compare its message id with QStash's log.",
         "/admin/jobs?status=pending",
     )
 

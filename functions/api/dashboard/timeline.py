@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from functions.api.dashboard import words
 from functions.api.dashboard.charts import Span
+from stashjobs.lookup import PUBLISHED
 
 if TYPE_CHECKING:
     from stashjobs.lookup import Action, JobExecution
@@ -36,8 +37,21 @@ def moments(job: JobExecution, actions: list[Action]) -> list[Moment]:
     """Everything, in order."""
     found = [Moment(job.created_at, "pending", "Enqueued", _enqueued(job))]
     if job.published_at is not None:
-        found.append(Moment(job.published_at, "pending", "QStash has the message"))
-    found += [_failed_attempt(error, job) for error in job.errors]
+        found.append(Moment(job.published_at, "pending", PUBLISHED))
+    ends = job.ends(actions)
+    found += [
+        _failed_attempt(error, end, job)
+        for error, end in zip(job.errors, ends.of_attempts, strict=True)
+    ]
+    found += [
+        Moment(event.at, event.state, event.state.capitalize(), event.note)
+        for event in ends.by_others
+    ]
+    found += [
+        Moment(each.published_before, "pending", PUBLISHED)
+        for each in actions
+        if each.action == "retry" and each.published_before is not None
+    ]
     found += [
         Moment(
             each.at,
@@ -58,15 +72,6 @@ def moments(job: JobExecution, actions: list[Action]) -> list[Moment]:
         title = f"Attempt {job.attempt} completed"
         text = f"it took {words.duration(job.duration_seconds)}"
         found.append(Moment(job.completed_at, "completed", title, text))
-    if job.status in {"failed", "cancelled"} and not _is_told(job, actions):
-        found.append(
-            Moment(
-                job.completed_at or job.updated_at,
-                job.status,
-                job.status.capitalize(),
-                job.error or "",
-            )
-        )
     if job.status in {"pending", "retrying"} and job.available_at > datetime.now(UTC):
         found.append(Moment(job.available_at, job.status, "Due"))
     return sorted(found, key=lambda each: each.at)
@@ -89,26 +94,18 @@ def spans(job: JobExecution) -> list[Span]:
     return [whole, *ran]
 
 
-def _failed_attempt(error: dict[str, Any], job: JobExecution) -> Moment:
-    number, started, ended = error.get("attempt"), error.get("startedAt"), error.get("endedAt")
-    at = _time(ended) if ended else job.updated_at
+def _failed_attempt(error: dict[str, Any], end: str, job: JobExecution) -> Moment:
+    started, at = error.get("startedAt"), _time(error.get("endedAt") or job.updated_at.isoformat())
     took = f" after {words.duration(words.seconds_between(_time(started), at))}" if started else ""
-    last = number == job.attempt and job.status in {"failed", "cancelled"}
     rest = {name: value for name, value in error.items() if name not in NOT_SHOWN and value}
     trace = str(error.get("traceback") or "")
     return Moment(
         at,
-        job.status if last else "retrying",
-        f"Attempt {number} failed{took}",
+        end,
+        f"Attempt {error.get('attempt')} failed{took}",
         f"{error.get('type', '')}: {error.get('message', '')}",
         "\n".join([trace, words.pretty(rest)] if rest else [trace]).strip(),
     )
-
-
-def _is_told(job: JobExecution, actions: list[Action]) -> bool:
-    """Whether an attempt's or an operator's moment says already how it ended."""
-    by_attempt = any(error.get("attempt") == job.attempt for error in job.errors)
-    return by_attempt or (job.status == "cancelled" and any(a.action == "cancel" for a in actions))
 
 
 def _enqueued(job: JobExecution) -> str:

@@ -29,6 +29,8 @@ def take(*, file: Path) -> None:
 
     It holds everything, personal data and payloads: keep it as you keep the database.
     """
+    if file.exists():
+        raise WrongUse(f"{file} exists; give another name, or remove it")
     size = backups.take(settings.postgres_url(), file)
     click.echo(f"{file}: {_megabytes(size)}. Prove it: stashjobs backup verify")
 

@@ -124,6 +124,26 @@ def load_jobs() -> None:
         raise WrongUse("there is no functions/ here; run this in a checkout") from error
 
 
+def refuse_unknown_type(job_type: str | None) -> None:
+    """A type that is neither declared nor has a job is misspelt. None is no type, and well.
+
+    Raises:
+        WrongUse: The message lists the types there are.
+    """
+    if job_type is None:
+        return
+    from stashjobs import database, lookup
+    from stashjobs.job import declared
+
+    with_jobs = lookup.read_types(database.connection())
+    if job_type in with_jobs:  # of code that is not here, perhaps
+        return
+    load_jobs()
+    known = sorted({*with_jobs, *(job.type for job in declared())})
+    if job_type not in known:
+        raise WrongUse(f"unknown job type {job_type!r}; there are {', '.join(known)}")
+
+
 def counted(count: int, one: str, many: str | None = None) -> str:
     """`1 job`, `2 jobs`."""
     return f"{count} {one if count == 1 else many or one + 's'}"

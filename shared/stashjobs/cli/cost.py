@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import asdict
 from pathlib import Path
 from typing import cast
@@ -84,9 +85,16 @@ def _tell(bill: costs.Bill) -> str:
     of_it = f"{bill.fixed_dollars:,.2f} of it however few the jobs"
     lines = [f"{bill.way:<24}{bill.dollars:>12,.2f}   a month, per stage; {of_it}"]
     lines += [
-        f"  {item.name:<22}{item.dollars:>12,.2f}   {item.quantity:,.6g} x {item.unit}"
+        f"  {item.name:<22}{item.dollars:>12,.2f}   {_quantity(item.quantity)} x {item.unit}"
         f"{' (fixed)' if item.fixed else ''}"
         for item in bill.items
     ]
     lines.append(f"  {'Postgres connections':<22}{bill.connections:>12,}   in the busiest minute")
     return "\n".join(lines)
+
+
+def _quantity(amount: float) -> str:
+    """Six digits that count, and never an exponent."""
+    digits = max(0, 5 - math.floor(math.log10(abs(amount)))) if amount else 0
+    text = f"{amount:,.{digits}f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text

@@ -14,6 +14,13 @@ from stashjobs.cli.publishing import warn_without_function_urls
 from stashjobs.job import find
 
 
+def _moment(text: str) -> datetime:
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:
+        raise click.BadParameter(f"{text!r} is no time; write 2030-01-31T09:00:00Z") from None
+
+
 @click.command()
 @click.argument("job_type", metavar="TYPE")
 @click.argument("payload", required=False)
@@ -21,6 +28,12 @@ from stashjobs.job import find
 @click.option("--user-id", help="For whom.")
 @click.option("--organization-id", help="For which organization.")
 @click.option("--delay", type=float, help="Deliver after so many seconds.")
+@click.option(
+    "--at",
+    type=_moment,
+    metavar="TIME",
+    help="Deliver then: 2030-01-31T09:00:00Z, with a time zone.",
+)
 @click.option("--idempotency-key", help="Enqueue nothing if a job of this type has this key.")
 @click.option("--retries", type=int, help="In place of the type's own.")
 @click.option("--encrypted", is_flag=True, default=None, help="Seal the payload.")
@@ -55,8 +68,7 @@ def enqueue(
         click.echo(f"{enqueued.job_id} has this idempotency key already; nothing was enqueued.")
     elif enqueued.published:
         click.echo(f"{enqueued.job_id} enqueued. See it with: stashjobs status {enqueued.job_id}")
-    elif options["delay"] and options["delay"] > dispatcher.horizon_seconds():
-        due = datetime.now(UTC) + timedelta(seconds=options["delay"])
+    elif (due := _due(**options)) > _now() + timedelta(seconds=dispatcher.horizon_seconds()):
         click.echo(
             f"{enqueued.job_id} recorded, due {due:%Y-%m-%d %H:%M} UTC. QStash does not hold a "
             "message for so long; the relay tells it in time."
@@ -66,3 +78,11 @@ def enqueue(
             f"{enqueued.job_id} recorded. QStash could not be told yet; the relay does it within a "
             "minute of when QStash can be reached."
         )
+
+
+def _due(*, delay: float | None, at: datetime | None, **_options: Any) -> datetime:
+    return at.astimezone(UTC) if at else _now() + timedelta(seconds=delay or 0)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING
 import click
 
 from stashjobs import database, lookup
-from stashjobs.cli.common import command, json_option
+from stashjobs.cli.common import command, counted, json_option, refuse_unknown_type
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 LIST_HEAD = f"{'job':<36}  {'created (UTC)':<19}  {'status':<10}  {'attempt':>7}  type"
+# Well beyond what a delivery takes.
+LONG_SECONDS = 60
 COLORS = {
     "completed": "green",
     "failed": "red",
@@ -34,7 +36,12 @@ def status(*, job_id: str, as_json: bool) -> None:
     if found is None:
         raise click.ClickException(f"there is no job {job_id}")
     actions = lookup.read_actions(connection, job_id)
-    click.echo(json.dumps(found.to_document()) if as_json else tell(found, actions))
+    if as_json:
+        click.echo(json.dumps(found.to_document()))
+        return
+    click.echo(tell(found, actions))
+    if found.undelivered_seconds > LONG_SECONDS:
+        click.echo(_why_it_waits(found, lookup.count_running(connection, found.job_type)))
 
 
 @click.command("list")
@@ -57,6 +64,7 @@ def list_jobs(
     as_json: bool,
 ) -> None:
     """List jobs, the newest first."""
+    refuse_unknown_type(job_type)
     which = lookup.Filter(
         job_type=job_type,
         status=job_status,
@@ -91,6 +99,17 @@ def tell(job: lookup.JobExecution, actions: Sequence[lookup.Action] = ()) -> str
     if job.result is not None:
         lines.append(f"  result    {json.dumps(job.result, ensure_ascii=False)[:500]}")
     return "\n".join(lines)
+
+
+def _why_it_waits(job: lookup.JobExecution, running: int) -> str:
+    """What most often keeps QStash from delivering: of a refused delivery the row knows nothing."""
+    minutes = round(job.undelivered_seconds / 60)
+    return (
+        f"\n  QStash has had the message for {counted(minutes, 'minute')}. Just now "
+        f"{counted(running, 'job')} of {job.job_type} {'runs' if running == 1 else 'run'}: while "
+        "every process of its\n  function is busy, deliveries are turned away (429 or 500) and "
+        'come back later. Else see "Nothing\n  is delivered" in docs/troubleshooting.md.'
+    )
 
 
 def story(events: Sequence[lookup.Event]) -> list[str]:

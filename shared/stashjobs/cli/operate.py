@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from stashjobs import database, lookup, operations
-from stashjobs.cli.common import WrongUse, command, counted, json_option, load_jobs, parse_json
+from stashjobs.cli.common import (
+    WrongUse,
+    command,
+    counted,
+    json_option,
+    load_jobs,
+    parse_json,
+    refuse_unknown_type,
+)
 from stashjobs.cli.publishing import warn_without_function_urls
 from stashjobs.job import declared
 from stashjobs.lookup import Filter
@@ -40,7 +48,7 @@ def _filters(function: Callable[..., None]) -> Callable[..., None]:
         click.option("--error", "error_contains", help="All jobs whose error has this text."),
         click.option("--by", "actor", help="Who does it, for the record.  [default: your login]"),
         click.option("--dry-run", is_flag=True, help="Only count."),
-        click.option("--yes", is_flag=True, help="Do not ask. (With --json nothing is asked.)"),
+        click.option("--yes", is_flag=True, help="Do not ask."),
         json_option,
     ]
     for option in reversed(options):
@@ -111,15 +119,18 @@ def _operate(
     )
     filters = (status, older_than, newer_than, *conditions.values())
     by_filter = any(each is not None for each in filters)
-    if (job_id is not None) == by_filter:
+    if job_id is not None and by_filter:
+        raise WrongUse("give the id of one job or filters, not both")
+    if job_id is None and not by_filter:
         raise WrongUse("give the id of one job, or at least one of the filters")
+    refuse_unknown_type(which.job_type)
     actor = actor or getpass.getuser()
     if job_id is not None:
         if dry_run:
             _say(f"would be {done}", _count_one(job_id, statuses), as_json=as_json)
         else:
-            if not yes and not as_json:
-                _confirm_if_completed(job_id, statuses)
+            if not yes:
+                _confirm_if_completed(job_id, statuses, ask=not as_json)
             one(job_id, actor=actor)
             _say(done, 1, as_json=as_json)
         return
@@ -132,10 +143,12 @@ def _operate(
     _say(done, many(which, actor=actor).count, as_json=as_json)
 
 
-def _confirm_if_completed(job_id: str, statuses: Sequence[str]) -> None:
+def _confirm_if_completed(job_id: str, statuses: Sequence[str], *, ask: bool) -> None:
     """What went well once is seldom meant to be done again."""
     found = lookup.find(database.connection(), job_id)
     if found is not None and found.status == "completed" and found.status in statuses:
+        if not ask:
+            raise WrongUse(f"{job_id} has completed; to do all of it again, give --yes")
         click.confirm(
             f"{job_id} has completed; it will do all of it again. Go on?", abort=True, err=True
         )

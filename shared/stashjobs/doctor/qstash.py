@@ -4,6 +4,7 @@ holding what it gave up on."""
 from __future__ import annotations
 
 from stashjobs import dispatcher, schedules, settings
+from stashjobs.cli.common import counted
 from stashjobs.doctor.finding import Check, Verdict, green, not_checked, red, yellow
 
 DEAD_LETTERS_SHOWN = 100
@@ -33,7 +34,11 @@ def schedules_in_step() -> Verdict:
     paused = [found.schedule_id for found in schedules.remote() if found.paused]
     if paused:
         return yellow(f"paused: {', '.join(paused)}", "resume them in the Upstash console")
-    return green(f"{len(wanted)} schedules are in step" if wanted else "none is declared")
+    return green(
+        f"{counted(len(wanted), 'schedule is', 'schedules are')} in step"
+        if wanted
+        else "none is declared"
+    )
 
 
 def dead_letters() -> Verdict:
@@ -42,9 +47,9 @@ def dead_letters() -> Verdict:
     count = len(page.messages)
     if not count:
         return green("empty")
-    more = " or more" if page.cursor else ""
+    told = f"{count} or more messages" if page.cursor else counted(count, "message")
     then = f"stashjobs list --status failed --stage {settings.stage()}; then retry or delete them"
-    return yellow(f"{count}{more} messages", then)
+    return yellow(f"{told} that QStash gave up on", then)
 
 
 def address() -> Verdict:

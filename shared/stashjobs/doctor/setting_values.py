@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from stashjobs import sealing, settings
+from stashjobs.cli.common import counted
 from stashjobs.doctor.finding import Check, Verdict, green, not_checked, red, yellow
 from stashjobs.errors import SettingError
 from stashjobs.job import declared
@@ -94,7 +95,7 @@ def has_payload_keys() -> Verdict:
             return red(f"not set, and {', '.join(sealed)} need it", "stashjobs keys new")
         return not_checked("it is not set, and no job type is declared encrypted")
     known = sealing.keys()
-    return green(f"{len(known.by_id)} keys, current is {known.current.id}")
+    return green(f"{counted(len(known.by_id), 'key')}, current is {known.current.id}")
 
 
 def has_good_admin_token() -> Verdict:

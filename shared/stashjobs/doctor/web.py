@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     import httpx
 
 TIMEOUT_SECONDS = 12.0
+# What Lambda answers, by a Function URL or through API Gateway, while every process is busy.
+BUSY = {429, 503}
+ASK_AGAIN = "ask again; if it stays so, see docs/monitoring.md, Deliveries are throttled"
 
 
 def alive() -> Verdict:
@@ -33,10 +36,17 @@ def signatures_are_verified() -> Verdict:
         return not_checked("no job type is declared here; run this in a checkout")
     with ThreadPoolExecutor(len(urls)) as pool:
         answers = dict(zip(urls, pool.map(_status_of_unsigned, urls.values()), strict=True))
-    wrong = [f"{name} {status}" for name, status in answers.items() if status != 401]
+    busy = [f"{name} {status}" for name, status in answers.items() if status in BUSY]
+    wrong = [f"{name} {status}" for name, status in answers.items() if status not in {401, *BUSY}]
     if wrong:
         told = f"an unsigned call was not answered 401: {', '.join(wrong)}"
-        return red(told, "is this version deployed? 404: the route is missing; 200: stop and mend")
+        return red(
+            told,
+            "is this version deployed? 404: the route is missing; 200: stop and mend; 500: all its "
+            "processes are busy, or it cannot read its settings (see its log)",
+        )
+    if busy:
+        return yellow(f"too busy to answer an unsigned call: {', '.join(busy)}", ASK_AGAIN)
     return green(f"{len(answers)} job routes refuse what QStash has not signed")
 
 
@@ -61,6 +71,8 @@ def api_needs_a_token() -> Verdict:
     status = fetch("GET", settings.base_url() + "/api/jobs").status_code
     if status == 401:
         return green("refuses a call without a token")
+    if status in BUSY:
+        return yellow(f"too busy to answer a call without a token: {status}", ASK_AGAIN)
     return red(f"a call without a token was answered {status}", "is this version deployed?")
 
 

@@ -62,7 +62,7 @@ class Answer:
 
 # What API Gateway says for a Lambda that died (AWS docs, "Troubleshooting HTTP API Lambda
 # integrations").
-DIED = Answer(500, {}, {"message": "Internal Server Error"})
+DIED = Answer(502, {}, {"message": "Internal Server Error"})
 
 
 def read_answer(response: Mapping[str, Any]) -> Answer:

@@ -120,6 +120,15 @@ def test_what_is_not_json_is_refused(app: TestClient) -> None:
     assert app.post("/api/jobs", content=b"type=asked").status_code == 415
 
 
+def test_what_is_wrong_in_a_body_is_named_as_the_caller_wrote_it(app: TestClient) -> None:
+    one = app.post("/api/jobs", json={"type": "asked", "bogus": 1})
+    assert one.json()["reasons"][0].startswith("body.bogus: ")
+    many = app.post("/api/jobs", json={"jobs": [{"type": "asked", "bogus": 1}]})
+    assert many.json()["reasons"][0].startswith("body.jobs.0.bogus: ")
+    broken = app.post("/api/jobs", content=b"{", headers={"Content-Type": "application/json"})
+    assert broken.json()["reasons"] == ["body: JSON decode error"]
+
+
 def test_a_request_for_many_that_is_sent_again_enqueues_nothing_twice(
     app: TestClient, table: Table
 ) -> None:

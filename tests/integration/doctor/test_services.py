@@ -245,6 +245,18 @@ def test_a_route_that_takes_unsigned_calls_is_red(site: Site, settings: pytest.M
     assert level_of(web.signatures_are_verified) == Level.RED
 
 
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_route_that_is_only_busy_is_yellow(
+    site: Site, settings: pytest.MonkeyPatch, status: int
+) -> None:
+    settings.setattr(web, "declared", lambda: [probe(), probe(type="other")])
+    site.statuses["/api/jobs/probe"] = site.statuses["/api/jobs"] = status
+    assert level_of(web.signatures_are_verified) == Level.YELLOW
+    assert level_of(web.api_needs_a_token) == Level.YELLOW
+    site.statuses["/api/jobs/other"] = 200
+    assert level_of(web.signatures_are_verified) == Level.RED
+
+
 @pytest.mark.parametrize(
     ("stage", "url", "level"),
     [

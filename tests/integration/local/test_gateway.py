@@ -266,7 +266,7 @@ def test_a_malformed_answer_is_refused(answer: Any) -> None:
     ],
     ids=["raises", "exits", "times out", "malformed", "cannot start"],
 )
-async def test_a_function_that_fails_is_an_internal_server_error(
+async def test_a_function_that_fails_is_a_bad_gateway(
     project: Project, http: aiohttp.ClientSession, code: str
 ) -> None:
     project.template(timeout=0.5)
@@ -275,7 +275,7 @@ async def test_a_function_that_fails_is_an_internal_server_error(
 
     answer = await http.post(f"{project.gateway.url}/jobs/x")
 
-    assert (answer.status, await answer.json()) == (500, {"message": "Internal Server Error"})
+    assert (answer.status, await answer.json()) == (502, {"message": "Internal Server Error"})
 
 
 async def test_a_throttled_event_is_an_internal_server_error(
@@ -284,7 +284,9 @@ async def test_a_throttled_event_is_an_internal_server_error(
     project.write(ANSWER)
     await project.start(concurrency=0)
 
-    assert (await answer_to(project, http, {"answer": 1})).status == 500
+    answer = await answer_to(project, http, {"answer": 1})
+
+    assert (answer.status, await answer.json()) == (500, {"message": "Internal Server Error"})
 
 
 async def test_the_gateway_waits_no_longer_than_its_own_timeout(

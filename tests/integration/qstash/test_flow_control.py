@@ -39,6 +39,55 @@ async def test_parallelism_limits_what_is_active(client: AsyncQStash, receiver: 
     await receiver.wait(5)
 
 
+async def test_what_a_schedule_fires_waits_for_its_key_too(
+    client: AsyncQStash, receiver: Receiver, server: QStashServer
+) -> None:
+    control: FlowControl = {"key": "k", "parallelism": 1}
+    await client.schedule.create(
+        destination=receiver.url, cron="* * * * *", body="fired", flow_control=control
+    )
+    await client.flow_control.pause("k")
+    server.advance(60)
+
+    async def waits() -> bool:
+        return (await client.flow_control.get("k")).wait_list_size == 1
+
+    await eventually(waits)
+    assert await receiver.quiet() == 0
+    await client.flow_control.resume("k")
+    assert (await receiver.wait(1))[0].text == "fired"
+
+
+async def test_failure_callbacks_wait_for_their_own_key(
+    client: AsyncQStash, receiver: Receiver
+) -> None:
+    """Docs, "Configuring Callbacks": the headers of a message, under the callback's prefix."""
+    release = asyncio.Event()
+
+    async def respond(received: Received) -> web.Response:
+        if received.path != "/failed":
+            return web.Response(status=500)
+        await release.wait()
+        return web.Response()
+
+    receiver.respond = respond
+    for _ in range(3):
+        await client.message.publish(
+            url=f"{receiver.url}/job",
+            retries=0,
+            failure_callback=f"{receiver.url}/failed",
+            failure_callback_headers={
+                "Flow-Control-Key": "failures",
+                "Flow-Control-Value": "parallelism=1",
+            },
+        )
+    await receiver.wait(4)
+    assert await receiver.quiet() == 4
+    assert (await client.flow_control.get("failures")).wait_list_size == 2
+    release.set()
+    await receiver.wait(6)
+
+
 async def test_rate_limits_each_period(
     client: AsyncQStash, receiver: Receiver, server: QStashServer
 ) -> None:

@@ -1,0 +1,122 @@
+"""The story of a job: each attempt ended as it did, whatever an operator did afterwards."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from functions.api.dashboard import timeline
+from stashjobs import database, lookup, operations
+from stashjobs.errors import Cancelled, PermanentError
+from tests.deliveries import deliver, probe
+
+if TYPE_CHECKING:
+    from stashjobs import Context
+    from tests.deliveries import Table
+
+PUBLISHED = "UPDATE job_executions SET published_at = now(), message_id = 'm' WHERE job_id = %s"
+GIVEN_UP = """
+UPDATE job_executions SET status = 'failed', error = 'DeliveryFailed: QStash gave up',
+       completed_at = now() WHERE job_id = %s
+"""
+
+
+def _raise(payload: Any, _context: Context) -> Any:
+    errors = {"ValueError": ValueError, "PermanentError": PermanentError, "Cancelled": Cancelled}
+    if payload in errors:
+        raise errors[payload]("why")
+    return payload
+
+
+JOB = probe(_raise)
+
+
+def story(job_id: str) -> list[tuple[str, str]]:
+    """State and note of each event, without the seconds that an attempt took; the dashboard's kinds
+    must agree about the attempts."""
+    connection = database.connection()
+    job = lookup.find(connection, job_id)
+    assert job is not None
+    actions = lookup.read_actions(connection, job_id)
+    events = job.story(actions)
+    ended = [
+        event.state for event in events if event.note.startswith("attempt") and "s:" in event.note
+    ]
+    moments = timeline.moments(job, actions)
+    assert [each.kind for each in moments if " failed after " in each.title] == ended
+    return [(each.state, each.note.split(" s: ")[-1]) for each in events]
+
+
+def test_an_attempt_that_was_to_be_repeated_stays_so_when_the_job_is_cancelled(
+    table: Table,
+) -> None:
+    job_id = table.add(JOB, "ValueError")
+    deliver(JOB, job_id)
+    operations.cancel(job_id, actor="ada")
+    assert story(job_id)[-2:] == [("retrying", "ValueError: why"), ("cancelled", "by ada")]
+
+
+def test_an_attempt_that_failed_stays_failed_when_the_job_is_retried(table: Table) -> None:
+    job_id = table.add(JOB, "PermanentError")
+    table.run(PUBLISHED, job_id)
+    deliver(JOB, job_id)
+    operations.retry(job_id, actor="ada")
+    table.run(PUBLISHED, job_id)
+    assert story(job_id) == [
+        ("pending", "recorded"),
+        ("pending", "QStash has the message"),
+        ("processing", "attempt 1"),
+        ("failed", "PermanentError: why"),
+        ("pending", "retried by ada"),
+        ("pending", "QStash has the message"),
+    ]
+
+
+def test_each_run_of_a_job_ends_as_it_did(table: Table) -> None:
+    job_id = table.add(JOB, "ValueError")
+    for _ in range(3):
+        deliver(JOB, job_id)
+    operations.retry(job_id, actor="ada", payload="Cancelled")
+    deliver(JOB, job_id)
+    operations.retry(job_id, actor="ada", payload="ValueError")
+    deliver(JOB, job_id)
+    operations.cancel(job_id, actor="ada")
+    operations.retry(job_id, actor="ada", payload="well")
+    deliver(JOB, job_id)
+    ends = [each for each in story(job_id) if each[0] not in {"pending", "processing"}]
+    assert ends[:-1] == [
+        ("retrying", "ValueError: why"),
+        ("retrying", "ValueError: why"),
+        ("failed", "ValueError: why"),
+        ("cancelled", "Cancelled: why"),
+        ("retrying", "ValueError: why"),
+        ("cancelled", "by ada"),
+    ]
+    assert ends[-1][0] == "completed"
+
+
+def test_that_qstash_gave_up_is_told_also_after_a_retry(table: Table) -> None:
+    job_id = table.add(JOB, "ValueError")
+    deliver(JOB, job_id)
+    table.run(GIVEN_UP, job_id)
+    gave_up = ("failed", "DeliveryFailed: QStash gave up")
+    assert story(job_id)[-2:] == [("retrying", "ValueError: why"), gave_up]
+    operations.retry(job_id, actor="ada")
+    table.run(GIVEN_UP, job_id)
+    assert story(job_id)[-4:] == [
+        ("retrying", "ValueError: why"),
+        gave_up,
+        ("pending", "retried by ada"),
+        gave_up,
+    ]
+
+
+def test_a_lease_that_ran_out_on_the_last_attempt_ends_the_job(table: Table) -> None:
+    once = probe(_raise, retries=0)
+    job_id = table.add(once, "well")
+    table.run(
+        "UPDATE job_executions SET status = 'processing', attempt = 1, started_at = now(),"
+        " lease_expires_at = now() - interval '1 second' WHERE job_id = %s",
+        job_id,
+    )
+    deliver(once, job_id)
+    assert ("failed", "LeaseExpired: the attempt ended without a word") in story(job_id)
