@@ -37,7 +37,8 @@ def test_there_is_the_package_and_what_a_person_reads_of_it(unpacked: Path) -> N
     files = {path.relative_to(unpacked) for path in unpacked.rglob("*") if path.is_file()}
     package = Path("shared/stashjobs")
     beside = {str(file) for file in files if package not in file.parents} - ADDED
-    assert beside == {"CHANGELOG.md", "LICENSE", "README.md", "pyproject.toml"}
+    plugin = "shared/pytest_stashjobs.py"
+    assert beside == {"CHANGELOG.md", "LICENSE", "README.md", "pyproject.toml", plugin}
     assert (unpacked / package / "prices.toml").exists()
 
 

@@ -255,7 +255,7 @@ def test_a_job_whose_process_dies_is_run_again_when_its_lease_is_over(
 ) -> None:
     enqueued = call.enqueue({})
     died = jobs.crash(enqueued, when=when)
-    assert (died.answer.status, died.job.status) == (500, "processing")
+    assert (died.answer.status, died.job.status) == (502, "processing")
     assert jobs.drain() == []
     jobs.let_time_pass(minutes=5)
     [done] = jobs.drain()
@@ -276,4 +276,4 @@ def test_what_a_dead_process_wrote_in_the_jobs_transaction_is_undone(jobs: Jobs)
 
 def test_a_job_may_die_wherever_a_test_says(jobs: Jobs) -> None:
     died = jobs.run_job(call, {"do": "die"})
-    assert (died.answer.status, died.job.status, died.job.errors) == (500, "processing", [])
+    assert (died.answer.status, died.job.status, died.job.errors) == (502, "processing", [])

@@ -56,6 +56,11 @@ class Server:
         with self.arrived:
             self.status, self.hangs = 200, False
             self.received.clear()
+        self.resume()
+
+    def resume(self) -> None:
+        """Answer the requests that hang."""
+        with self.arrived:
             self._resumed.set()
             self._resumed = threading.Event()
 
@@ -136,6 +141,6 @@ def serving() -> Iterator[Server]:
         try:
             yield server
         finally:
-            server.reset()
+            server.resume()
             http.shutdown()
             thread.join()

@@ -23,7 +23,7 @@ BLOCKS = re.findall(r"^```(sh|ts|python)\n(.*?)^```$", PAGE, re.MULTILINE | re.D
 # Playwright brings a Node along that runs TypeScript as it is.
 NODE = str(compute_driver_executable()[0])
 SAID = ["From curl.", "From TypeScript.", "From Python.", "From a Python app."]
-ORIGINAL = "From the Node original."
+ORIGINAL = "From a Node.js app."
 
 
 def run(language: str, source: str, folder: Path) -> str:
