@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from stashjobs import settings, stage_secret
 from stashjobs.doctor import stack
 from stashjobs.doctor.finding import Check, Verdict, green, not_checked, red, yellow
+from stashjobs.job import declared
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -134,6 +135,44 @@ def subscriptions() -> Verdict:
 
 
 @where_aws_is
+def processes() -> Verdict:
+    """QStash delivers no more of a type at once than its function has processes for."""
+    jobs = [each for each in declared() if each.function.__module__.startswith("functions.")]
+    if not jobs:
+        return not_checked("no job type is declared here; run this in a checkout")
+    names = stack.resources("AWS::Lambda::Function")
+    client = stack.client("lambda")
+    too_many, too_few = [], []
+    for job in jobs:
+        folder = job.function.__module__.split(".")[1]
+        name = names.get("".join(word.capitalize() for word in folder.split("_")) + "Function")
+        if name is None:
+            continue  # the checks of the routes say what is not deployed
+        # None is reserved where the deployer has taken that out of the template.
+        share = client.get_function_concurrency(FunctionName=name).get(
+            "ReservedConcurrentExecutions"
+        )
+        if share is None:
+            continue
+        if job.parallelism is None or job.parallelism > share:
+            at_once = "all of them" if job.parallelism is None else str(job.parallelism)
+            too_many.append(f"{job.type} ({at_once} at once, {share} processes)")
+        elif job.parallelism < share:
+            too_few.append(f"{job.type} {job.parallelism} of {share}")
+    if too_many:
+        return yellow(
+            f"QStash may deliver more than there are processes: {', '.join(too_many)}",
+            "what is too much is turned away, and comes again much later: lower parallelism= in "
+            "the handler, or raise MaxConnections (docs/connections.md)",
+        )
+    if too_few:
+        return green(
+            f"enough; these could take more by a higher parallelism=: {', '.join(too_few)}"
+        )
+    return green(f"as many of each of {len(jobs)} types as QStash delivers at once")
+
+
+@where_aws_is
 def backups() -> Verdict:
     """Where Postgres is RDS's: it is backed up every day, and can be wound back to a moment."""
     host = urlsplit(settings.postgres_url()).hostname or ""
@@ -194,5 +233,6 @@ CHECKS = (
     Check("secret", secret),
     Check("alarms", alarms),
     Check("alarm subscriptions", subscriptions),
+    Check("processes", processes),
     Check("backups", backups),
 )

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import io
+import re
+import zipfile
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +15,7 @@ from botocore.stub import Stubber
 from stashjobs.doctor import aws as checks
 from stashjobs.doctor import stack
 from stashjobs.doctor.finding import Level
+from tests.deliveries import probe
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -298,3 +302,59 @@ def test_backups_are_on_and_recent(
 ) -> None:
     snapshots = [{"SnapshotCreateTime": NOW - timedelta(hours=each)} for each in hours]
     assert checks.judge_backups(database, snapshots).level == level
+
+
+# --- processes
+
+
+@pytest.fixture
+def job_with(aws: Aws, production: pytest.MonkeyPatch) -> Callable[[int | None, int | None], None]:
+    """Deploy a function with so many processes reserved, whose type asks for so many at once."""
+
+    def deploy(parallelism: int | None, share: int | None) -> None:
+        job = probe(lambda payload, _context: payload, parallelism=parallelism)
+        job.function.__module__ = "functions.a_probe.handler"
+        production.setattr(checks, "declared", lambda: [job])
+        aws.deploy("")
+        lambdas = aws.client("lambda")
+        role = aws.client("iam").create_role(RoleName="probe", AssumeRolePolicyDocument="{}")
+        code = io.BytesIO()
+        with zipfile.ZipFile(code, "w") as archive:
+            archive.writestr("handler.py", "")
+        lambdas.create_function(
+            FunctionName="probe",
+            Role=role["Role"]["Arn"],
+            Runtime="python3.13",
+            Handler="handler.handler",
+            Code={"ZipFile": code.getvalue()},
+        )
+        if share is not None:
+            lambdas.put_function_concurrency(
+                FunctionName="probe", ReservedConcurrentExecutions=share
+            )
+        production.setattr(stack, "resources", lambda _kind: {"AProbeFunction": "probe"})
+
+    return deploy
+
+
+@pytest.mark.parametrize(
+    ("parallelism", "share", "level", "told"),
+    [
+        (4, 4, Level.GREEN, "as many of each"),
+        (4, 10, Level.GREEN, "probe 4 of 10"),
+        (8, 4, Level.YELLOW, r"probe \(8 at once, 4 processes\)"),
+        (None, 4, Level.YELLOW, r"probe \(all of them at once, 4 processes\)"),
+        (None, None, Level.GREEN, "as many of each"),
+    ],
+)
+def test_qstash_is_to_deliver_no_more_at_once_than_there_are_processes(
+    job_with: Callable[[int | None, int | None], None],
+    parallelism: int | None,
+    share: int | None,
+    level: Level,
+    told: str,
+) -> None:
+    job_with(parallelism, share)
+    verdict = checks.processes()
+    assert verdict.level is level
+    assert re.search(told, verdict.what)
