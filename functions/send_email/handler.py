@@ -13,7 +13,7 @@ if settings.is_lambda_of(__name__):
     from functions.send_email import rendering, resend_api  # noqa: F401
 
 
-@job("send-email", endpoint="/api/jobs/email", retries=3, timeout=30, parallelism=8)
+@job("send-email", endpoint="/api/jobs/email", retries=3, timeout=30, parallelism=5)
 def send_email(email: Email, context: Context) -> SentEmail:
     """Render the email and hand it to Resend, once, however often this runs."""
     # Here and not above: whoever only enqueues needs neither Jinja nor Resend's SDK.

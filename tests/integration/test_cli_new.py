@@ -208,8 +208,8 @@ def test_it_changes_the_checkout_that_it_runs_in_and_no_other(
         ("infra/alarms.yaml", "\nResources:\n", "\n>>>>>>> x\nResources:\n", "cannot be read: "),
         (
             "template.yaml",
-            "SendEmailFunction: 8",
-            "SendEmailFunction: many",
+            "CleanupOldDataFunction: 1",
+            "CleanupOldDataFunction: many",
             "is 'many'; it must be",
         ),
     ],

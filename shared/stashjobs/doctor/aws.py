@@ -137,7 +137,7 @@ def subscriptions() -> Verdict:
 @where_aws_is
 def processes() -> Verdict:
     """QStash delivers no more of a type at once than its function has processes for."""
-    jobs = [each for each in declared() if each.function.__module__.startswith("functions.")]
+    jobs = [each for each in declared() if str(each.function.__module__).startswith("functions.")]
     if not jobs:
         return not_checked("no job type is declared here; run this in a checkout")
     names = stack.resources("AWS::Lambda::Function")
