@@ -291,7 +291,8 @@ def claim(
         "message_id": lease.message_id,
         "schedule_id": lease.schedule_id,
     }
-    return _claim.fetch_one(connection, parameters, Claim._make)
+    row = _claim.fetch_one(connection, parameters)
+    return Claim._make(row) if row else None
 
 
 def claim_or_record(
@@ -318,7 +319,8 @@ def claim_or_record(
         "message_id": lease.message_id,
         "schedule_id": lease.schedule_id,
     }
-    return _claim_or_record.fetch_one(connection, parameters, Claim._make)
+    row = _claim_or_record.fetch_one(connection, parameters)
+    return Claim._make(row) if row else None
 
 
 def find_by_idempotency_key(
@@ -334,7 +336,8 @@ def record_completed(
 ) -> Recorded | None:
     """End the job well, if this attempt still holds it. None: the row is gone."""
     parameters = {"job_id": job_id, "attempt": attempt, "result": Jsonb(result)}
-    return _record_completed.fetch_one(connection, parameters, Recorded._make)
+    row = _record_completed.fetch_one(connection, parameters)
+    return Recorded._make(row) if row else None
 
 
 def record_not_completed(

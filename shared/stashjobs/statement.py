@@ -16,7 +16,7 @@ from __future__ import annotations
 import hashlib
 import re
 import weakref
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 from psycopg import generators
@@ -27,7 +27,7 @@ from psycopg.rows import tuple_row
 from stashjobs import tracing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping
 
     from stashjobs.database import Connection
 
@@ -44,7 +44,8 @@ PLAN_LOST = frozenset({"0A000", "26000"})
 
 _PARAMETER = re.compile(r"%\((\w+)\)s|%%")
 
-Row = TypeVar("Row")
+Row = tuple[Any, ...]
+_READY = frozenset({TransactionStatus.IDLE, TransactionStatus.INTRANS})
 
 
 class _Session:
@@ -76,30 +77,20 @@ class Statement:
         self._numbered = _PARAMETER.sub(lambda it: numbers[it[1]] if it[1] else "%", text).encode()
         self._texts = [PyFormat.TEXT] * len(self._names)
 
-    def fetch_one(
-        self,
-        connection: Connection,
-        parameters: Mapping[str, Any],
-        make: Callable[[Sequence[Any]], Row],
-    ) -> Row | None:
-        """Execute it, and make something of its first row. None: there is no row.
+    def fetch_one(self, connection: Connection, parameters: Mapping[str, Any]) -> Row | None:
+        """Execute it. Returns its first row, None where there is none.
 
         Raises:
             psycopg.Error: As `connection.execute` would.
         """
         if connection.cursor_factory is not tracing.TracedCursor:
-            return self._fetch_one(connection, parameters, make)
+            return self._fetch_one(connection, parameters)
         with tracing.statement(self.text):
-            return self._fetch_one(connection, parameters, make)
+            return self._fetch_one(connection, parameters)
 
-    def _fetch_one(
-        self,
-        connection: Connection,
-        parameters: Mapping[str, Any],
-        make: Callable[[Sequence[Any]], Row],
-    ) -> Row | None:
+    def _fetch_one(self, connection: Connection, parameters: Mapping[str, Any]) -> Row | None:
         if not _is_as_usual(connection):
-            return self._execute_by_cursor(connection, parameters, make)
+            return self._by_cursor(connection, parameters)
         session = _session_of(connection)
         if connection.pgconn.transaction_status == TransactionStatus.IDLE:
             self._have_plan_kept(connection, session)
@@ -116,11 +107,11 @@ class Statement:
             error = psycopg.errors.error_from_result(result, encoding=connection.info.encoding)
             if not kept or error.sqlstate not in PLAN_LOST:
                 raise error
-            return self._without_plans(error, connection, session, parameters, make)
+            return self._without_plans(error, connection, session, parameters)
         if not result.ntuples:
             return None
         transformer.set_pgresult(result)
-        return transformer.load_row(0, make)
+        return transformer.load_row(0, tuple)
 
     def _have_plan_kept(self, connection: Connection, session: _Session) -> None:
         """Where that is possible; a few times in the life of a connection it costs a round trip."""
@@ -143,23 +134,16 @@ class Statement:
         connection: Connection,
         session: _Session,
         parameters: Mapping[str, Any],
-        make: Callable[[Sequence[Any]], Row],
     ) -> Row | None:
         """After an error that says that the statement has not run. Once is enough: what undid one
         plan may undo the next."""
         session.keeps_plans = False
         if connection.pgconn.transaction_status != TransactionStatus.IDLE:
             raise error
-        return self._execute_by_cursor(connection, parameters, make)
+        return self._by_cursor(connection, parameters)
 
-    def _execute_by_cursor(
-        self,
-        connection: Connection,
-        parameters: Mapping[str, Any],
-        make: Callable[[Sequence[Any]], Row],
-    ) -> Row | None:
-        row = _cursor(connection).execute(self.text, parameters).fetchone()
-        return None if row is None else make(row)
+    def _by_cursor(self, connection: Connection, parameters: Mapping[str, Any]) -> Row | None:
+        return _cursor(connection).execute(self.text, parameters).fetchone()
 
 
 def _is_as_usual(connection: Connection) -> bool:
@@ -172,10 +156,7 @@ def _is_as_usual(connection: Connection) -> bool:
     )
 
 
-_READY = frozenset({TransactionStatus.IDLE, TransactionStatus.INTRANS})
-
-
-def _cursor(connection: Connection) -> psycopg.Cursor[tuple[Any, ...]]:
+def _cursor(connection: Connection) -> psycopg.Cursor[Row]:
     """One of psycopg's own, whatever the job has made of the connection's."""
     return psycopg.Cursor(connection, row_factory=tuple_row)
 

@@ -163,7 +163,7 @@ def test_a_row_is_what_psycopgs_cursor_would_have_given(
     rows = []
     for way in WAYS[: number + 1]:
         way(statement._session_of(connection))
-        rows.append(tested.fetch_one(connection, values, tuple))
+        rows.append(tested.fetch_one(connection, values))
     assert rows[-1] == connection.execute(VALUES, values).fetchone()
 
 
@@ -175,12 +175,12 @@ def test_an_error_is_what_psycopgs_cursor_would_have_raised(
     tested = Statement("tested", "SELECT 1 / %(count)s::int")
     for way in WAYS[:number]:
         way(statement._session_of(connection))
-        assert tested.fetch_one(connection, {"count": 1}, list) == [1]
+        assert tested.fetch_one(connection, {"count": 1}) == (1,)
     WAYS[number](statement._session_of(connection))
     with pytest.raises(psycopg.errors.DivisionByZero, match="division by zero") as caught:
-        tested.fetch_one(connection, {"count": 0}, list)
+        tested.fetch_one(connection, {"count": 0})
     assert caught.value.sqlstate == "22012"
-    assert tested.fetch_one(connection, {"count": 1}, list) == [1]
+    assert tested.fetch_one(connection, {"count": 1}) == (1,)
 
 
 def test_a_name_that_is_taken_is_left_alone(connection: psycopg.Connection[Any]) -> None:
@@ -189,7 +189,7 @@ def test_a_name_that_is_taken_is_left_alone(connection: psycopg.Connection[Any])
     connection.execute(b"PREPARE %b AS SELECT 0" % tested._name)
     WAYS[2](statement._session_of(connection))
     for count in (1, 2):
-        assert tested.fetch_one(connection, {"count": count}, list) == [count]
+        assert tested.fetch_one(connection, {"count": count}) == (count,)
 
 
 @pytest.mark.parametrize("number", range(len(WAYS)))
@@ -198,7 +198,7 @@ def test_no_row_is_none(connection: psycopg.Connection[Any], number: int) -> Non
     tested = Statement("tested", "SELECT 1 WHERE %(flag)s::bool")
     for way in WAYS[: number + 1]:
         way(statement._session_of(connection))
-        assert tested.fetch_one(connection, {"flag": False}, list) is None
+        assert tested.fetch_one(connection, {"flag": False}) is None
 
 
 @pytest.mark.parametrize("number", range(len(WAYS)))
@@ -209,11 +209,11 @@ def test_a_connection_that_breaks_is_an_operational_error(
     with psycopg.connect(postgres.url, autocommit=True) as broken:
         for way in WAYS[:number]:
             way(statement._session_of(broken))
-            tested.fetch_one(broken, {"seconds": 0}, list)
+            tested.fetch_one(broken, {"seconds": 0})
         WAYS[number](statement._session_of(broken))
         connection.execute("SELECT pg_terminate_backend(%s, 5000)", [broken.info.backend_pid])
         with pytest.raises(psycopg.OperationalError):
-            tested.fetch_one(broken, {"seconds": 0}, list)
+            tested.fetch_one(broken, {"seconds": 0})
         assert broken.closed
 
 
@@ -223,7 +223,7 @@ def test_what_a_job_makes_of_its_cursors_changes_nothing(postgres: Postgres, num
     with psycopg.connect(postgres.url, autocommit=True, row_factory=dict_row) as changed:
         for way in WAYS[: number + 1]:
             way(statement._session_of(changed))
-            assert tested.fetch_one(changed, {"count": 7}, list) == [7]
+            assert tested.fetch_one(changed, {"count": 7}) == (7,)
 
 
 def test_two_threads_on_one_connection_take_turns(connection: psycopg.Connection[Any]) -> None:
@@ -241,7 +241,7 @@ def test_two_threads_on_one_connection_take_turns(connection: psycopg.Connection
     with ThreadPoolExecutor(1) as pool:
         other = pool.submit(busy)
         for count in range(200):
-            assert tested.fetch_one(connection, {"count": count}, list) == [count]
+            assert tested.fetch_one(connection, {"count": count}) == (count,)
         over.set()
         assert other.result(5) > 0
 
@@ -261,7 +261,7 @@ def test_a_statement_can_be_interrupted(postgres: Postgres) -> None:
             contextlib.closing(psycopg.connect(postgres.url, autocommit=True)) as interrupted,
             pytest.raises(TimeoutError),
         ):
-            tested.fetch_one(interrupted, {"seconds": 20}, list)
+            tested.fetch_one(interrupted, {"seconds": 20})
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
