@@ -132,7 +132,8 @@ def _told(wanted: Wanted, changes: list[Change]) -> str:
         f"What {wanted.type} does is yours to write: functions/{wanted.folder}/handler.py.",
         f"Its test: pytest tests/integration/{wanted.folder}",
         f"Try it: (re)start stashjobs dev, then: stashjobs enqueue {wanted.type} --example",
-        "It runs one at a time: its share of the connections is 1, taken from the largest.",
+        "It runs one at a time: its share of the connections is 1, from what was free, else from",
+        "the largest, whose parallelism must not be more than it has left (pytest tests/infra).",
         "For more raise both, the Mappings in template.yaml and parallelism in its handler.",
     ]
     if wanted.schedule is not None:
