@@ -1,18 +1,12 @@
-"""The usual way to send an email from a delivery, all in one function."""
+"""The usual way to send an email from a delivery, all in one function: two f-strings."""
 
 import html
 import logging
-import os
 
-import psycopg
-import resend
-from fastapi import FastAPI, HTTPException, Request
+from fastapi import Request
 from mangum import Mangum
-from psycopg.types.json import Jsonb
 from pydantic import BaseModel
-from qstash import Receiver
-from qstash.errors import SignatureError
-from statements import COMPLETE_UNFENCED, UPSERT
+from usual_parts import Sent, app, claim, send, verified
 
 log = logging.getLogger("app")
 
@@ -29,47 +23,21 @@ class Message(BaseModel):
     payload: Email
 
 
-class Sent(BaseModel):
-    jobId: str  # noqa: N815
-    status: str
-    emailId: str  # noqa: N815
-
-
-app = FastAPI()
-receiver = Receiver(
-    current_signing_key=os.environ["QSTASH_CURRENT_SIGNING_KEY"],
-    next_signing_key=os.environ["QSTASH_NEXT_SIGNING_KEY"],
-)
-resend.api_key = os.environ["RESEND_API_KEY"]
-resend.api_url = os.environ["RESEND_API_URL"]
-connection = psycopg.connect(os.environ["POSTGRES_URL"], autocommit=True)
-
-
 @app.post("/api/jobs/email")
-async def send(request: Request) -> Sent:
-    body = (await request.body()).decode()
-    signature = request.headers.get("upstash-signature", "")
-    try:
-        receiver.verify(signature=signature, body=body, url=str(request.url))
-    except SignatureError:
-        raise HTTPException(401) from None
-    message = Message.model_validate_json(body)
+async def deliver(request: Request) -> Sent:
+    message = Message.model_validate_json(await verified(request))
     email = message.payload
-    connection.execute(UPSERT, [message.jobId, message.type, Jsonb(email.model_dump())])
+    claim(message.jobId, message.type, email)
     name = email.data["name"]
-    sent = resend.Emails.send(
-        {
-            "from": os.environ["RESEND_FROM_EMAIL"],
-            "to": [email.to],
-            "subject": "Welcome",
-            "html": f"<h1>Welcome, {html.escape(name)}</h1><p>Good to have you here.</p>",
-            "text": f"Welcome, {name}. Good to have you here.",
-        },
-        {"idempotency_key": message.jobId},
+    sent = send(
+        message.jobId,
+        email.to,
+        "Welcome",
+        f"<h1>Welcome, {html.escape(name)}</h1><p>Good to have you here.</p>",
+        f"Welcome, {name}. Good to have you here.",
     )
-    connection.execute(COMPLETE_UNFENCED, [Jsonb({"emailId": sent["id"]}), message.jobId])
     log.info("sent %s", message.jobId)
-    return Sent(jobId=message.jobId, status="completed", emailId=sent["id"])
+    return sent
 
 
 handler = Mangum(app, lifespan="off")
