@@ -18,6 +18,7 @@ from stashjobs import (
     dispatcher,
     envelope,
     execution_log,
+    messages,
     publications,
     settings,
     telemetry,
@@ -116,7 +117,7 @@ def publish_unpublished(report: Report, deadline: float, quiet_seconds: float) -
                 job_types=[job.type for job in declared()],
                 limit=size,
                 quiet_seconds=quiet_seconds,
-                horizon_seconds=dispatcher.horizon_seconds(),
+                horizon_seconds=messages.horizon_seconds(),
                 after=last,
             )
             if not batch:

@@ -10,12 +10,11 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import math
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from stashjobs import database, dispatcher, settings, telemetry
+from stashjobs import database, dispatcher, messages, settings, telemetry
 from stashjobs.errors import SettingError, StashjobsError
 from stashjobs.job import Job
 
@@ -70,19 +69,11 @@ class Schedule:
         }
         message: dict[str, Any] = {
             "schedule_id": self.schedule_id,
-            "destination": dispatcher.url_of(self.job),
+            "destination": messages.url_of(self.job),
             "cron": f"CRON_TZ={self.timezone} {self.cron}",
             "body": body,
-            "retries": dispatcher.retries_at_qstash(self.job.retries),
-            "timeout": math.ceil(self.job.timeout) + dispatcher.ANSWER_GRACE_SECONDS,
-            "failure_callback": settings.base_url() + dispatcher.DELIVERY_FAILED_ENDPOINT,
-            "failure_callback_headers": dispatcher.failure_callback_headers(),
-            "label": self.job.type,
+            **messages.asked_of(self.job, retries=self.job.retries),
         }
-        if self.job.retry_delay is not None:
-            message["retry_delay"] = self.job.retry_delay
-        if (flow_control := dispatcher.flow_control_of(self.job)) is not None:
-            message["flow_control"] = flow_control
         text = json.dumps(message, sort_keys=True)
         message["headers"] = {FINGERPRINT_HEADER: hashlib.sha256(text.encode()).hexdigest()}
         return message

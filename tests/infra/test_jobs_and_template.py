@@ -12,7 +12,7 @@ import yaml
 
 from infra.local import template
 from infra.local.template import Function, Route, read_template
-from stashjobs import dispatcher, envelope, schedules, worker
+from stashjobs import envelope, messages, schedules, worker
 from stashjobs.job import Job, load
 from tests.translation import ROOT
 
@@ -120,7 +120,7 @@ def test_qstash_delivers_no_more_at_once_than_the_function_has_processes(
 
 def test_qstash_calls_back_no_more_at_once_than_the_function_has_processes() -> None:
     share = min(shares["DeliveryFailedFunction"] for shares in SHARES.values())
-    assert share >= dispatcher.DELIVERY_FAILED_PARALLELISM
+    assert share >= messages.DELIVERY_FAILED_PARALLELISM
 
 
 def enqueued_by(folder: str) -> set[str]:

@@ -19,6 +19,7 @@ from stashjobs import (
     dispatcher,
     envelope,
     job,
+    messages,
     sealing,
 )
 from stashjobs.testing import Crash
@@ -169,7 +170,7 @@ def test_the_signature_is_one_that_the_handler_verifies(
     jobs: Jobs, key: str | None, status: int
 ) -> None:
     enqueued = call.enqueue({})
-    url, body = dispatcher.url_of(call), json.dumps(envelope.thin(enqueued.job_id, call.type))
+    url, body = messages.url_of(call), json.dumps(envelope.thin(enqueued.job_id, call.type))
     signature = sign(body.encode(), url, key=key)
     event = http_event(url, body.encode(), {"upstash-signature": signature})
     assert call.handler(event, lambda_context())["statusCode"] == status

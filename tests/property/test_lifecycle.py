@@ -27,7 +27,7 @@ from hypothesis.stateful import (
 )
 from psycopg.rows import dict_row
 
-from stashjobs import Context, database, dispatcher, execution_log, job, operations, relay
+from stashjobs import Context, database, dispatcher, execution_log, job, messages, operations, relay
 from stashjobs.execution_log import Lease, NewJob
 from stashjobs.ids import new_job_id
 from stashjobs.publications import GivenUp, Unpublished
@@ -120,7 +120,7 @@ class QStash:
         return {each.job_id: self._publish(each) for each in batch}
 
     def _publish(self, each: Unpublished) -> str:
-        key = dispatcher.deduplication_id(each)
+        key = messages.deduplication_id(each)
         if key not in self._remembered:
             message_id = f"msg_{next(self._numbers)}"
             left = max(1, each.max_attempts - each.attempt)

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from stashjobs import dispatcher
+from stashjobs import messages
 from stashjobs.cli.common import WrongUse, command, json_option, load_jobs, parse_json
 from stashjobs.cli.publishing import warn_without_function_urls
 from stashjobs.job import find
@@ -68,7 +68,7 @@ def enqueue(
         click.echo(f"{enqueued.job_id} has this idempotency key already; nothing was enqueued.")
     elif enqueued.published:
         click.echo(f"{enqueued.job_id} enqueued. See it with: stashjobs status {enqueued.job_id}")
-    elif (due := _due(**options)) > _now() + timedelta(seconds=dispatcher.horizon_seconds()):
+    elif (due := _due(**options)) > _now() + timedelta(seconds=messages.horizon_seconds()):
         click.echo(
             f"{enqueued.job_id} recorded, due {due:%Y-%m-%d %H:%M} UTC. QStash does not hold a "
             "message for so long; the relay tells it in time."

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from stashjobs import dispatcher, settings
+from stashjobs import messages, settings
 from stashjobs.errors import SettingError
 from stashjobs.worker import GATEWAY_SECONDS
 
@@ -68,7 +68,7 @@ def require_function_urls(jobs: Iterable[Job[Any, Any]]) -> None:
 
 def _missing(jobs: Iterable[Job[Any, Any]]) -> list[str]:
     names = (
-        dispatcher.function_url_setting(job.type) for job in jobs if job.timeout > GATEWAY_SECONDS
+        messages.function_url_setting(job.type) for job in jobs if job.timeout > GATEWAY_SECONDS
     )
     return sorted({name for name in names if settings.optional(name) is None})
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from typing import Any
 
-from stashjobs import dispatcher, settings, telemetry
+from stashjobs import messages, settings, telemetry
 
 # template.yaml's default for MaxConnections.
 DEFAULT_CONNECTIONS = 40
@@ -107,7 +107,7 @@ def function_urls() -> dict[str, str]:
     return {
         setting: url
         for setting, url in variables.items()
-        if setting.startswith(dispatcher.FUNCTION_URL_PREFIX) and url
+        if setting.startswith(messages.FUNCTION_URL_PREFIX) and url
     }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-from stashjobs import dispatcher, settings
+from stashjobs import messages, settings
 from stashjobs.doctor.finding import Check, Verdict, green, not_checked, red, yellow
 from stashjobs.job import declared
 from stashjobs.worker import GATEWAY_SECONDS
@@ -31,7 +31,7 @@ def alive() -> Verdict:
 
 def signatures_are_verified() -> Verdict:
     """A job's route refuses a call that QStash has not signed. Nothing is run by asking."""
-    urls = {job.type: dispatcher.url_of(job) for job in declared()}
+    urls = {job.type: messages.url_of(job) for job in declared()}
     if not urls:
         return not_checked("no job type is declared here; run this in a checkout")
     with ThreadPoolExecutor(len(urls)) as pool:
@@ -55,7 +55,7 @@ def long_jobs_have_urls() -> Verdict:
     if settings.stage() == "local":
         return not_checked("this is the local stage")
     names = [
-        dispatcher.function_url_setting(job.type)
+        messages.function_url_setting(job.type)
         for job in declared()
         if job.timeout > GATEWAY_SECONDS
     ]

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from psycopg.rows import dict_row
 
-from stashjobs import database, dispatcher, envelope, execution_log, lookup, settings
+from stashjobs import database, dispatcher, envelope, execution_log, lookup, messages, settings
 from stashjobs.context import Context
 from stashjobs.dispatcher import Enqueued, Options
 from stashjobs.job import Job, find
@@ -298,7 +298,7 @@ class Jobs:
         return found
 
     def _event(self, job: Job[Any, Any], recorded: lookup.JobExecution) -> dict[str, Any]:
-        url = dispatcher.url_of(job)
+        url = messages.url_of(job)
         body = json.dumps(envelope.thin(recorded.job_id, job.type)).encode()
         headers = {
             "upstash-signature": sign(body, url),
