@@ -239,7 +239,7 @@ def report(rows: int, idle: Sequence[Window], busy: Sequence[Window]) -> str:
         for name, without, with_it in lines
     ]
     headers = [
-        "a delivery's two statements, ms",
+        "a job, from when it was due, ms",
         "alone",
         "during the clean-up",
         "against the median alone",
