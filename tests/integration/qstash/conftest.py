@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -31,8 +32,10 @@ async def receiver() -> AsyncIterator[Receiver]:
 
 @pytest.fixture
 async def server() -> AsyncIterator[QStashServer]:
-    """A QStash that forgets everything afterwards."""
+    """A QStash that forgets everything afterwards. Its minute has just begun, so a schedule of each
+    minute fires as often as a test moves the clock, whenever the test is run."""
     async with QStashServer(QStashOptions(shutdown_grace=0)) as running:
+        running.advance(60 - time.time() % 60)
         yield running
 
 
