@@ -64,7 +64,8 @@ class Window:
 def deliver_steadily(url: str, orders: Pipe) -> None:
     """Record and deliver a job every so often; when asked, tell how long each has taken since the
     last time that was asked, from when it was due: one that waits for those before it is late."""
-    from stashjobs import database, execution_log, ids
+    from stashjobs import ids
+    from stashjobs.store import database, executions
 
     pace = 1 / DELIVERIES_PER_SECOND
     taken: list[float] = []
@@ -78,13 +79,13 @@ def deliver_steadily(url: str, orders: Pipe) -> None:
                 taken = []
             due = max(due + pace, time.perf_counter() - 1)
             time.sleep(max(0.0, due - time.perf_counter()))
-            job = execution_log.NewJob(
+            job = executions.NewJob(
                 job_id=ids.new_job_id(), job_type="probe", payload={"x": 1}, max_attempts=4
             )
-            execution_log.record_new_jobs(connection, [job])
-            lease = execution_log.Lease(60, "msg_1", None)
-            execution_log.claim(connection, job_id=job.job_id, job_type="probe", lease=lease)
-            execution_log.record_completed(connection, job_id=job.job_id, attempt=1, result=None)
+            executions.record_new_jobs(connection, [job])
+            lease = executions.Lease(60, "msg_1", None)
+            executions.claim(connection, job_id=job.job_id, job_type="probe", lease=lease)
+            executions.record_completed(connection, job_id=job.job_id, attempt=1, result=None)
             taken.append((time.perf_counter() - due) * 1000)
 
 
@@ -116,15 +117,16 @@ def told(orders: Pipe) -> list[float]:
 def clean_for(seconds: float) -> int:
     """Run the job as its schedule does, until its time is up; how many rows it deleted."""
     from functions.cleanup_old_data.handler import cleanup_old_data
-    from stashjobs import ids, lookup
-    from stashjobs.database import connection
+    from stashjobs import ids
+    from stashjobs.operators import search
+    from stashjobs.store.database import connection
     from stashjobs.testing.deliveries import lambda_context
 
     job_id = ids.new_job_id()
     # Ended more than a day ago is old, which nine in ten are.
     event = {"type": "cleanup-old-data", "jobId": job_id, "payload": {"retention": 1}}
     answer = cleanup_old_data.handler(event, lambda_context(seconds + BEFORE_THE_END))
-    found = lookup.find(connection(), job_id)
+    found = search.find(connection(), job_id)
     if found is None or found.status != "completed":
         raise SystemExit(f"the clean-up answered {answer}: {found and found.error}")
     return int(found.result["deleted"])
@@ -184,7 +186,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def environment() -> Iterator[None]:
     """The settings of a job, with an S3 of its own."""
     from infra.local.s3 import S3
-    from stashjobs import database, files
+    from stashjobs import files
+    from stashjobs.store import database
 
     before = dict(os.environ)
     with tempfile.TemporaryDirectory() as folder:

@@ -23,7 +23,9 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel
 
 from benchmarks import measuring
-from stashjobs import Context, database, dispatcher, job
+from stashjobs import Context, job
+from stashjobs.producer import dispatcher
+from stashjobs.store import database
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

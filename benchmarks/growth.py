@@ -31,7 +31,7 @@ from benchmarks.measuring import machine, progress, table
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from stashjobs.servers.postgres import Postgres
+    from stashjobs.tools.servers.postgres import Postgres
 
 ROWS = (10_000, 1_000_000, 10_000_000)
 QUICK_ROWS = (2_000, 20_000)
@@ -95,8 +95,9 @@ def operations() -> dict[str, Callable[[Explained], None]]:
 
 
 def _lifecycle() -> dict[str, Callable[[Explained], None]]:
-    from stashjobs import execution_log, ids, publications
-    from stashjobs.execution_log import NewJob
+    from stashjobs import ids
+    from stashjobs.store import executions, outbox
+    from stashjobs.store.executions import NewJob
 
     payload = {"to": "ada@example.com", "template": "welcome", "data": {"name": "Ada"}}
 
@@ -114,17 +115,17 @@ def _lifecycle() -> dict[str, Callable[[Explained], None]]:
         ]
 
     def enqueue(own: Explained, count: int = 1) -> None:
-        own.explain(execution_log.RECORD_NEW_JOBS, execution_log._columns(new(count)))
+        own.explain(executions.RECORD_NEW_JOBS, executions._columns(new(count)))
 
     def recorded(own: Explained) -> str:
         [job] = new(1)
-        execution_log.record_new_jobs(own.connection, [job])
+        executions.record_new_jobs(own.connection, [job])
         return job.job_id
 
     def claimed(own: Explained) -> str:
         job_id = recorded(own)
-        lease = execution_log.Lease(60, "msg_1", None)
-        execution_log.claim(own.connection, job_id=job_id, job_type="send-email", lease=lease)
+        lease = executions.Lease(60, "msg_1", None)
+        executions.claim(own.connection, job_id=job_id, job_type="send-email", lease=lease)
         return job_id
 
     def claim(own: Explained) -> None:
@@ -135,11 +136,11 @@ def _lifecycle() -> dict[str, Callable[[Explained], None]]:
             "message_id": "msg_1",
             "schedule_id": None,
         }
-        own.explain(execution_log.CLAIM, parameters)
+        own.explain(executions.CLAIM, parameters)
 
     def record(own: Explained) -> None:
         parameters = {"job_id": claimed(own), "attempt": 1, "result": '{"emailId": "e_1"}'}
-        own.explain(execution_log.RECORD_COMPLETED, parameters)
+        own.explain(executions.RECORD_COMPLETED, parameters)
 
     def extend(own: Explained) -> None:
         parameters = {
@@ -148,10 +149,10 @@ def _lifecycle() -> dict[str, Callable[[Explained], None]]:
             "progress": None,
             "lease_seconds": 60.0,
         }
-        own.explain(execution_log.EXTEND_LEASE, parameters)
+        own.explain(executions.EXTEND_LEASE, parameters)
 
     def confirm(own: Explained) -> None:
-        own.explain(publications.CONFIRM_PUBLISHED, [[recorded(own)], ["msg_1"]])
+        own.explain(outbox.CONFIRM_PUBLISHED, [[recorded(own)], ["msg_1"]])
 
     return {
         "enqueue one": enqueue,
@@ -164,8 +165,9 @@ def _lifecycle() -> dict[str, Callable[[Explained], None]]:
 
 
 def _relay() -> dict[str, Callable[[Explained], None]]:
-    from stashjobs import execution_log, publications, relay
     from stashjobs.job import declared
+    from stashjobs.recovery import relay
+    from stashjobs.store import executions, outbox
 
     unpublished = {
         "job_types": [job.type for job in declared()],
@@ -178,18 +180,16 @@ def _relay() -> dict[str, Callable[[Explained], None]]:
     silent = {"seconds": relay.SILENT_SECONDS, "limit": relay.SILENT_BATCH}
 
     def minute(own: Explained) -> None:
-        own.explain(execution_log.FREE_EXPIRED_LEASES, [relay.BATCH])
-        own.explain(publications.TAKE_UNPUBLISHED, unpublished)
-        own.explain(publications.FIND_SILENT, silent)
+        own.explain(executions.FREE_EXPIRED_LEASES, [relay.BATCH])
+        own.explain(outbox.TAKE_UNPUBLISHED, unpublished)
+        own.explain(outbox.FIND_SILENT, silent)
 
     return {
         "relay: free leases": lambda own: own.explain(
-            execution_log.FREE_EXPIRED_LEASES, [relay.BATCH]
+            executions.FREE_EXPIRED_LEASES, [relay.BATCH]
         ),
-        "relay: take unpublished": lambda own: own.explain(
-            publications.TAKE_UNPUBLISHED, unpublished
-        ),
-        "relay: find silent": lambda own: own.explain(publications.FIND_SILENT, silent),
+        "relay: take unpublished": lambda own: own.explain(outbox.TAKE_UNPUBLISHED, unpublished),
+        "relay: find silent": lambda own: own.explain(outbox.FIND_SILENT, silent),
         "relay: a minute": minute,
     }
 
@@ -232,7 +232,7 @@ FILTERS: tuple[dict[str, str], ...] = (
 
 def _lists() -> dict[str, Callable[[Explained], None]]:
     from functions.api.dashboard import job_list
-    from stashjobs import lookup
+    from stashjobs.operators import search
 
     def listed(given: dict[str, str]) -> Callable[[Explained], None]:
         query = job_list.Query.read(given)
@@ -248,18 +248,18 @@ def _lists() -> dict[str, Callable[[Explained], None]]:
             "SELECT created_at, job_id FROM job_executions"
             " WHERE created_at < now() - interval '45 days' ORDER BY created_at DESC LIMIT 1"
         ).fetchone()
-        lookup.newest(own, lookup.Filter(), limit=51, before=before)  # type: ignore[arg-type]
+        search.newest(own, search.Filter(), limit=51, before=before)  # type: ignore[arg-type]
 
     def by_metadata(own: Explained) -> None:
-        which = lookup.Filter(metadata={"parentJobId": "no-such-job"})
-        lookup.page(own, which, limit=50)  # type: ignore[arg-type]
+        which = search.Filter(metadata={"parentJobId": "no-such-job"})
+        search.page(own, which, limit=50)  # type: ignore[arg-type]
 
     return found | {"list: a page 45 days down": deep, "list: by metadata": by_metadata}
 
 
 def _pages() -> dict[str, Callable[[Explained], None]]:
     from functions.api.dashboard import alerts, overview_pages, type_pages
-    from stashjobs import health, lookup, statistics
+    from stashjobs.operators import health, search, statistics
 
     def job(own: Explained) -> None:
         row = own.connection.execute(
@@ -267,13 +267,13 @@ def _pages() -> dict[str, Callable[[Explained], None]]:
         ).fetchone()
         job_id = row[0] if row else "none"
         connection: Any = own
-        lookup.find(connection, job_id)
-        lookup.read_actions(connection, job_id)
-        lookup.find_payload(connection, job_id)
-        lookup.find_children(connection, job_id)
+        search.find(connection, job_id)
+        search.read_actions(connection, job_id)
+        search.find_payload(connection, job_id)
+        search.find_children(connection, job_id)
 
     def bulk(own: Explained) -> None:
-        which = lookup.Filter(job_type="send-email")
+        which = search.Filter(job_type="send-email")
         statistics.count_up_to(own, which, ("failed", "cancelled", "completed"), 1_001)  # type: ignore[arg-type]
 
     def monitor(own: Explained) -> None:
@@ -286,7 +286,7 @@ def _pages() -> dict[str, Callable[[Explained], None]]:
         "page: overview": lambda own: _as_connection(overview_pages._overview, own),
         "page: alerts": lambda own: _as_connection(alerts.read, own),
         "page: jobs (tabs)": lambda own: _as_connection(
-            statistics.read_statuses, own, lookup.STATUSES
+            statistics.read_statuses, own, search.STATUSES
         ),
         "page: a job": job,
         "page: types": lambda own: _as_connection(type_pages._types, own),
@@ -372,9 +372,10 @@ UPDATE job_executions SET status = 'completed', result = %s, completed_at = now(
 
 def live_as_ours(connection: psycopg.Connection[Any], number: int, payload: Any) -> None:
     """Enqueued, published, claimed and completed: four statements."""
-    from stashjobs import execution_log, ids, publications
+    from stashjobs import ids
+    from stashjobs.store import executions, outbox
 
-    job = execution_log.NewJob(
+    job = executions.NewJob(
         job_id=ids.new_job_id(),
         job_type="send-email",
         payload=payload,
@@ -382,11 +383,11 @@ def live_as_ours(connection: psycopg.Connection[Any], number: int, payload: Any)
         user_id=f"u_{number * 7919 % 200_000}",
         organization_id=f"o_{number * 31 % 2_000}",
     )
-    execution_log.record_new_jobs(connection, [job])
-    publications.confirm_published(connection, {job.job_id: f"msg_{number}"})
-    lease = execution_log.Lease(60, f"msg_{number}", None)
-    execution_log.claim(connection, job_id=job.job_id, job_type="send-email", lease=lease)
-    execution_log.record_completed(
+    executions.record_new_jobs(connection, [job])
+    outbox.confirm_published(connection, {job.job_id: f"msg_{number}"})
+    lease = executions.Lease(60, f"msg_{number}", None)
+    executions.claim(connection, job_id=job.job_id, job_type="send-email", lease=lease)
+    executions.record_completed(
         connection, job_id=job.job_id, attempt=1, result={"emailId": f"e_{number}"}
     )
 
@@ -453,7 +454,7 @@ def sizes(url: str) -> dict[str, int]:
 @contextlib.contextmanager
 def server(folder: Path | None) -> Iterator[Postgres]:
     """A Postgres whose commits wait for no disk; its data goes with it, or stays in `folder`."""
-    from stashjobs.servers.postgres import Postgres
+    from stashjobs.tools.servers.postgres import Postgres
 
     with contextlib.ExitStack() as stack:
         place = folder
@@ -465,7 +466,7 @@ def server(folder: Path | None) -> Iterator[Postgres]:
 def ensure_filled(postgres: Postgres, kind: str, rows: int) -> str:
     """The URL of a database of `rows` jobs in the schema of `kind` (ours or seed), made now where
     an earlier run has not left it."""
-    from stashjobs import migrations
+    from stashjobs.store import migrations
 
     name = f"{kind}_{rows}"
     with psycopg.connect(postgres.url, autocommit=True) as connection:

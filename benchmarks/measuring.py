@@ -18,7 +18,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from stashjobs.servers.postgres import Postgres
+from stashjobs.tools.servers.postgres import Postgres
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -77,7 +77,7 @@ def machine() -> str:
 def postgres(*, migrated: bool = True, **options: str) -> Iterator[Postgres]:
     """A fresh Postgres with our tables, not durable: a commit waits for no disk, so what is left to
     compare is work."""
-    from stashjobs import migrations
+    from stashjobs.store import migrations
 
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         settings = {"shared_buffers": "256MB", **options}

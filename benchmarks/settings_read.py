@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
 BEFORE = r"""
 import json, re, time
-from stashjobs import telemetry, worker
+from stashjobs.observability import telemetry
+from stashjobs.delivery import handler as worker
 telemetry.logger()
 def megabytes():  # of this program alone; ru_maxrss begins with what the parent had
     return int(re.search(r"VmHWM:\s+(\d+)", open("/proc/self/status").read())[1]) / 1024
@@ -37,7 +38,7 @@ print(json.dumps([(time.perf_counter() - began) * 1000, megabytes() - before]))
 """
 WAYS = {
     "standard library": """
-from stashjobs import secrets_manager
+from stashjobs.config import secrets_manager
 secrets_manager.read("stashjobs/bench")
 import ssl; ssl.create_default_context()  # what https needs on top
 """,

@@ -31,7 +31,8 @@ from benchmarks import measuring
 from benchmarks.contenders import noting
 from benchmarks.contenders.stack_job import noted
 from infra.local.chaos.system import System
-from stashjobs import database, dispatcher
+from stashjobs.producer import dispatcher
+from stashjobs.store import database
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence

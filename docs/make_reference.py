@@ -27,11 +27,14 @@ the parts are used is in [usage.md](usage.md), [testing.md](testing.md) and [api
 """
 MODULES = {
     "stashjobs": "All that an app and a job need: `from stashjobs import Context, job`.",
-    "stashjobs.dispatcher": "What `enqueue` returns.",
-    "stashjobs.schedules": "What `schedule` returns.",
+    "stashjobs.producer.dispatcher": "What `enqueue` returns.",
+    "stashjobs.producer.schedules": "What `schedule` returns.",
     "stashjobs.testing": "A pytest plugin: its fixture `jobs` is a `Jobs`.",
 }
-PUBLIC = {"stashjobs.dispatcher": ["Enqueued"], "stashjobs.schedules": ["Schedule"]}
+PUBLIC = {
+    "stashjobs.producer.dispatcher": ["Enqueued"],
+    "stashjobs.producer.schedules": ["Schedule"],
+}
 """Where a module has no `__all__`, because it is not imported by name."""
 FIXTURES = (
     "jobs",

@@ -53,8 +53,8 @@ UNSET_PREFIXES = ("FUNCTION_URL_", "OTEL_EXPORTER_", "AWS_CONTAINER_")
 def stashjobs_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """The Postgres server: that of `TEST_POSTGRES_URL`, or one that this test process starts from
     the wheel."""
-    from stashjobs.servers.postgres import Postgres
     from stashjobs.testing import databases
+    from stashjobs.tools.servers.postgres import Postgres
 
     if given := os.environ.get(SERVER_SETTING):
         with databases.Server(given) as server:
@@ -94,7 +94,7 @@ def _stashjobs_copy(stashjobs_server: Server, stashjobs_template: str) -> Iterat
 @pytest.fixture
 def stashjobs_database(_stashjobs_copy: CopyOfTemplate) -> Iterator[str]:
     """The URL of a database that is this test's alone, as the template is."""
-    from stashjobs import database
+    from stashjobs.store import database
 
     yield _stashjobs_copy.url
     database.close()
@@ -106,7 +106,7 @@ def stashjobs_database(_stashjobs_copy: CopyOfTemplate) -> Iterator[str]:
 def stashjobs_qstash() -> Iterator[QStashServer]:
     """Where messages go: it takes all and delivers none. One for all tests, since making the SDK's
     client takes longer than most of them."""
-    from stashjobs import dispatcher
+    from stashjobs.producer import dispatcher
     from stashjobs.testing import qstash
 
     with qstash.serving() as server:
@@ -120,7 +120,7 @@ def stashjobs_settings(
 ) -> Iterator[pytest.MonkeyPatch]:
     """The settings of a working system, in the environment until the test ends. What would lead out
     of this machine, or let somebody in elsewhere, is not set."""
-    from stashjobs.telemetry import SECRET_SETTINGS
+    from stashjobs.observability.telemetry import SECRET_SETTINGS
 
     prefixed = [name for name in os.environ if name.startswith(UNSET_PREFIXES)]
     for name in [*SECRET_SETTINGS, *UNSET, *prefixed]:

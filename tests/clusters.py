@@ -9,8 +9,8 @@ from __future__ import annotations
 import subprocess
 from typing import TYPE_CHECKING
 
-from stashjobs.migrations import migrate
-from stashjobs.servers.postgres import Postgres
+from stashjobs.store.migrations import migrate
+from stashjobs.tools.servers.postgres import Postgres
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 import pytest_stashjobs as plugin
-from stashjobs.servers.postgres import Postgres
 from stashjobs.testing import databases
+from stashjobs.tools.servers.postgres import Postgres
 from tests import clusters
 
 if TYPE_CHECKING:

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 from psycopg.rows import DictRow, dict_row
 
-from stashjobs import execution_log, worker
-from stashjobs.execution_log import NewJob
+from stashjobs.delivery import handler
 from stashjobs.ids import new_job_id
 from stashjobs.job import Job
+from stashjobs.store import executions
+from stashjobs.store.executions import NewJob
 from stashjobs.testing import deliveries
 from stashjobs.testing.deliveries import Answer, LambdaContext, lambda_context, read_answer
 
@@ -86,7 +87,7 @@ def delivery(
 
 def handle(job: Job[Any, Any], event: Mapping[str, Any], context: Any = None) -> Answer:
     """Hand an event to a job's Lambda."""
-    said = worker.deliver(job, event, context or lambda_context())
+    said = handler.deliver(job, event, context or lambda_context())
     assert said["isBase64Encoded"] is False
     assert said["headers"]["content-type"] == "application/json"
     return read_answer(said)
@@ -121,7 +122,7 @@ class Table:
                 | fields
             )
         )
-        return execution_log.record_new_jobs(self.other, [new])[0]
+        return executions.record_new_jobs(self.other, [new])[0]
 
     def row(self, job_id: str) -> dict[str, Any]:
         [row] = self.run("SELECT * FROM job_executions WHERE job_id = %s", job_id)

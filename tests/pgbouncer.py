@@ -13,9 +13,9 @@ from urllib.parse import urlsplit, urlunsplit
 
 import pytest
 
-from stashjobs.servers import guard
-from stashjobs.servers.ports import free_port
-from stashjobs.servers.postgres_binaries import account_for
+from stashjobs.tools.servers import guard
+from stashjobs.tools.servers.ports import free_port
+from stashjobs.tools.servers.postgres_binaries import account_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from infra.local.stack import Stack, in_thread
-from stashjobs import database, dispatcher, lookup
+from stashjobs.operators import search
+from stashjobs.producer import dispatcher
+from stashjobs.store import database
 from tests.clusters import make_ready
 
 if TYPE_CHECKING:
@@ -85,11 +87,11 @@ async def as_an_app(work: Callable[[], Result]) -> Result:
     return await in_thread(do)
 
 
-async def ended(job_id: str) -> lookup.JobExecution:
+async def ended(job_id: str) -> search.JobExecution:
     """The job once it has ended."""
     until = time.monotonic() + PATIENCE_SECONDS
     while time.monotonic() < until:
-        found = await as_an_app(lambda: lookup.find(database.connection(), job_id))
+        found = await as_an_app(lambda: search.find(database.connection(), job_id))
         if found is not None and found.completed_at:
             return found
         await asyncio.sleep(0.1)

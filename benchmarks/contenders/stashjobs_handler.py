@@ -12,7 +12,8 @@ import psycopg
 from pydantic import BaseModel
 
 from benchmarks.contenders import deliveries, rounds
-from stashjobs import Context, job, statement
+from stashjobs import Context, job
+from stashjobs.store import statement
 
 
 class Measured(BaseModel):

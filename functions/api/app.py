@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from fastapi import FastAPI
 
 import stashjobs
-from functions.api import answers, health, jobs, notifications, schedules
+from functions.api import errors, health, jobs, notifications, schedules
 from functions.api.dashboard import routes as dashboard
 from stashjobs.job import load
 
@@ -37,7 +37,7 @@ app = FastAPI(
     docs_url=None,  # they come from a CDN; the document itself is at /openapi.json
     redoc_url=None,
 )
-answers.install(app)
+errors.install(app)
 app.include_router(jobs.router)
 app.include_router(schedules.router)
 app.include_router(notifications.router)

@@ -6,12 +6,12 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query
 
-from functions.api.answers import OPEN, WITH_TOKEN, refusals
-from functions.api.guard import Connected, Guarded, needs
-from functions.api.wire import Text, Wire, example
-from stashjobs import health
-from stashjobs.execution_log import Status
+from functions.api.auth import Connected, Guarded, needs
+from functions.api.errors import OPEN, WITH_TOKEN, refusals
+from functions.api.schema import Text, Wire, example
 from stashjobs.job import find
+from stashjobs.operators import health
+from stashjobs.store.executions import Status
 
 router = APIRouter(tags=["health"], route_class=Guarded)
 

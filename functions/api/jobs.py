@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 from fastapi import APIRouter, Header, HTTPException, Path, Query, Response
 
 from functions.api import cursor as cursors
-from functions.api.answers import WITH_TOKEN, misfit, refusals
-from functions.api.guard import Connected, Guarded, needs
-from functions.api.job_documents import (
+from functions.api.auth import Connected, Guarded, needs
+from functions.api.errors import WITH_TOKEN, misfit, refusals
+from functions.api.job_schemas import (
     Accepted,
     AcceptedJobs,
     Counted,
@@ -24,15 +24,19 @@ from functions.api.job_documents import (
     ShownJob,
     ShownJobWithStory,
 )
-from functions.api.wire import Moment, Nothing, Text
-from stashjobs import dispatcher, execution_log, lookup, operations, telemetry
-from stashjobs.execution_log import Status  # noqa: TC001 - FastAPI reads annotations
+from functions.api.schema import Moment, Nothing, Text
 from stashjobs.job import Job, declared, find
-from stashjobs.lookup import Filter, JobExecution
+from stashjobs.observability import telemetry
+from stashjobs.operators import retry_and_cancel, search
+from stashjobs.operators.search import Filter, JobExecution
+from stashjobs.producer import dispatcher
+from stashjobs.store.executions import Status  # noqa: TC001 - FastAPI reads annotations
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
+
+    from stashjobs.store import executions
 
 MAX_PAGE = 200
 MAX_KEY = 255
@@ -112,12 +116,12 @@ def show_job(
     job_id: JobId, _actor: Annotated[str, needs("read")], own: Connected
 ) -> ShownJobWithStory:
     """One job: its state, attempts, progress and result, and its story."""
-    found = lookup.find(own, job_id)
+    found = search.find(own, job_id)
     if found is None:
         raise HTTPException(404, f"there is no job {job_id}")
     story = [
         {"at": event.at, "state": event.state, "note": event.note}
-        for event in found.story(lookup.read_actions(own, job_id))
+        for event in found.story(search.read_actions(own, job_id))
     ]
     return ShownJobWithStory.model_validate(_document(found) | {"story": story})
 
@@ -161,7 +165,7 @@ def list_jobs(
     before = None if cursor is None else _read_cursor(cursor)
     with own.transaction():
         own.execute(f"SET LOCAL statement_timeout = '{STATEMENT_SECONDS}s'".encode())
-        page = lookup.page(own, which, limit=limit, before=before)
+        page = search.page(own, which, limit=limit, before=before)
     return Page(
         jobs=[ShownJob.model_validate(_document(one)) for one in page.jobs],
         next=None if page.next is None else cursors.write(*page.next),
@@ -173,7 +177,7 @@ def retry_job(
     job_id: JobId, actor: Annotated[str, needs("operate")], how: Retry | None = None
 ) -> Counted:
     """Run a job again that has ended, with another payload if one is given."""
-    operations.retry(job_id, actor=actor, payload=None if how is None else how.payload)
+    retry_and_cancel.retry(job_id, actor=actor, payload=None if how is None else how.payload)
     return Counted(count=1, dry_run=False)
 
 
@@ -182,7 +186,7 @@ def cancel_job(
     job_id: JobId, actor: Annotated[str, needs("operate")], _body: Nothing | None = None
 ) -> Counted:
     """Cancel a job that waits."""
-    operations.cancel(job_id, actor=actor)
+    retry_and_cancel.cancel(job_id, actor=actor)
     return Counted(count=1, dry_run=False)
 
 
@@ -190,25 +194,25 @@ def cancel_job(
 def retry_jobs(which: Selection, actor: Annotated[str, needs("operate")]) -> Counted:
     """Retry all jobs that have ended and fit; with `dryRun`, only count them. A search that takes
     longer than 20 seconds is 422."""
-    return _on_many(which, operations.RETRYABLE, operations.retry_all, actor)
+    return _on_many(which, retry_and_cancel.RETRYABLE, retry_and_cancel.retry_all, actor)
 
 
 @router.post("/admin/jobs/cancel", responses=refusals(409, 415))
 def cancel_jobs(which: Selection, actor: Annotated[str, needs("operate")]) -> Counted:
     """Cancel all waiting jobs that fit; with `dryRun`, only count them. A search that takes longer
     than 20 seconds is 422."""
-    return _on_many(which, operations.CANCELLABLE, operations.cancel_all, actor)
+    return _on_many(which, retry_and_cancel.CANCELLABLE, retry_and_cancel.cancel_all, actor)
 
 
 def _on_many(
     which: Selection,
     statuses: tuple[str, ...],
-    change: Callable[..., operations.Changed],
+    change: Callable[..., retry_and_cancel.Changed],
     actor: str,
 ) -> Counted:
     wanted = which.to_filter()
     if which.dry_run:
-        found = operations.count(statuses, wanted, seconds=OPERATION_SECONDS)
+        found = retry_and_cancel.count(statuses, wanted, seconds=OPERATION_SECONDS)
         return Counted(count=found, dry_run=True)
     changed = change(wanted, actor=actor, seconds=OPERATION_SECONDS)
     return Counted(count=changed.count, dry_run=False, complete=changed.complete)
@@ -248,7 +252,7 @@ def _give_keys(new: NewJob | NewJobs, key: str) -> None:
         each.idempotency_key = each.idempotency_key or f"{key}:{number}"
 
 
-def _prepared(new: NewJob) -> execution_log.NewJob:
+def _prepared(new: NewJob) -> executions.NewJob:
     """The row, or the error that says why there can be none; nothing is written yet."""
     options = dispatcher.Options(
         user_id=new.user_id,

@@ -12,9 +12,9 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path, Query
 from pydantic import Discriminator, Field, Tag
 
-from functions.api.answers import WITH_TOKEN, refusals
-from functions.api.guard import Connected, Guarded, needs
-from functions.api.wire import BIGGEST_ID, JSON_NUMBER, Text, Wire, example
+from functions.api.auth import Connected, Guarded, needs
+from functions.api.errors import WITH_TOKEN, refusals
+from functions.api.schema import BIGGEST_ID, JSON_NUMBER, Text, Wire, example
 from functions.create_notification import notifications
 
 MAX_MARKS = 1_000

@@ -7,10 +7,10 @@ from typing import Annotated, Literal
 
 from fastapi import APIRouter, Path
 
-from functions.api.answers import WITH_TOKEN, refusals
-from functions.api.guard import Guarded, needs
-from functions.api.wire import Nothing, Wire, example
-from stashjobs import schedules
+from functions.api.auth import Guarded, needs
+from functions.api.errors import WITH_TOKEN, refusals
+from functions.api.schema import Nothing, Wire, example
+from stashjobs.producer import schedules
 
 router = APIRouter(
     prefix="/api/admin/schedules",

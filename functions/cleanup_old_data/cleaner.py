@@ -17,9 +17,9 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from functions.cleanup_old_data import archive, statements
+from functions.cleanup_old_data import archive, sql
 from functions.cleanup_old_data.models import CleanedUp, Cleanup
-from stashjobs import database
+from stashjobs.store import database
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from functions.cleanup_old_data.retention import Retention
     from stashjobs import Context
-    from stashjobs.database import Connection
+    from stashjobs.store.database import Connection
 
 # The run stops this long before its deadline, or three of its longest batches if that is more.
 RESERVE_SECONDS = 5.0
@@ -69,28 +69,26 @@ class Cleaner:
         """What `run` would do; changes nothing."""
         connection = database.connection()
         parameters = self._retention.parameters
-        by_type = dict(connection.execute(statements.COUNT_PAST_RETENTION, parameters).fetchall())
+        by_type = dict(connection.execute(sql.COUNT_PAST_RETENTION, parameters).fetchall())
         counted = CleanedUp(
             would_delete=by_type,
             notifications=_number(
                 connection,
-                statements.COUNT_NOTIFICATIONS,
+                sql.COUNT_NOTIFICATIONS,
                 {"cutoff": self._retention.notifications},
             ),
-            emails=_number(connection, statements.COUNT_EMAILS, {"cutoff": self._retention.emails}),
-            access_log=_number(connection, statements.COUNT_ACCESS_LOG, parameters),
+            emails=_number(connection, sql.COUNT_EMAILS, {"cutoff": self._retention.emails}),
+            access_log=_number(connection, sql.COUNT_ACCESS_LOG, parameters),
         )
         if self._retention.idempotency_keys is not None:
             ended_before = {"cutoff": self._retention.idempotency_keys}
-            counted.idempotency_keys = _number(
-                connection, statements.COUNT_IDEMPOTENCY_KEYS, ended_before
-            )
+            counted.idempotency_keys = _number(connection, sql.COUNT_IDEMPOTENCY_KEYS, ended_before)
         return counted
 
     def run(self) -> CleanedUp:
         """Archive and delete until nothing is left to do or the time is up."""
         self._total = _number(
-            database.connection(), statements.COUNT_ALL_PAST_RETENTION, self._retention.parameters
+            database.connection(), sql.COUNT_ALL_PAST_RETENTION, self._retention.parameters
         )
         finished = self._archive_executions()
         finished = finished and self._free_idempotency_keys()
@@ -121,14 +119,14 @@ class Cleaner:
             "bytes": BATCH_BYTES,
         }
         with connection.transaction():
-            connection.execute(statements.MEMORY_FOR_A_BATCH)
-            connection.execute(statements.ONE_CHOOSES_AT_A_TIME)
-            left = connection.execute(statements.TAKE_UNFINISHED_BATCHES, parameters).fetchall()
+            connection.execute(sql.MEMORY_FOR_A_BATCH)
+            connection.execute(sql.ONE_CHOOSES_AT_A_TIME)
+            left = connection.execute(sql.TAKE_UNFINISHED_BATCHES, parameters).fetchall()
             if left:
                 return [key for (key,) in left], False
-            if _number(connection, statements.ANOTHER_IS_AT_WORK):
+            if _number(connection, sql.ANOTHER_IS_AT_WORK):
                 return [], True
-            chosen = connection.execute(statements.REMEMBER_BATCHES, parameters).fetchone()
+            chosen = connection.execute(sql.REMEMBER_BATCHES, parameters).fetchone()
         if chosen is None:
             return [], False
         keys, *position = chosen
@@ -138,12 +136,12 @@ class Cleaner:
     def _move(self, connection: Connection, keys: Sequence[str]) -> None:
         """Into the archive and out of the table: the commit at the end of the block deletes."""
         with connection.transaction():
-            connection.execute(statements.MEMORY_FOR_A_BATCH)
+            connection.execute(sql.MEMORY_FOR_A_BATCH)
             # One that is missing here, another clean-up has taken.
-            found = connection.execute(statements.LOCK_BATCHES, [list(keys)]).fetchall()
+            found = connection.execute(sql.LOCK_BATCHES, [list(keys)]).fetchall()
             locked = sorted(key for (key,) in found)
             deleted, sizes = self._delete_and_archive(connection, locked)
-            connection.execute(statements.FORGET_BATCHES, [locked])
+            connection.execute(sql.FORGET_BATCHES, [locked])
         self._done.archived += deleted
         self._done.deleted += deleted
         self._done.objects += len(sizes)
@@ -159,7 +157,7 @@ class Cleaner:
         with ThreadPoolExecutor(UPLOADS) as uploads:
             for key in keys:
                 parameters = {**self._retention.parameters, "key": key}
-                gone = connection.execute(statements.DELETE_BATCH, parameters, binary=True)
+                gone = connection.execute(sql.DELETE_BATCH, parameters, binary=True)
                 rows, lines = gone.fetchone() or (0, b"")
                 deleted += rows
                 # Also where none was left to delete: an earlier try may have written the object.
@@ -172,24 +170,22 @@ class Cleaner:
         cutoff = self._retention.idempotency_keys
         if cutoff is None:
             return True
-        for freed in self._walked(statements.FREE_IDEMPOTENCY_KEYS, cutoff):
+        for freed in self._walked(sql.FREE_IDEMPOTENCY_KEYS, cutoff):
             self._done.idempotency_keys += freed
         return self._has_time()
 
     def _delete_notifications(self) -> bool:
-        for deleted in self._deleted(
-            statements.DELETE_NOTIFICATIONS, self._retention.notifications
-        ):
+        for deleted in self._deleted(sql.DELETE_NOTIFICATIONS, self._retention.notifications):
             self._done.notifications += deleted
         return self._has_time()
 
     def _delete_emails(self) -> bool:
-        for deleted in self._walked(statements.DELETE_EMAILS, self._retention.emails):
+        for deleted in self._walked(sql.DELETE_EMAILS, self._retention.emails):
             self._done.emails += deleted
         return self._has_time()
 
     def _delete_access_log(self) -> bool:
-        for deleted in self._deleted(statements.DELETE_ACCESS_LOG, self._retention.cutoff):
+        for deleted in self._deleted(sql.DELETE_ACCESS_LOG, self._retention.cutoff):
             self._done.access_log += deleted
         return self._has_time()
 

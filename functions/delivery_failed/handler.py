@@ -12,18 +12,21 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 
-from stashjobs import database, envelope, lambda_event, publications, sealing, telemetry
-from stashjobs.answers import answer, refuse
+from stashjobs import envelope, sealing
+from stashjobs.delivery import request as lambda_event
+from stashjobs.delivery.response import answer, refuse
+from stashjobs.delivery.signature import InvalidSignature
 from stashjobs.errors import InvalidEnvelope, SettingError, UnknownJobType
-from stashjobs.execution_log import NewJob
 from stashjobs.job import find, load
-from stashjobs.relay import given_up, record_given_up
-from stashjobs.signature import InvalidSignature
+from stashjobs.observability import telemetry
+from stashjobs.recovery.relay import given_up, record_given_up
+from stashjobs.store import database, outbox
+from stashjobs.store.executions import NewJob
 
 if TYPE_CHECKING:
+    from stashjobs.delivery.request import Event, Response
     from stashjobs.envelope import Envelope
-    from stashjobs.lambda_event import Event, Response
-    from stashjobs.publications import GivenUp
+    from stashjobs.store.outbox import GivenUp
 
 
 def handler(event: Event, _lambda_context: Any) -> Response:
@@ -88,4 +91,4 @@ def _record_unseen(message: Envelope, dead: GivenUp) -> bool:
         organization_id=message.organization_id,
         metadata=message.metadata,
     )
-    return publications.record_never_delivered(database.connection(), new, dead)
+    return outbox.record_never_delivered(database.connection(), new, dead)

@@ -6,14 +6,15 @@ import time
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
-from functions.export_data import formats, reading
+from functions.export_data import formats
+from functions.export_data import snapshot as reading
 from functions.export_data.entities import ENTITIES
 from stashjobs import files
 
 if TYPE_CHECKING:
     from functions.export_data.formats import Sink
     from functions.export_data.models import Export
-    from functions.export_data.reading import Snapshot
+    from functions.export_data.snapshot import Snapshot
     from stashjobs import Context
 
 PROGRESS_SECONDS = 1.0

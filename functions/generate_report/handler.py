@@ -11,17 +11,17 @@ from stashjobs import Context, job
 def generate_report(request: ReportRequest, context: Context) -> GeneratedReport:
     """Make the report, put it into S3, and send the link to whoever waits for it."""
     # Here and not above: reportlab, Jinja and boto3 cost a cold start that only this needs.
-    from functions.generate_report import making
+    from functions.generate_report import render
     from functions.send_email import file_ready
     from stashjobs import files
 
     period = Period.of(request)
-    report = making.make(request, period, context.remaining_seconds())
+    report = render.make(request, period, context.remaining_seconds())
     context.progress(0.5, "the figures are read")
-    content = making.render(report, request)
+    content = render.render(report, request)
     # The same in every attempt, so that a retry replaces what an earlier one left.
     key = f"reports/{context.job_id}/{request.kind}.{request.format}"
-    files.put(key, content, making.CONTENT_TYPES[request.format])
+    files.put(key, content, render.CONTENT_TYPES[request.format])
     name = f"{request.kind}-{period.first_day}-{period.last_day}.{request.format}"
     link = files.link(key, file_name=name, seconds=request.link_hours * 3600)
     if request.email:

@@ -9,12 +9,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from stashjobs import database, health, metrics, settings, telemetry
+from stashjobs.config import settings
+from stashjobs.observability import metrics, telemetry
+from stashjobs.operators import health
+from stashjobs.store import database
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from stashjobs.metrics import Unit
+    from stashjobs.observability.metrics import Unit
 
 UNITS: dict[str, Unit] = {"FailureRate": "Percent", "OldestPendingSeconds": "Seconds"}
 # A monitor must not be a load: what takes longer than this is left out of this minute.
@@ -78,7 +81,7 @@ def count_dead_letters() -> int:
         SettingError: `QSTASH_TOKEN` is missing.
         Exception: QStash refused, or cannot be reached.
     """
-    from stashjobs import dispatcher
+    from stashjobs.producer import dispatcher
 
     count, cursor = 0, None
     while count < MAX_DEAD_LETTERS:
@@ -98,7 +101,7 @@ def count_held_back() -> int:
         SettingError: `QSTASH_TOKEN` is missing.
         Exception: QStash refused, or cannot be reached.
     """
-    from stashjobs import dispatcher
+    from stashjobs.producer import dispatcher
 
     # The SDK can ask for one key alone.
     keys = dispatcher.qstash().http.request(path="/v2/flowControl", method="GET")

@@ -16,13 +16,15 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from functions.create_notification.handler import create_notification
-from functions.process_stripe_webhook import readings, stripe_api, tables
-from functions.process_stripe_webhook.messages import Facts, Message, messages, one_line
-from functions.process_stripe_webhook.readings import ENDED, Invoice, Owner, Subscription
+from functions.process_stripe_webhook import parsing, sql, stripe_api
+from functions.process_stripe_webhook.customer_emails import Facts, Message, messages, one_line
+from functions.process_stripe_webhook.parsing import ENDED, Invoice, Owner, Subscription
+from functions.process_stripe_webhook.sql import Source
 from functions.process_stripe_webhook.stripe_api import NotAtStripeError, Stripe
-from functions.process_stripe_webhook.tables import Source
 from functions.send_email.handler import send_email
-from stashjobs import InvalidPayload, PermanentError, database, settings
+from stashjobs import InvalidPayload, PermanentError
+from stashjobs.config import settings
+from stashjobs.store import database
 
 if TYPE_CHECKING:
     from functions.process_stripe_webhook.models import Event
@@ -48,12 +50,12 @@ def process(event: Event, context: Context) -> dict[str, Any]:
         SettingError: `STRIPE_SECRET_KEY` is missing.
     """
     done: dict[str, Any] = {"event": event.id, "type": event.type}
-    subscription_id = readings.subscription_id_of(event.type, event.data.object)
+    subscription_id = parsing.subscription_id_of(event.type, event.data.object)
     if subscription_id is None:
         return done | {"ignored": f"{event.type} without a subscription"}
 
     account = stripe_api.connect()
-    reading = tables.take_reading(database.connection())
+    reading = sql.take_reading(database.connection())
     found = _subscription(event, subscription_id, account)
     if found is None:
         return done | {"ignored": "Stripe no longer has this subscription, and it had ended"}
@@ -63,9 +65,9 @@ def process(event: Event, context: Context) -> dict[str, Any]:
     # From here on nothing waits for Stripe: the transaction is a short one.
     found = _with_session(event, found)
     if found.customer.whole:
-        tables.write_customer(context.connection, found.customer, reading)
+        sql.write_customer(context.connection, found.customer, reading)
     source = Source(event.id, datetime.fromtimestamp(event.created, UTC), reading)
-    owner = tables.write_subscription(context.connection, found, source)
+    owner = sql.write_subscription(context.connection, found, source)
     enqueued, notes = _tell(told, owner, context)
     for note in notes:
         context.logger.warning(note, event_id=event.id, subscription_id=subscription_id)
@@ -90,8 +92,8 @@ def _subscription(event: Event, subscription_id: str, account: Stripe) -> Subscr
         return account.subscription(subscription_id)
     except NotAtStripeError as error:
         if event.type == "customer.subscription.deleted":
-            return readings.subscription(event.data.object)  # its last state, by Stripe's own word
-        if tables.status_of(database.connection(), subscription_id) in ENDED:
+            return parsing.subscription(event.data.object)  # its last state, by Stripe's own word
+        if sql.status_of(database.connection(), subscription_id) in ENDED:
             return None
         raise PermanentError(
             f"{error} The event {event.id} is about {subscription_id}. "
@@ -103,7 +105,7 @@ def _invoice(event: Event, found: Subscription, account: Stripe) -> Invoice | No
     """The event's invoice as it is now; the latest came with the subscription."""
     if not event.type.startswith("invoice."):
         return None
-    invoice_id = readings.id_of(event.data.object.get("id"))
+    invoice_id = parsing.id_of(event.data.object.get("id"))
     if invoice_id is None:
         return None
     if found.latest_invoice is not None and found.latest_invoice.invoice_id == invoice_id:
@@ -117,7 +119,7 @@ def _invoice(event: Event, found: Subscription, account: Stripe) -> Invoice | No
 def _facts(event: Event, found: Subscription, account: Stripe) -> Facts:
     typed: tuple[str | None, str | None] = (None, None)
     if event.type == "checkout.session.completed":
-        typed = readings.session_contact(event.data.object)
+        typed = parsing.session_contact(event.data.object)
     invoice = _invoice(event, found, account)
     return Facts(
         event=event,
@@ -149,7 +151,7 @@ def _with_session(event: Event, found: Subscription) -> Subscription:
     metadata says goes first."""
     if event.type != "checkout.session.completed":
         return found
-    session = readings.session_owner(event.data.object)
+    session = parsing.session_owner(event.data.object)
     customer = replace(found.customer, owner=found.customer.owner.or_else(session))
     return replace(found, owner=found.owner.or_else(session), customer=customer)
 

@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import stripe
 
-from functions.process_stripe_webhook import readings
-from stashjobs import PermanentError, RetryLater, settings
+from functions.process_stripe_webhook import parsing
+from stashjobs import PermanentError, RetryLater
+from stashjobs.config import settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from functions.process_stripe_webhook.readings import Invoice, Subscription
+    from functions.process_stripe_webhook.parsing import Invoice, Subscription
 
 # What our requests are answered in, whatever the account's default or the SDK's own version is.
 API_VERSION = "2026-10-28.endive"
@@ -59,12 +60,12 @@ class Stripe:
                 subscription_id, {"expand": ["customer", "latest_invoice"]}
             )
         )
-        return readings.subscription(found.to_dict())
+        return parsing.subscription(found.to_dict())
 
     def invoice(self, invoice_id: str) -> Invoice:
         """The invoice as it is now. Raises as `subscription` does."""
         found = asked(lambda: self.client.v1.invoices.retrieve(invoice_id))
-        return readings.invoice_from(found.to_dict())
+        return parsing.invoice_from(found.to_dict())
 
     def product_name(self, product_id: str) -> str | None:
         """What a product is called, None where it has been deleted. Raises as `subscription`."""

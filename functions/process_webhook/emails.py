@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from stashjobs.database import Connection
+    from stashjobs.store.database import Connection
 
 Status = Literal["sent", "delayed", "delivered", "bounced", "complained", "failed", "suppressed"]
 

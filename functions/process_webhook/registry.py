@@ -3,7 +3,7 @@
     @on("acme", "order.paid")
     def order_paid(order: Order, context: Context) -> dict[str, Any]: ...
 
-in a module of `functions/process_webhook/senders/`; nothing else has to know of it.
+in a module of `functions/process_webhook/sources/`; nothing else has to know of it.
 """
 
 from __future__ import annotations
@@ -103,10 +103,10 @@ def find(source: str, event: str) -> EventHandler[Any, Any] | None:
 @functools.cache
 def load() -> None:
     """Import every module of `senders`, and so register all handlers."""
-    from functions.process_webhook import senders
+    from functions.process_webhook import sources
 
-    for module in pkgutil.iter_modules(senders.__path__):
-        importlib.import_module(f"{senders.__name__}.{module.name}")
+    for module in pkgutil.iter_modules(sources.__path__):
+        importlib.import_module(f"{sources.__name__}.{module.name}")
 
 
 def _name(function: Callable[..., Any]) -> str:

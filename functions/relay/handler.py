@@ -6,8 +6,8 @@ import time
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from stashjobs import telemetry
 from stashjobs.job import load
+from stashjobs.observability import telemetry
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,7 +18,7 @@ RESERVE_SECONDS = 10.0
 
 def handler(_event: Mapping[str, Any], lambda_context: Any) -> dict[str, int]:
     """Tell QStash what it was not told, free expired leases, and note what QStash gave up on."""
-    from stashjobs import relay
+    from stashjobs.recovery import relay
 
     load()
     seconds = lambda_context.get_remaining_time_in_millis() / 1000 - RESERVE_SECONDS

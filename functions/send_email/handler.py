@@ -6,7 +6,8 @@ import re
 from hashlib import sha256
 
 from functions.send_email.models import Email, SentEmail
-from stashjobs import Context, job, settings
+from stashjobs import Context, job
+from stashjobs.config import settings
 
 if settings.is_lambda_of(__name__):
     # Every delivery will need them. Whoever only enqueues does not, and need not have them.

@@ -17,9 +17,9 @@ from functools import cache
 from http.client import HTTPException
 from typing import TYPE_CHECKING, Any, cast
 
+from functions.send_email.deferred import deferred
 from functions.send_email.models import bare_address, display_name
 from stashjobs import DeadlineNear, PermanentError, RetryLater
-from stashjobs.deferred import deferred
 
 with deferred("requests", "httpx"):
     import resend

@@ -15,7 +15,7 @@ from typing import Any
 
 from functions.webhooks.schemes import TOLERANCE_SECONDS, HmacScheme
 from functions.webhooks.sources import BUILT_IN, Place, Source
-from stashjobs import settings
+from stashjobs.config import settings
 from stashjobs.errors import SettingError
 
 REQUIRED = {"secret", "header", "event"}

@@ -20,19 +20,22 @@ import psycopg
 from functions.webhooks import custom_sources
 from functions.webhooks.schemes import NotSigned
 from functions.webhooks.sources import BUILT_IN, STRIPE, Source, Unreadable
-from stashjobs import database, lambda_event, settings, telemetry
-from stashjobs.dispatcher import DEFAULT_MAX_PAYLOAD_BYTES
+from stashjobs.config import settings
+from stashjobs.delivery import request as lambda_event
 from stashjobs.errors import InvalidPayload, PayloadTooLarge, SettingError
+from stashjobs.observability import telemetry
+from stashjobs.producer.dispatcher import DEFAULT_MAX_PAYLOAD_BYTES
+from stashjobs.store import database
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from stashjobs.dispatcher import Enqueued
-    from stashjobs.lambda_event import Event, Request, Response
+    from stashjobs.delivery.request import Event, Request, Response
+    from stashjobs.producer.dispatcher import Enqueued
 
 RETRY_AFTER_SECONDS = 20
-# Enqueue gives up on QStash after 5 seconds (stashjobs.dispatcher). One sender in so long waits for
-# them; more would use up the senders' patience and this function's concurrency.
+# Enqueue gives up on QStash after 5 seconds (stashjobs.producer.dispatcher). One sender in so long
+# waits for them; more would use up the senders' patience and this function's concurrency.
 QSTASH_REST_SECONDS = 30.0
 
 _left_to_relay_until = 0.0

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from functions.webhooks.schemes import HmacScheme, Scheme, StripeScheme
-from stashjobs import settings
+from stashjobs.config import settings
 from stashjobs.errors import SettingError
 
 if TYPE_CHECKING:

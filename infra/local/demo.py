@@ -10,15 +10,16 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from infra.local.stack import Stack, in_thread
-from stashjobs import database, lookup
-from stashjobs.cli.jobs import tell
+from stashjobs.operators import search
+from stashjobs.store import database
+from stashjobs.tools.cli.jobs import tell
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
     from infra.local.mailbox import Mailbox
-    from stashjobs.dispatcher import Enqueued
+    from stashjobs.producer.dispatcher import Enqueued
 
 PATIENCE_SECONDS = 45.0
 # Outside the environment, the command is where `make` put it.
@@ -80,17 +81,17 @@ def _enqueue(payload: Mapping[str, Any]) -> Enqueued:
     return send_email.enqueue(payload, user_id="u_1", organization_id="o_1")
 
 
-async def _wait(job_id: str) -> lookup.JobExecution:
+async def _wait(job_id: str) -> search.JobExecution:
     """The job once it has ended, or as it stands when patience does."""
     until = time.monotonic() + PATIENCE_SECONDS
     while True:
-        found = await in_thread(lambda: lookup.find(database.connection(), job_id))
+        found = await in_thread(lambda: search.find(database.connection(), job_id))
         if found is not None and (found.completed_at or time.monotonic() > until):
             return found
         await asyncio.sleep(0.05)
 
 
-def _caught(mailbox: Mailbox, job: lookup.JobExecution) -> tuple[str | None, str]:
+def _caught(mailbox: Mailbox, job: search.JobExecution) -> tuple[str | None, str]:
     """The id of the mail that this job sent, and its subject."""
     email_id = (job.result or {}).get("emailId")
     for mail in mailbox.mails:

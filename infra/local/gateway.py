@@ -22,7 +22,7 @@ from infra.local.http_event import (
 )
 from infra.local.lambda_runtime import InvocationResult, LambdaRuntime
 from infra.local.template import Route
-from stashjobs.servers.ports import PortTakenError
+from stashjobs.tools.servers.ports import PortTakenError
 
 # AWS docs, "Quotas for configuring and running an HTTP API in API Gateway".
 INTEGRATION_TIMEOUT = 30.0

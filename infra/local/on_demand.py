@@ -13,7 +13,7 @@ import socket
 import sys
 from typing import TYPE_CHECKING
 
-from stashjobs.servers import guard
+from stashjobs.tools.servers import guard
 
 if TYPE_CHECKING:
     from pathlib import Path

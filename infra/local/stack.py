@@ -19,17 +19,17 @@ from urllib.parse import urlsplit
 
 from dotenv import dotenv_values
 
+from infra.local.eventbridge import Scheduler
 from infra.local.gateway import Delivery, Gateway
 from infra.local.lambda_runtime import LambdaRuntime
 from infra.local.mailbox import Mailbox
 from infra.local.qstash import QStashOptions, QStashServer
 from infra.local.running import Running
 from infra.local.s3 import S3
-from infra.local.schedules import Scheduler
 from infra.local.stripe import WEBHOOK_ROUTE, Stripe
 from infra.local.template import Template, read_template
-from stashjobs.servers.ports import ensure_port_is_free, free_port
-from stashjobs.servers.postgres import Postgres
+from stashjobs.tools.servers.ports import ensure_port_is_free, free_port
+from stashjobs.tools.servers.postgres import Postgres
 
 Result = TypeVar("Result")
 
@@ -160,7 +160,7 @@ class Stack(Running):
         )
 
     async def _start_postgres(self) -> None:
-        from stashjobs.migrations import migrate
+        from stashjobs.store.migrations import migrate
 
         self.postgres = Postgres(self.home / "postgres", self.ports.postgres, durable=self.durable)
         self._exits.push_async_callback(in_thread, self.postgres.stop)

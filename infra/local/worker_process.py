@@ -19,7 +19,7 @@ from typing import Any
 
 from aiohttp import web
 
-from stashjobs.servers import guard
+from stashjobs.tools.servers import guard
 
 VERSION = "/2018-06-01/runtime"
 INIT_LIMIT = 10.0  # seconds; AWS docs, "Understanding the Lambda execution environment lifecycle"

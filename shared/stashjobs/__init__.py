@@ -9,7 +9,7 @@ handler = send_email.handler                       # what Lambda calls
 send_email.enqueue(Email(...), user_id="u_1")      # what an app calls
 """
 
-from stashjobs.context import Context
+from stashjobs.delivery.context import Context
 from stashjobs.errors import (
     Cancelled,
     DeadlineNear,

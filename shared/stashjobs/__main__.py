@@ -8,7 +8,7 @@ import sys
 def main() -> None:
     """Run the command line, or say what it needs where only the package is installed."""
     try:
-        from stashjobs.cli import main as command
+        from stashjobs.tools.cli import main as command
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] == "stashjobs":
             raise

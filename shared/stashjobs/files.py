@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from stashjobs import settings
+from stashjobs.config import settings
 
 if TYPE_CHECKING:
     from types import TracebackType

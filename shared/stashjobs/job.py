@@ -13,7 +13,7 @@ from functools import cached_property
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from stashjobs import settings
+from stashjobs.config import settings
 from stashjobs.errors import InvalidPayload, UnknownJobType
 
 if TYPE_CHECKING:
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
     from psycopg import AsyncConnection, Connection
 
-    from stashjobs.context import Context
-    from stashjobs.dispatcher import Enqueued
-    from stashjobs.schedules import Schedule
+    from stashjobs.delivery.context import Context
+    from stashjobs.producer.dispatcher import Enqueued
+    from stashjobs.producer.schedules import Schedule
 
 Payload = TypeVar("Payload")
 Result = TypeVar("Result")
@@ -79,17 +79,17 @@ class Job(Generic[Payload, Result]):
 
     @property
     def handler(self) -> Callable[[Mapping[str, Any], Any], dict[str, Any]]:
-        """The Lambda handler: one delivery of this job type (`stashjobs.worker`). Its own Lambda
-        asks for it while it is initialised, and what every delivery needs is imported at once;
-        elsewhere with the first delivery."""
+        """The Lambda handler: one delivery of this job type (`stashjobs.delivery.handler`). Its
+        own Lambda asks for it while it is initialised, and what every delivery needs is
+        imported at once; elsewhere with the first delivery."""
         if settings.is_lambda_of(self.function.__module__):
-            from stashjobs import worker
+            from stashjobs.delivery import handler as worker
 
             worker.prepare()
         return self._deliver
 
     def _deliver(self, event: Mapping[str, Any], lambda_context: Any) -> dict[str, Any]:
-        from stashjobs import worker
+        from stashjobs.delivery import handler as worker
 
         return worker.deliver(self, event, lambda_context)
 
@@ -141,7 +141,7 @@ class Job(Generic[Payload, Result]):
                 connection broke in that moment there may be one; with an `idempotency_key` it is
                 safe to enqueue again.
         """
-        from stashjobs import dispatcher
+        from stashjobs.producer import dispatcher
 
         options = dispatcher.Options(
             user_id=user_id,
@@ -173,7 +173,7 @@ class Job(Generic[Payload, Result]):
         encrypted: bool | None = None,
     ) -> Enqueued:
         """`enqueue` on the caller's async connection, within its transaction."""
-        from stashjobs import dispatcher
+        from stashjobs.producer import dispatcher
 
         options = dispatcher.Options(
             user_id=user_id,
@@ -201,7 +201,7 @@ class Job(Generic[Payload, Result]):
     ) -> list[Enqueued]:
         """Record many jobs in one INSERT and have QStash deliver them, in as few calls as it takes.
         All of them or, where one payload is invalid, none."""
-        from stashjobs import dispatcher
+        from stashjobs.producer import dispatcher
 
         options = dispatcher.Options(
             user_id=user_id,
@@ -234,7 +234,7 @@ class Job(Generic[Payload, Result]):
             InvalidPayload: It does not fit.
             ValueError: Another argument makes no sense.
         """
-        from stashjobs import schedules
+        from stashjobs.producer import schedules
 
         document = self.dump_payload(payload)
         return schedules.declare(schedules.Schedule(name, self, cron, timezone, document))

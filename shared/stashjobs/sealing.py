@@ -17,7 +17,7 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from stashjobs import settings
+from stashjobs.config import settings
 from stashjobs.errors import InvalidPayload, SealError, SettingError
 
 if TYPE_CHECKING:

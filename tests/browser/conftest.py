@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import psycopg
 import pytest
 
-from stashjobs import access
+from stashjobs.operators import access
 from tests.browser.jobs import Jobs
 from tests.stacks import stack_in_a_thread
 

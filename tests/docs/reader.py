@@ -32,7 +32,7 @@ class Reader:
             for name in ("functions", "infra", "tests", "benchmarks", "template.yaml"):
                 (each / name).symlink_to(ROOT / name)
         (self._folder / ".stashjobs").symlink_to(stack.home)
-        prices = ROOT / "shared" / "stashjobs" / "prices.toml"
+        prices = ROOT / "shared" / "stashjobs" / "tools" / "prices.toml"
         (self._folder / "my-prices.toml").symlink_to(prices)
         (self._folder / "jobs.dump").touch()  # for `backup restore`, which is not run
         (self._folder / "app.py").write_text("import os; print(os.environ['QSTASH_URL'])")

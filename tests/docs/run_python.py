@@ -10,16 +10,19 @@ import inspect
 import sys
 from typing import TYPE_CHECKING, Any
 
-from stashjobs import database, dispatcher, lookup, sealing
+from stashjobs import sealing
 from stashjobs.ids import new_job_id
 from stashjobs.job import Job
+from stashjobs.operators import search
+from stashjobs.producer import dispatcher
 from stashjobs.sealing import Place
+from stashjobs.store import database
 from stashjobs.testing.deliveries import lambda_context
 
 if TYPE_CHECKING:
     from types import CodeType, FrameType
 
-    from stashjobs.lookup import JobExecution
+    from stashjobs.operators.search import JobExecution
 
 GUIDE = "<guide>"
 
@@ -31,7 +34,7 @@ def ran(job: Job[Any, Any], payload: Any) -> JobExecution:
     if job.encrypted:
         document = sealing.seal(document, Place(job_id, job.type, "payload"))
     job.handler({"jobId": job_id, "type": job.type, "payload": document}, lambda_context())
-    row = lookup.find(database.connection(), job_id)
+    row = search.find(database.connection(), job_id)
     assert row is not None, job_id
     return row
 

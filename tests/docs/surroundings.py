@@ -53,7 +53,7 @@ PYTHON_BEFORE = {
     "docs/connections.md": _AN_EMAIL
     + """
 def Email(_): return Email_.model_validate(example)
-from stashjobs import database
+from stashjobs.store import database
 with database.pool().connection() as connection:
     connection.execute("CREATE TABLE IF NOT EXISTS orders (number int, paid bool)")
 """,
@@ -92,7 +92,8 @@ os.environ["PAYLOAD_KEYS"] = "k1:" + base64.b64encode(secrets.token_bytes(32)).d
 Payslip = Greeting
 greeting = {"name": "Ada"}
 
-from stashjobs import database, sealing
+from stashjobs import sealing
+from stashjobs.store import database
 job_id = say_hello.enqueue(greeting, encrypted=True).job_id
 result = sealing.seal({"said": "Hello"}, sealing.Place(job_id, "say-hello", "result"))
 database.connection().execute(
@@ -102,7 +103,7 @@ database.connection().execute(
 }
 
 _ORDERS = """
-from stashjobs import database
+from stashjobs.store import database
 orders = database.connection()
 orders.execute("CREATE TABLE IF NOT EXISTS orders (number int, paid bool)")
 """

@@ -28,8 +28,8 @@ from playwright._impl._driver import compute_driver_executable
 from functions.send_email.models import Email
 from functions.webhooks import custom_sources
 from stashjobs import sealing
-from stashjobs.cli import main
 from stashjobs.sealing import Place
+from stashjobs.tools.cli import main
 from tests.docs import run_python
 from tests.docs.blocks import ROOT, Block, blocks
 from tests.docs.reader import Reader

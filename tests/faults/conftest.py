@@ -13,7 +13,9 @@ from psycopg.rows import dict_row
 
 from infra.local.chaos.system import System
 from infra.local.qstash import DeliveryError, DeliveryRequest, DeliveryResponse, Send
-from stashjobs import database, dispatcher, relay
+from stashjobs.producer import dispatcher
+from stashjobs.recovery import relay
+from stashjobs.store import database
 from tests.clusters import make_ready
 from tests.faults.jobs import LEDGERS, faulty
 

@@ -11,7 +11,8 @@ import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stashjobs import attempt, worker
+from stashjobs.delivery import attempt
+from stashjobs.delivery import handler as worker
 from tests.faults import jobs
 
 if TYPE_CHECKING:

@@ -7,7 +7,8 @@ from typing import Any
 
 import psycopg
 
-from stashjobs import Context, job, settings
+from stashjobs import Context, job
+from stashjobs.config import settings
 
 LEDGERS = """
 CREATE TABLE effects (job_id text NOT NULL, attempt integer NOT NULL);

@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from infra.local.qstash import DeliveryResponse
-from stashjobs import operations
+from stashjobs.operators import retry_and_cancel
 from tests.faults.jobs import faulty
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ async def test_a_job_that_is_retried_by_hand_is_not_failed_by_its_old_message(
     faults.network.answer = lambda request: None
     with monkeypatch.context() as without_base_url:
         without_base_url.delenv("BASE_URL")  # nothing can be published, and all else can be done
-        await asyncio.to_thread(operations.retry, job_id, actor="ada")
+        await asyncio.to_thread(retry_and_cancel.retry, job_id, actor="ada")
         await faults.relay()
         assert (await faults.row(job_id))["status"] == "pending"
     rows = await faults.ended()

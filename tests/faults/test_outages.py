@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 import psycopg
 
 from infra.local.qstash import DeliveryResponse
-from stashjobs import database, dispatcher, publications, relay
+from stashjobs.producer import dispatcher
+from stashjobs.recovery import relay
+from stashjobs.store import database, outbox
 from tests.faults.jobs import faulty
 
 if TYPE_CHECKING:
@@ -115,7 +117,7 @@ def _relay_alone(url: str) -> int:
     with psycopg.connect(url, autocommit=True) as connection:
         while True:
             with connection.transaction():
-                batch = publications.take_unpublished(
+                batch = outbox.take_unpublished(
                     connection,
                     job_types=[faulty.type],
                     limit=7,
@@ -126,7 +128,7 @@ def _relay_alone(url: str) -> int:
                 with _one_at_a_time:
                     told = dispatcher.send(batch) if batch else {}
                 if told:
-                    publications.confirm_published(connection, told)
+                    outbox.confirm_published(connection, told)
             published += len(told)
             if not batch:
                 return published

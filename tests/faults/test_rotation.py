@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from stashjobs import dispatcher
+from stashjobs.producer import dispatcher
 
 if TYPE_CHECKING:
     import pytest

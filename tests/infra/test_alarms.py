@@ -11,8 +11,8 @@ import yaml
 
 from functions.monitor import handler as monitor
 from infra.local.template import _Loader, read_template
-from stashjobs import metrics
 from stashjobs.job import load
+from stashjobs.observability import metrics
 from tests.translation import ROOT, decide
 
 PAGE = (ROOT / "docs" / "monitoring.md").read_text()

@@ -107,7 +107,11 @@ def test_the_layer_has_everything_that_stashjobs_imports(artefacts: Artefacts) -
     """But for the pool, which a function that serves requests side by side brings along, and what
     a deployer may add (docs/monitoring.md)."""
     missing = missing_imports(artefacts, "RelayFunction", "stashjobs")
-    added = (": psycopg_pool", "stashjobs.tracing: opentelemetry", "stashjobs.sentry: sentry_sdk")
+    added = (
+        ": psycopg_pool",
+        "stashjobs.observability.tracing: opentelemetry",
+        "stashjobs.observability.sentry: sentry_sdk",
+    )
     assert [each for each in missing if not any(part in each for part in added)] == []
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from stashjobs.cli import COMMANDS
-from stashjobs.doctor import GROUPS
+from stashjobs.tools.cli import COMMANDS
+from stashjobs.tools.doctor import GROUPS
 
 ROOT = Path(__file__).parents[2]
 DEPLOYMENT = (ROOT / "docs" / "deployment.md").read_text()

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from stashjobs.cli import COMMANDS
+from stashjobs.tools.cli import COMMANDS
 
 ROOT = Path(__file__).parents[2]
 HOOKS: list[dict[str, Any]] = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())[

@@ -12,8 +12,10 @@ import yaml
 
 from infra.local import template
 from infra.local.template import Function, Route, read_template
-from stashjobs import envelope, messages, schedules, worker
+from stashjobs import envelope
+from stashjobs.delivery import handler as worker
 from stashjobs.job import Job, load
+from stashjobs.producer import messages, schedules
 from tests.translation import ROOT
 
 TEMPLATE = ROOT / "template.yaml"

@@ -39,7 +39,7 @@ def test_there_is_the_package_and_what_a_person_reads_of_it(unpacked: Path) -> N
     beside = {str(file) for file in files if package not in file.parents} - ADDED
     plugin = "shared/pytest_stashjobs.py"
     assert beside == {"CHANGELOG.md", "LICENSE", "README.md", "pyproject.toml", plugin}
-    assert (unpacked / package / "prices.toml").exists()
+    assert (unpacked / package / "tools" / "prices.toml").exists()
 
 
 def test_the_wheel_that_is_made_of_it_is_the_wheel(unpacked: Path, tmp_path: Path) -> None:

@@ -11,8 +11,8 @@ import pytest
 import yaml
 
 from infra.local.template import _Loader, read_template
-from stashjobs import stage_secret
-from stashjobs.costs import Prices
+from stashjobs.config import stage_secret
+from stashjobs.tools.costs import Prices
 from tests.infra.test_alarms import METRICS
 from tests.translation import ROOT
 

@@ -91,8 +91,8 @@ def test_the_wheel_says_what_it_is(wheel: Path) -> None:
     "file",
     [
         "stashjobs/py.typed",
-        "stashjobs/migrations/0001_job_executions.sql",
-        "stashjobs/cli/scaffold/templates/handler.py.txt",
+        "stashjobs/store/migrations/0001_job_executions.sql",
+        "stashjobs/tools/prices.toml",
         f"stashjobs-{stashjobs.__version__}.dist-info/licenses/LICENSE",
     ],
 )

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from infra.local.s3 import S3
-from stashjobs import dispatcher, files, telemetry
+from stashjobs import files
+from stashjobs.observability import telemetry
+from stashjobs.producer import dispatcher
 from tests.buckets import Bucket
 from tests.deliveries import Table
 

@@ -13,17 +13,17 @@ import psycopg
 import pytest
 from click.testing import CliRunner
 
-from stashjobs import backup
-from stashjobs.backup import programs
-from stashjobs.backup.contents import differences, read
-from stashjobs.cli import main
+from stashjobs.tools import backup
+from stashjobs.tools.backup import programs
+from stashjobs.tools.backup.contents import differences, read
+from stashjobs.tools.cli import main
 from tests.deliveries import probe
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from stashjobs.servers.postgres import Postgres
+    from stashjobs.tools.servers.postgres import Postgres
     from tests.deliveries import Table
 
 

@@ -14,7 +14,7 @@ from click.testing import CliRunner, Result
 import stashjobs
 from infra.local.stack import lock
 from stashjobs import Context, PermanentError, job
-from stashjobs.cli import COMMANDS, main
+from stashjobs.tools.cli import COMMANDS, main
 from tests.deliveries import deliver, probe
 
 if TYPE_CHECKING:
@@ -364,7 +364,7 @@ def test_qstash_alone_beside_a_running_dev_says_where_that_ones_is(
 ) -> None:
     home = tmp_path / "home"
     held = lock(home)
-    code = "from stashjobs.cli import main; main()"
+    code = "from stashjobs.tools.cli import main; main()"
     arguments = ["dev", "--only", "qstash", "--port", "0", "--home", str(home)]
     told = subprocess.run(
         [sys.executable, "-c", code, *arguments],

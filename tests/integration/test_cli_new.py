@@ -17,18 +17,19 @@ import aiohttp
 import pytest
 from click.testing import CliRunner, Result
 
+from infra.commands import scaffold
+from infra.commands.scaffold import Change, entries
+from infra.commands.scaffold.filling import filled, names_in_use
+from infra.commands.scaffold.objections import objection
+from infra.commands.scaffold.proof import prove
+from infra.commands.scaffold.texts import Misfit, YamlText
+from infra.commands.scaffold.wanted import Wanted
 from infra.local.stack import Stack
-from stashjobs.cli import main, scaffold
-from stashjobs.cli.scaffold import Change, entries
-from stashjobs.cli.scaffold.filling import filled, names_in_use
-from stashjobs.cli.scaffold.objections import objection
-from stashjobs.cli.scaffold.proof import prove
-from stashjobs.cli.scaffold.texts import Misfit, YamlText
-from stashjobs.cli.scaffold.wanted import Wanted
+from stashjobs.tools.cli import main
 from tests.clusters import make_ready
 
 ROOT = Path(__file__).parents[2]
-CLI = "from stashjobs.cli import main; main()"
+CLI = "from stashjobs.tools.cli import main; main()"
 COPIED = ("functions", "shared", "infra", "tests", "docs")
 SINGLE = ("template.yaml", "pyproject.toml", "Makefile", "samconfig.toml", "README.md")
 # Those tests of tests/infra that speak of the new type, and of those that must know of it.

@@ -11,7 +11,8 @@ import psycopg
 import pytest
 
 import stashjobs
-from stashjobs import Context, DeadlineNear, PermanentError, database
+from stashjobs import Context, DeadlineNear, PermanentError
+from stashjobs.store import database
 from stashjobs.testing.qstash import Received, serving
 from tests.deliveries import Table, deliver, probe
 

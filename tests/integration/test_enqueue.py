@@ -19,15 +19,9 @@ import pytest
 from pydantic import BaseModel, ConfigDict, Field
 
 import stashjobs
-from stashjobs import (
-    Context,
-    InvalidPayload,
-    PayloadTooLarge,
-    SettingError,
-    database,
-    dispatcher,
-    publications,
-)
+from stashjobs import Context, InvalidPayload, PayloadTooLarge, SettingError
+from stashjobs.producer import dispatcher
+from stashjobs.store import database, outbox
 from stashjobs.testing.qstash import Server, serving
 from tests.deliveries import Table, deliver, handle
 from tests.qstash_servers import qstash_running
@@ -701,5 +695,5 @@ def test_a_delivery_that_is_faster_than_the_confirmation_keeps_its_message(
     job_id = table.add(any_job)
     assert deliver(any_job, job_id).status == 200
     before = table.row(job_id)
-    publications.confirm_published(table.other, {job_id: "msg_told"})
+    outbox.confirm_published(table.other, {job_id: "msg_told"})
     assert table.row(job_id) == before

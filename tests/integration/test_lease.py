@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 import pytest
 
-from stashjobs import execution_log
 from stashjobs.errors import LeaseLost
-from stashjobs.execution_log import Claim, Lease, NewJob
+from stashjobs.store import executions
+from stashjobs.store.executions import Claim, Lease, NewJob
 from tests.deliveries import Table, deliver, delivery, handle, probe
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ LEASE = Lease(30, "msg_other", None)
 
 def take(table: Table, job_id: str, lease: Lease = LEASE) -> Claim:
     """Another delivery takes the job."""
-    claim = execution_log.claim(table.other, job_id=job_id, job_type="probe", lease=lease)
+    claim = executions.claim(table.other, job_id=job_id, job_type="probe", lease=lease)
     assert claim is not None
     return claim
 
@@ -58,7 +58,7 @@ def test_of_many_deliveries_at_once_one_gets_the_job(
         job_id = table.add(job)
         if state == "retrying":
             first = take(table, job_id)
-            execution_log.record_not_completed(
+            executions.record_not_completed(
                 table.other,
                 job_id=job_id,
                 attempt=first.attempt,
@@ -70,7 +70,7 @@ def test_of_many_deliveries_at_once_one_gets_the_job(
             table.expire_lease(job_id)
 
         def claim(connection: psycopg.Connection[Any], job_id: str = job_id) -> Claim | None:
-            return execution_log.claim(connection, job_id=job_id, job_type="probe", lease=LEASE)
+            return executions.claim(connection, job_id=job_id, job_type="probe", lease=LEASE)
 
         claims = at_the_same_moment(database_url, 6, claim)
         assert sum(claim.held for claim in claims) == 1
@@ -86,7 +86,7 @@ def test_of_many_first_deliveries_at_once_one_records_and_gets_the_job(
         new = NewJob(f"node-{number}", "probe", {}, 3, idempotency_key=key and f"{key}:{number}")
 
         def claim(connection: psycopg.Connection[Any], new: NewJob = new) -> Claim | None:
-            return execution_log.claim_or_record(connection, new, LEASE)
+            return executions.claim_or_record(connection, new, LEASE)
 
         claims = at_the_same_moment(database_url, 6, claim)
         assert sum(isinstance(claim, Claim) and claim.held for claim in claims) == 1
@@ -106,7 +106,7 @@ def test_one_message_delivered_twice_at_once_is_never_taken_for_another_job(
     new = NewJob("node-1", "probe", {}, 3, idempotency_key="k")
     with ThreadPoolExecutor(1) as pool, psycopg.connect(database_url) as first:
         # The row is there, but not committed: what the second one sees in the race.
-        claimed = execution_log.claim_or_record(first, new, LEASE)
+        claimed = executions.claim_or_record(first, new, LEASE)
         assert claimed is not None
         second = pool.submit(handle, probe(), delivery(message))
         time.sleep(0.3)
@@ -123,7 +123,7 @@ def test_a_busy_answer_never_asks_for_a_retry_in_the_past(table: Table, database
     take(table, job_id)
     table.expire_lease(job_id)
     with ThreadPoolExecutor(1) as pool, psycopg.connect(database_url) as first:
-        claimed = execution_log.claim(first, job_id=job_id, job_type="probe", lease=LEASE)
+        claimed = executions.claim(first, job_id=job_id, job_type="probe", lease=LEASE)
         assert claimed is not None
         assert claimed.held
         second = pool.submit(deliver, job, job_id)
@@ -201,11 +201,11 @@ def test_a_late_worker_cannot_record_over_its_successor(
         assert successor.held
         rows = table.other
         if other == "completed":
-            execution_log.record_completed(
+            executions.record_completed(
                 rows, job_id=context.job_id, attempt=successor.attempt, result="successor's"
             )
         elif other == "retrying":
-            execution_log.record_not_completed(
+            executions.record_not_completed(
                 rows,
                 job_id=context.job_id,
                 attempt=successor.attempt,
@@ -257,10 +257,10 @@ def test_the_fence_is_the_attempt_not_the_status(table: Table) -> None:
     table.expire_lease(job_id)
     take(table, job_id)
     rows = table.other
-    late = execution_log.record_completed(rows, job_id=job_id, attempt=1, result="late")
+    late = executions.record_completed(rows, job_id=job_id, attempt=1, result="late")
     assert late is not None
     assert (late.held, late.status, late.attempt) == (False, "processing", 2)
-    now = execution_log.record_completed(rows, job_id=job_id, attempt=2, result="now")
+    now = executions.record_completed(rows, job_id=job_id, attempt=2, result="now")
     assert now is not None
     assert now.held
     assert table.row(job_id)["result"] == "now"

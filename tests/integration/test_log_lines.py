@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from stashjobs import telemetry
+from stashjobs.observability import telemetry
 from tests.deliveries import Table, deliver, delivery, handle, lambda_context, probe
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ import yaml
 
 from functions.monitor import handler as monitor
 from infra.local.template import _Loader
-from stashjobs.costs import Prices
+from stashjobs.tools.costs import Prices
 from tests.deliveries import Table, delivery, handle, lambda_context, probe
 from tests.translation import ROOT
 

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from stashjobs import database, lookup
-from stashjobs.lookup import Filter
+from stashjobs.operators import search
+from stashjobs.operators.search import Filter
+from stashjobs.store import database
 
 if TYPE_CHECKING:
     from tests.deliveries import Table
@@ -32,7 +33,7 @@ def all_pages(which: Filter, limit: int) -> list[list[str]]:
     pages, position = [], None
     with database.connection().transaction():
         while True:
-            page = lookup.page(database.connection(), which, limit=limit, before=position)
+            page = search.page(database.connection(), which, limit=limit, before=position)
             pages.append([job.job_id for job in page.jobs])
             position = page.next
             if position is None:
@@ -56,8 +57,8 @@ def all_pages(which: Filter, limit: int) -> list[list[str]]:
 def test_all_pages_together_have_each_job_once(
     monkeypatch: pytest.MonkeyPatch, which: Filter, limit: int, look_at: int
 ) -> None:
-    monkeypatch.setattr(lookup, "LOOK_AT", look_at)
-    expected = [job.job_id for job in lookup.newest(database.connection(), which, limit=1000)]
+    monkeypatch.setattr(search, "LOOK_AT", look_at)
+    expected = [job.job_id for job in search.newest(database.connection(), which, limit=1000)]
     pages = all_pages(which, limit)
     assert [job_id for page in pages for job_id in page] == expected
     assert max(map(len, pages)) <= limit
@@ -66,10 +67,10 @@ def test_all_pages_together_have_each_job_once(
 def test_a_search_looks_at_so_many_jobs_and_tells_how_far_it_came(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(lookup, "LOOK_AT", 10)
+    monkeypatch.setattr(search, "LOOK_AT", 10)
     which = Filter(error_contains="Timeout")
 
-    page = lookup.page(database.connection(), which, limit=50)
+    page = search.page(database.connection(), which, limit=50)
 
     assert {job.job_id for job in page.jobs} < {f"job-{n}" for n in range(1, 12)}
     assert not page.complete
@@ -78,5 +79,5 @@ def test_a_search_looks_at_so_many_jobs_and_tells_how_far_it_came(
 
 
 def test_without_a_search_the_last_page_has_no_next() -> None:
-    page = lookup.page(database.connection(), Filter(), limit=40)
+    page = search.page(database.connection(), Filter(), limit=40)
     assert (len(page.jobs), page.next, page.complete) == (40, None, True)

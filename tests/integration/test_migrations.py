@@ -12,14 +12,14 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from stashjobs import migrations
 from stashjobs.errors import MigrationError
+from stashjobs.store import migrations
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from stashjobs.servers.postgres import Postgres
+    from stashjobs.tools.servers.postgres import Postgres
 
 numbers = itertools.count()
 

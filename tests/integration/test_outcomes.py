@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from pydantic import BaseModel
 
-from stashjobs import Cancelled, PermanentError, RetryLater, database, execution_log
+from stashjobs import Cancelled, PermanentError, RetryLater
 from stashjobs.errors import DeliveryRefused
-from stashjobs.execution_log import Lease, claim
+from stashjobs.store import database, executions
+from stashjobs.store.executions import Lease, claim
 from tests.deliveries import (
     Table,
     deliver,
@@ -737,7 +738,7 @@ def test_a_message_whose_first_job_has_just_gone_comes_again(
 ) -> None:
     """The clean-up may delete it between the refusal and the look for it."""
     table.add(probe(), idempotency_key="welcome:u_1")
-    monkeypatch.setattr(execution_log, "find_by_idempotency_key", lambda *_: None)
+    monkeypatch.setattr(executions, "find_by_idempotency_key", lambda *_: None)
     answer = handle(probe(), delivery(payload_message()))
     assert (answer.status, answer.document["ran"]) == (409, False)
 

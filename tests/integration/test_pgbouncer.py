@@ -13,7 +13,9 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from stashjobs import database, migrations, operations, relay
+from stashjobs.operators import retry_and_cancel
+from stashjobs.recovery import relay
+from stashjobs.store import database, migrations
 from stashjobs.testing.qstash import Server, serving
 from tests import pgbouncer
 from tests.deliveries import Table, deliver, delivery, handle, probe
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
 
     from stashjobs import Context
     from stashjobs.job import Job
-    from stashjobs.servers.postgres import Postgres
+    from stashjobs.tools.servers.postgres import Postgres
     from tests.integration.conftest import Log
     from tests.pgbouncer import PgBouncer
 
@@ -65,8 +67,8 @@ def qstash(use_qstash: Callable[..., None]) -> Iterator[Server]:
 def job(monkeypatch: pytest.MonkeyPatch) -> Job[Any, Any]:
     """A job whose function this process has, so that it knows how to publish it."""
     declared = probe()
-    monkeypatch.setattr("stashjobs.relay.declared", lambda: [declared])
-    monkeypatch.setattr("stashjobs.dispatcher.find", lambda _type: declared)
+    monkeypatch.setattr("stashjobs.recovery.relay.declared", lambda: [declared])
+    monkeypatch.setattr("stashjobs.producer.dispatcher.find", lambda _type: declared)
     return declared
 
 
@@ -271,9 +273,9 @@ def test_operators_cancel_and_retry(
     bouncer: PgBouncer, table: Table, qstash: Server, job: Job[Any, Any]
 ) -> None:
     job_id = table.add(job)
-    operations.cancel(job_id, actor="ada")
+    retry_and_cancel.cancel(job_id, actor="ada")
     assert table.status(job_id) == "cancelled"
-    operations.retry(job_id, actor="ada")
+    retry_and_cancel.retry(job_id, actor="ada")
     assert table.status(job_id) == "pending"
 
 

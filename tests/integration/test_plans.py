@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 import pytest
 
-from stashjobs import execution_log, lookup, publications
-from stashjobs.lookup import Filter
+from stashjobs.operators import search
+from stashjobs.operators.search import Filter
+from stashjobs.store import executions, outbox
 from tests.deliveries import probe
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def plan(connection: psycopg.Connection[Any], statement: str, parameters: Any) -
 
 
 def test_the_relay_finds_silent_jobs_by_their_index(connection: psycopg.Connection[Any]) -> None:
-    found = plan(connection, publications.FIND_SILENT, {"seconds": 3600.0, "limit": 100})
+    found = plan(connection, outbox.FIND_SILENT, {"seconds": 3600.0, "limit": 100})
     assert "Index Scan using idx_job_executions_silent" in found
     assert "Index Cond: (GREATEST(published_at, available_at) <" in found
 
@@ -62,14 +63,14 @@ def test_the_relay_finds_unpublished_jobs_by_their_index(
         "after_time": "-infinity",
         "after_id": "",
     }
-    found = plan(connection, publications.TAKE_UNPUBLISHED, parameters)
+    found = plan(connection, outbox.TAKE_UNPUBLISHED, parameters)
     assert "Index Scan using idx_job_executions_unpublished" in found
 
 
 def test_the_relay_finds_attempts_that_run_by_the_index_on_status(
     connection: psycopg.Connection[Any],
 ) -> None:
-    found = plan(connection, execution_log.FREE_EXPIRED_LEASES, [100])
+    found = plan(connection, executions.FREE_EXPIRED_LEASES, [100])
     assert "idx_job_executions_status" in found
     assert "Seq Scan" not in found
 
@@ -89,7 +90,7 @@ def test_a_list_is_a_range_of_an_index_in_its_order(
 ) -> None:
     conditions, parameters = which.conditions()
     parameters |= {"limit": 21, "before_time": "infinity", "before_id": ""}
-    found = plan(connection, lookup.NEWEST.format(conditions=conditions), parameters)
+    found = plan(connection, search.NEWEST.format(conditions=conditions), parameters)
     assert f"Index Scan using {index} " in found
     assert "Incremental Sort" in found  # by id, among those of the same moment
 
@@ -101,17 +102,17 @@ def test_a_search_for_an_error_looks_at_jobs_that_have_one(
     narrow, wide = which.split_conditions()
     parameters = which.conditions()[1]
     parameters |= {"limit": 21, "before_time": "now", "before_id": "", "look_at": 100}
-    found = plan(connection, lookup.SEARCH.format(narrow=narrow, wide=wide), parameters)
+    found = plan(connection, search.SEARCH.format(narrow=narrow, wide=wide), parameters)
     assert "Index Scan using idx_job_executions_error " in found
 
 
 def test_an_attempt_that_extends_its_lease_changes_no_index(table: Table) -> None:
     job_id = table.add(probe(), {})
-    lease = execution_log.Lease(60, None, None)
-    execution_log.claim(table.connection, job_id=job_id, job_type="probe", lease=lease)
+    lease = executions.Lease(60, None, None)
+    executions.claim(table.connection, job_id=job_id, job_type="probe", lease=lease)
     before = updates(table)
 
-    assert execution_log.extend_lease(table.connection, job_id=job_id, attempt=1, lease_seconds=60)
+    assert executions.extend_lease(table.connection, job_id=job_id, attempt=1, lease_seconds=60)
 
     after = updates(table)
     assert (

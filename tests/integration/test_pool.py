@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from psycopg_pool import PoolTimeout
 
-from stashjobs import database
+from stashjobs.store import database
 from tests import pgbouncer
 from tests.deliveries import Table, deliver, probe
 
@@ -271,7 +271,7 @@ def test_it_ends_with_the_process_and_without_a_word(
     settings: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     program = """
-from stashjobs import database
+from stashjobs.store import database
 with database.pool().connection() as connection:
     connection.execute("SELECT 1")
 """
@@ -282,7 +282,8 @@ with database.pool().connection() as connection:
 def test_a_worker_never_imports_it(tmp_path: Path) -> None:
     """A cold start pays for every import."""
     ended = run_python(
-        "import sys, stashjobs.worker, stashjobs.relay; print('psycopg_pool' in sys.modules)",
+        "import sys, stashjobs.delivery.handler, stashjobs.recovery.relay; "
+        "print('psycopg_pool' in sys.modules)",
         tmp_path,
     )
     assert (ended.stdout, ended.stderr) == ("False\n", "")

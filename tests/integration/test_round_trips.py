@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from stashjobs import database
+from stashjobs.store import database
 from tests.deliveries import Table, deliver, delivery, handle, probe
 
 if TYPE_CHECKING:

@@ -10,8 +10,9 @@ import pytest
 from aiohttp import web
 
 from infra.local.qstash import QStashOptions, QStashServer
-from stashjobs import dispatcher, schedules, worker
-from stashjobs.schedules import Schedule
+from stashjobs.delivery import handler
+from stashjobs.producer import dispatcher, schedules
+from stashjobs.producer.schedules import Schedule
 from tests.deliveries import handle, lambda_context, probe
 
 if TYPE_CHECKING:
@@ -227,6 +228,6 @@ def test_a_schedule_in_the_template_invokes_the_lambda_directly(table: Table) ->
     job = probe()
     event = {"type": "probe", "jobId": "4f1e", "payload": {"retention": 90}}
     for _ in range(2):
-        worker.deliver(job, event, lambda_context())
+        handler.deliver(job, event, lambda_context())
     row = table.row("4f1e")
     assert (row["status"], row["attempt"], row["result"]) == ("completed", 1, {"retention": 90})

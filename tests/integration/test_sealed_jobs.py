@@ -25,14 +25,14 @@ from stashjobs import (
     RetryLater,
     SealError,
     SettingError,
-    operations,
     sealing,
 )
-from stashjobs.cli import main
-from stashjobs.publications import GivenUp
-from stashjobs.relay import record_given_up
+from stashjobs.operators import retry_and_cancel
+from stashjobs.recovery.relay import record_given_up
 from stashjobs.sealing import Place, is_sealed, seal, unseal
+from stashjobs.store.outbox import GivenUp
 from stashjobs.testing.qstash import Server, serving
+from stashjobs.tools.cli import main
 from tests.deliveries import Table, deliver, delivery, handle, probe
 
 if TYPE_CHECKING:
@@ -253,7 +253,7 @@ def test_a_retry_after_missing_keys_has_all_its_attempts(
     deliver(sealed_job, job_id)
     settings.setenv("PAYLOAD_KEYS", setting("k1"))
     deliver(sealed_job, job_id)
-    operations.retry(job_id, actor="ada")
+    retry_and_cancel.retry(job_id, actor="ada")
     row = table.row(job_id)
     assert row["max_attempts"] - row["attempt"] == sealed_job.retries + 1
 
@@ -300,7 +300,7 @@ def test_a_refused_plain_payload_can_be_given_again_and_is_sealed(
 ) -> None:
     job_id = table.add(sealed_job, {"word": "from before"})
     deliver(sealed_job, job_id)
-    operations.retry(job_id, actor="ada", payload={"word": "from before"})
+    retry_and_cancel.retry(job_id, actor="ada", payload={"word": "from before"})
     assert is_sealed(table.row(job_id)["payload"])
     assert deliver(sealed_job, job_id).status == 200
 
@@ -431,9 +431,9 @@ def test_what_postgres_says_when_nothing_can_be_recorded_is_not_shown(
     def refuse(*_: object, **__: object) -> None:
         raise psycopg.OperationalError(f"DETAIL: {MARKER}")
 
-    settings.setattr("stashjobs.worker.RECORD_PAUSES", (0.0,))
-    settings.setattr("stashjobs.execution_log.record_completed", refuse)
-    settings.setattr("stashjobs.execution_log.record_not_completed", refuse)
+    settings.setattr("stashjobs.delivery.handler.RECORD_PAUSES", (0.0,))
+    settings.setattr("stashjobs.store.executions.record_completed", refuse)
+    settings.setattr("stashjobs.store.executions.record_not_completed", refuse)
     answer = deliver(sealed_job, sealed_job.enqueue(Secret(word=MARKER)).job_id)
     assert answer.status == 503
     assert MARKER not in log.text + str(answer)
@@ -447,7 +447,7 @@ def test_an_edited_payload_is_sealed_and_the_action_keeps_a_sealed_result(
 ) -> None:
     job_id = sealed_job.enqueue(Secret(word=MARKER)).job_id
     deliver(sealed_job, job_id)
-    operations.retry(job_id, actor="ada", payload={"word": f"{MARKER} again"})
+    retry_and_cancel.retry(job_id, actor="ada", payload={"word": f"{MARKER} again"})
 
     assert MARKER not in dump(table)
     [action] = table.run("SELECT before FROM job_actions WHERE job_id = %s", job_id)
@@ -462,7 +462,7 @@ def test_a_sealed_job_of_a_plain_type_stays_sealed_when_edited(
 ) -> None:
     job_id = either_job.enqueue({"word": MARKER}, encrypted=True).job_id
     deliver(either_job, job_id)
-    operations.retry(job_id, actor="ada", payload={"word": MARKER})
+    retry_and_cancel.retry(job_id, actor="ada", payload={"word": MARKER})
     assert MARKER not in dump(table)
 
 
@@ -470,7 +470,7 @@ def test_an_edited_payload_that_looks_sealed_is_refused(table: Table, qstash: Se
     job_id = table.add(either_job, {"fail": "x"}, max_attempts=1)
     deliver(either_job, job_id)
     with pytest.raises(InvalidPayload, match="reserved"):
-        operations.retry(job_id, actor="ada", payload={"$sealed": {}})
+        retry_and_cancel.retry(job_id, actor="ada", payload={"$sealed": {}})
     assert table.status(job_id) == "failed"
 
 
@@ -483,7 +483,7 @@ def three(table: Table, qstash: Server) -> list[str]:
     ids = [one.job_id for one in sealed_job.enqueue_many([Secret(word=MARKER)] * 3)]
     deliver(sealed_job, ids[0])
     deliver(sealed_job, ids[1])
-    operations.retry(ids[1], actor="ada")
+    retry_and_cancel.retry(ids[1], actor="ada")
     table.add(either_job, {"plain": True})
     return ids
 
@@ -492,10 +492,10 @@ def test_rotation_seals_everything_anew(
     table: Table, three: list[str], settings: pytest.MonkeyPatch
 ) -> None:
     settings.setenv("PAYLOAD_KEYS", setting("k2", "k1"))
-    assert operations.rotate_keys(dry_run=True).resealed == 5
+    assert retry_and_cancel.rotate_keys(dry_run=True).resealed == 5
     assert '"kid": "k2"' not in dump(table)
 
-    report = operations.rotate_keys(batch=2)
+    report = retry_and_cancel.rotate_keys(batch=2)
 
     assert (report.resealed, report.passed_over, report.unopened) == (5, 0, 0)
     assert report.by_key == {"k2": 5}
@@ -513,9 +513,9 @@ def test_a_second_rotation_changes_nothing(
     table: Table, three: list[str], settings: pytest.MonkeyPatch
 ) -> None:
     settings.setenv("PAYLOAD_KEYS", setting("k2", "k1"))
-    operations.rotate_keys()
+    retry_and_cancel.rotate_keys()
     before = dump(table)
-    assert operations.rotate_keys().resealed == 0
+    assert retry_and_cancel.rotate_keys().resealed == 0
     assert dump(table) == before
 
 
@@ -525,7 +525,7 @@ def test_rotation_passes_over_a_row_that_somebody_works_on(
     settings.setenv("PAYLOAD_KEYS", setting("k2", "k1"))
     with table.other.transaction():
         table.other.execute("SELECT FROM job_executions WHERE job_id = %s FOR UPDATE", [three[2]])
-        report = operations.rotate_keys()
+        report = retry_and_cancel.rotate_keys()
     assert (report.resealed, report.passed_over) == (4, 1)
     assert report.by_key == {"k1": 1, "k2": 4}
 
@@ -546,14 +546,14 @@ def test_rotation_does_not_undo_a_change_made_meanwhile(
         return real(document, place)
 
     settings.setattr("stashjobs.sealing.reseal", change_first)
-    assert operations.rotate_keys().passed_over == 1
+    assert retry_and_cancel.rotate_keys().passed_over == 1
     assert opened(table, job_id, "payload") == {"word": "edited"}
 
 
 def test_a_job_whose_row_is_rotated_while_it_runs_completes(
     table: Table, settings: pytest.MonkeyPatch
 ) -> None:
-    job = probe(lambda payload, _context: [payload, operations.rotate_keys().resealed])
+    job = probe(lambda payload, _context: [payload, retry_and_cancel.rotate_keys().resealed])
     table.add(job, seal(MARKER, Place("j_1", "probe", "payload")), job_id="j_1")
     settings.setenv("PAYLOAD_KEYS", setting("k2", "k1"))
     assert deliver(job, "j_1").status == 200
@@ -566,7 +566,7 @@ def test_what_cannot_be_opened_is_left_and_counted(
 ) -> None:
     settings.setenv("PAYLOAD_KEYS", setting("k3"))
     before = dump(table)
-    report = operations.rotate_keys()
+    report = retry_and_cancel.rotate_keys()
     assert (report.resealed, report.unopened, report.by_key) == (0, 5, {"k1": 5})
     assert dump(table) == before
 

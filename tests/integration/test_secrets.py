@@ -12,7 +12,7 @@ import pytest
 
 import stashjobs
 from stashjobs import Context
-from stashjobs.telemetry import SECRET_SETTINGS
+from stashjobs.observability.telemetry import SECRET_SETTINGS
 from stashjobs.testing.qstash import serving
 from tests.deliveries import Table, deliver, probe
 
@@ -95,7 +95,7 @@ def test_a_token_that_qstash_or_http_refuses_is_not_in_the_log(
 
 PROGRAM = """
 import os, sys
-from stashjobs import worker
+from stashjobs.delivery import handler as worker
 from tests.deliveries import delivery, handle, probe
 
 def fail(payload, context):

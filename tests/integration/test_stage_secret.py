@@ -11,16 +11,19 @@ import psycopg
 import pytest
 from moto.server import ThreadedMotoServer
 
-from stashjobs import database, lambda_event, secrets_manager, settings, stage_secret, telemetry
+from stashjobs.config import secrets_manager, settings, stage_secret
+from stashjobs.delivery import request
+from stashjobs.delivery.signature import InvalidSignature
 from stashjobs.errors import SettingError
-from stashjobs.signature import InvalidSignature
+from stashjobs.observability import telemetry
+from stashjobs.store import database
 from tests.conftest import CURRENT_KEY, NEXT_KEY
 from tests.deliveries import Table, handle, http_event, probe, sign
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from stashjobs.servers.postgres import Postgres
+    from stashjobs.tools.servers.postgres import Postgres
 
 NAME = "stashjobs/staging"
 
@@ -194,7 +197,7 @@ def test_keys_that_were_rolled_twice_refuse_no_delivery(
     body = json.dumps({"jobId": job_id, "type": job.type}).encode()
     event = http_event(body, {"upstash-signature": sign(body, key=CURRENT_KEY)})
     with pytest.raises(InvalidSignature):
-        lambda_event.verified_request(event)
+        request.verified_request(event)
     secrets.put({"QSTASH_CURRENT_SIGNING_KEY": CURRENT_KEY, "QSTASH_NEXT_SIGNING_KEY": NEXT_KEY})
     secrets.now += 60
     assert handle(job, event).status == 200

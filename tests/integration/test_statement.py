@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
-from stashjobs import database, statement
-from stashjobs.statement import Statement
+from stashjobs.store import database, statement
+from stashjobs.store.statement import Statement
 from tests.deliveries import Table, deliver, probe
 from tests.integration.test_round_trips import counted_round_trips
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from stashjobs import Context
-    from stashjobs.servers.postgres import Postgres
+    from stashjobs.tools.servers.postgres import Postgres
 
 PREPARED = "SELECT count(*) FROM pg_prepared_statements"
 

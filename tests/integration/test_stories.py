@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from functions.api.dashboard import timeline
-from stashjobs import database, lookup, operations
 from stashjobs.errors import Cancelled, PermanentError
+from stashjobs.operators import retry_and_cancel, search
+from stashjobs.store import database
 from tests.deliveries import deliver, probe
 
 if TYPE_CHECKING:
@@ -34,9 +35,9 @@ def story(job_id: str) -> list[tuple[str, str]]:
     """State and note of each event, without the seconds that an attempt took; the dashboard's kinds
     must agree about the attempts."""
     connection = database.connection()
-    job = lookup.find(connection, job_id)
+    job = search.find(connection, job_id)
     assert job is not None
-    actions = lookup.read_actions(connection, job_id)
+    actions = search.read_actions(connection, job_id)
     events = job.story(actions)
     ended = [
         event.state for event in events if event.note.startswith("attempt") and "s:" in event.note
@@ -51,7 +52,7 @@ def test_an_attempt_that_was_to_be_repeated_stays_so_when_the_job_is_cancelled(
 ) -> None:
     job_id = table.add(JOB, "ValueError")
     deliver(JOB, job_id)
-    operations.cancel(job_id, actor="ada")
+    retry_and_cancel.cancel(job_id, actor="ada")
     assert story(job_id)[-2:] == [("retrying", "ValueError: why"), ("cancelled", "by ada")]
 
 
@@ -59,7 +60,7 @@ def test_an_attempt_that_failed_stays_failed_when_the_job_is_retried(table: Tabl
     job_id = table.add(JOB, "PermanentError")
     table.run(PUBLISHED, job_id)
     deliver(JOB, job_id)
-    operations.retry(job_id, actor="ada")
+    retry_and_cancel.retry(job_id, actor="ada")
     table.run(PUBLISHED, job_id)
     assert story(job_id) == [
         ("pending", "recorded"),
@@ -75,12 +76,12 @@ def test_each_run_of_a_job_ends_as_it_did(table: Table) -> None:
     job_id = table.add(JOB, "ValueError")
     for _ in range(3):
         deliver(JOB, job_id)
-    operations.retry(job_id, actor="ada", payload="Cancelled")
+    retry_and_cancel.retry(job_id, actor="ada", payload="Cancelled")
     deliver(JOB, job_id)
-    operations.retry(job_id, actor="ada", payload="ValueError")
+    retry_and_cancel.retry(job_id, actor="ada", payload="ValueError")
     deliver(JOB, job_id)
-    operations.cancel(job_id, actor="ada")
-    operations.retry(job_id, actor="ada", payload="well")
+    retry_and_cancel.cancel(job_id, actor="ada")
+    retry_and_cancel.retry(job_id, actor="ada", payload="well")
     deliver(JOB, job_id)
     ends = [each for each in story(job_id) if each[0] not in {"pending", "processing"}]
     assert ends[:-1] == [
@@ -100,7 +101,7 @@ def test_that_qstash_gave_up_is_told_also_after_a_retry(table: Table) -> None:
     table.run(GIVEN_UP, job_id)
     gave_up = ("failed", "DeliveryFailed: QStash gave up")
     assert story(job_id)[-2:] == [("retrying", "ValueError: why"), gave_up]
-    operations.retry(job_id, actor="ada")
+    retry_and_cancel.retry(job_id, actor="ada")
     table.run(GIVEN_UP, job_id)
     assert story(job_id)[-4:] == [
         ("retrying", "ValueError: why"),

@@ -11,22 +11,14 @@ import psycopg
 import pytest
 from pydantic import BaseModel
 
-from stashjobs import (
-    Context,
-    InvalidPayload,
-    RetryLater,
-    database,
-    dispatcher,
-    envelope,
-    job,
-    messages,
-    sealing,
-)
+from stashjobs import Context, InvalidPayload, RetryLater, envelope, job, sealing
+from stashjobs.producer import dispatcher, messages
+from stashjobs.store import database
 from stashjobs.testing import Crash
 from stashjobs.testing.deliveries import http_event, lambda_context, sign
 
 if TYPE_CHECKING:
-    from stashjobs.dispatcher import Enqueued
+    from stashjobs.producer.dispatcher import Enqueued
     from stashjobs.testing import Jobs
 
 

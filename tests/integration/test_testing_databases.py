@@ -11,8 +11,8 @@ import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
-from stashjobs.servers.postgres import Postgres
 from stashjobs.testing.databases import CopyOfTemplate, DatabaseError, Server
+from stashjobs.tools.servers.postgres import Postgres
 from tests import clusters
 
 if TYPE_CHECKING:

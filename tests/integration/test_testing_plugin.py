@@ -17,7 +17,7 @@ from tests import wheels
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from stashjobs.servers.postgres import Postgres
+    from stashjobs.tools.servers.postgres import Postgres
 
 SCHEMA = """
 import psycopg

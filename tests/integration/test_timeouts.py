@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import psycopg
 import pytest
 
-from stashjobs import database
+from stashjobs.store import database
 from tests.deliveries import Table, deliver, probe
 
 if TYPE_CHECKING:

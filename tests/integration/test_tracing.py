@@ -13,7 +13,11 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
 import stashjobs
-from stashjobs import Context, RetryLater, database, operations, relay, tracing
+from stashjobs import Context, RetryLater
+from stashjobs.observability import tracing
+from stashjobs.operators import retry_and_cancel
+from stashjobs.recovery import relay
+from stashjobs.store import database
 from stashjobs.testing.qstash import Server, serving
 from tests.deliveries import Table, delivery, handle, http_event, lambda_context, probe
 from tests.qstash_servers import qstash_running
@@ -156,7 +160,7 @@ def test_each_span_says_what_the_conventions_for_messaging_ask_for(
         "messaging.destination.name": "traced",
         "messaging.message.id": "msg_1",
         "stashjobs.outcome": "Completed",
-        "stashjobs.attempt": 1,
+        "stashjobs.delivery.attempt": 1,
     }
     assert attributes(collector.one("claim")) == {
         "db.system.name": "postgresql",
@@ -199,7 +203,7 @@ def test_a_manual_retry_belongs_to_the_trace_of_the_enqueue(
             WHERE job_id = %s""",
         job_id,
     )
-    operations.retry(job_id, actor="ada")
+    retry_and_cancel.retry(job_id, actor="ada")
     first, again = (each["headers"]["Upstash-Forward-traceparent"] for each in qstash.messages)
     assert again == first
 

@@ -16,16 +16,16 @@ from psycopg.types.json import Jsonb
 
 import stashjobs
 from stashjobs import Context, InvalidPayload, envelope
-from stashjobs.dispatcher import Options, prepare
 from stashjobs.envelope import Envelope
 from stashjobs.errors import InvalidEnvelope
 from stashjobs.ids import job_id_from, new_job_id
-from stashjobs.telemetry import describe_error
+from stashjobs.observability.telemetry import describe_error
+from stashjobs.producer.dispatcher import Options, prepare
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from stashjobs.servers.postgres import Postgres
+    from stashjobs.tools.servers.postgres import Postgres
 
 any_text = st.text(st.characters(exclude_categories=()), max_size=20)
 good_text = st.text(st.characters(exclude_characters="\0", codec="utf-8"), max_size=20)

@@ -27,10 +27,14 @@ from hypothesis.stateful import (
 )
 from psycopg.rows import dict_row
 
-from stashjobs import Context, database, dispatcher, execution_log, job, messages, operations, relay
-from stashjobs.execution_log import Lease, NewJob
+from stashjobs import Context, job
 from stashjobs.ids import new_job_id
-from stashjobs.publications import GivenUp, Unpublished
+from stashjobs.operators import retry_and_cancel
+from stashjobs.producer import dispatcher, messages
+from stashjobs.recovery import relay
+from stashjobs.store import database, executions
+from stashjobs.store.executions import Lease, NewJob
+from stashjobs.store.outbox import GivenUp, Unpublished
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -198,7 +202,7 @@ class Lifecycle(RuleBasedStateMachine):
 
     def _enqueue(self, retries: int, dies: str) -> None:
         new = NewJob(new_job_id(), lifecycle.type, {}, retries + 1)
-        execution_log.record_new_jobs(database.connection(), [new])
+        executions.record_new_jobs(database.connection(), [new])
         row = self.rows[new.job_id] = Row(new.job_id, retries + 1)
         if dies == "before QStash is told":
             return
@@ -280,18 +284,18 @@ class Lifecycle(RuleBasedStateMachine):
 
     def _cancel(self, row: Row) -> None:
         if not row.waits:
-            with pytest.raises(operations.NotPossible):
-                operations.cancel(row.job_id, actor="ada")
+            with pytest.raises(retry_and_cancel.NotPossible):
+                retry_and_cancel.cancel(row.job_id, actor="ada")
             return
-        operations.cancel(row.job_id, actor="ada")
+        retry_and_cancel.cancel(row.job_id, actor="ada")
         row.status = "cancelled"
 
     def _retry(self, row: Row) -> None:
         if row.status not in ENDED:
-            with pytest.raises(operations.NotPossible):
-                operations.retry(row.job_id, actor="ada")
+            with pytest.raises(retry_and_cancel.NotPossible):
+                retry_and_cancel.retry(row.job_id, actor="ada")
             return
-        operations.retry(row.job_id, actor="ada")
+        retry_and_cancel.retry(row.job_id, actor="ada")
         row.max_attempts = row.attempt + row.max_attempts - row.before_run
         row.before_run = row.attempt
         row.run += 1
@@ -446,7 +450,7 @@ class Lifecycle(RuleBasedStateMachine):
 
     def _deliver(self, message: Message, *, counts: bool) -> None:
         row = self.rows[message.job_id]
-        claim = execution_log.claim(
+        claim = executions.claim(
             database.connection(),
             job_id=row.job_id,
             job_type=lifecycle.type,
@@ -503,7 +507,7 @@ class Lifecycle(RuleBasedStateMachine):
         context.connection.execute(
             "INSERT INTO effects VALUES (%s, %s)", [attempt.job_id, attempt.run]
         )
-        recorded = execution_log.record_completed(
+        recorded = executions.record_completed(
             context.connection, job_id=attempt.job_id, attempt=attempt.attempt, result=None
         )
         assert recorded is not None
@@ -514,7 +518,7 @@ class Lifecycle(RuleBasedStateMachine):
             context.rollback()
 
     def _fail(self, attempt: Attempt, how: Any, *, holds: bool) -> None:
-        recorded = execution_log.record_not_completed(
+        recorded = executions.record_not_completed(
             database.connection(),
             job_id=attempt.job_id,
             attempt=attempt.attempt,

@@ -1,4 +1,5 @@
-"""`stashjobs.signature` against an independent implementation: `qstash.Receiver`, which is PyJWT.
+"""`stashjobs.delivery.signature` against an independent implementation: `qstash.Receiver`, which
+is PyJWT.
 
 1. More than 20,000 generated tokens, sound and spoiled: both accept, or both refuse.
 2. The seconds around exp, nbf and iat, on a stopped clock, against PyJWT itself.
@@ -25,7 +26,7 @@ from jwt.warnings import InsecureKeyLengthWarning
 from qstash import Receiver
 from qstash.errors import SignatureError
 
-from stashjobs.signature import InvalidSignature, verify
+from stashjobs.delivery.signature import InvalidSignature, verify
 
 # A key below 32 bytes makes PyJWT warn; as an error the warning would refuse the token (see below).
 pytestmark = pytest.mark.filterwarnings("ignore::jwt.warnings.InsecureKeyLengthWarning")

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 from click.testing import CliRunner
 
-from stashjobs import costs
-from stashjobs.cli import main
+from stashjobs.tools import costs
+from stashjobs.tools.cli import main
 
 if TYPE_CHECKING:
     from pathlib import Path

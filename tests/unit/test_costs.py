@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from stashjobs import costs
-from stashjobs.cli.cost import cost
-from stashjobs.costs import Prices, Workload
 from stashjobs.errors import SettingError
+from stashjobs.tools import costs
+from stashjobs.tools.cli.cost import cost
+from stashjobs.tools.costs import Prices, Workload
 
 FILE = """
 [prices]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from stashjobs.deferred import deferred
+from functions.send_email.deferred import deferred
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -58,7 +58,7 @@ def test_a_handler_without_a_model_loads_none_of_the_heavy_ones(repository: Path
 
 def test_a_delivery_without_a_model_loads_none_of_the_heavy_ones(repository: Path) -> None:
     program = HANDLER + (
-        "from stashjobs import worker\n"
+        "from stashjobs.delivery import handler as worker\n"
         "cold_start.read_payload({})\n"
         "assert cold_start.dump_payload({'a': 1}) == {'a': 1}\n"
     )
@@ -69,7 +69,7 @@ DELIVERY = (
     HANDLER
     + """
 from types import SimpleNamespace
-from stashjobs import tracing
+from stashjobs.observability import tracing
 from stashjobs.errors import DeliveryRefused
 lambda_context = SimpleNamespace(aws_request_id="r", get_remaining_time_in_millis=lambda: 9000)
 try:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from stashjobs.lambda_event import is_http, read_request, respond
+from stashjobs.delivery.request import is_http, read_request, respond
 
 
 def event(**changed: Any) -> dict[str, Any]:

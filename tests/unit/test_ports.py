@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from stashjobs.servers import ports
+from stashjobs.tools.servers import ports
 
 
 def test_no_port_is_given_twice() -> None:

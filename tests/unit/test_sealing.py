@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from stashjobs import PermanentError, SealError, SettingError, sealing, telemetry
+from stashjobs import PermanentError, SealError, SettingError, sealing
 from stashjobs.errors import InvalidPayload
+from stashjobs.observability import telemetry
 from stashjobs.sealing import Place, is_sealed, parse_keys, seal, unseal
 
 PLACE = Place("0192f0c1-0000-7000-8000-000000000001", "send-email", "payload")
@@ -235,7 +236,8 @@ def test_without_cryptography_the_error_says_what_to_install(
 
 def test_reading_keys_and_marks_does_not_import_cryptography() -> None:
     program = (
-        "import sys, stashjobs.worker, stashjobs.dispatcher, stashjobs.sealing as s\n"
+        "import sys, stashjobs.delivery.handler, stashjobs.producer.dispatcher\n"
+        "import stashjobs.sealing as s\n"
         "s.keys(), s.is_sealed({}), s.new_entry('a')\n"
         "assert 'cryptography' not in sys.modules"
     )

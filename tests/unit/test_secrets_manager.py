@@ -19,8 +19,8 @@ from botocore.credentials import Credentials
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stashjobs import secrets_manager
-from stashjobs.secrets_manager import SecretUnreadable
+from stashjobs.config import secrets_manager
+from stashjobs.config.secrets_manager import SecretUnreadable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -144,7 +144,7 @@ def test_a_binary_secret_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 
 PROGRAM = """
 import json, sys
-from stashjobs import secrets_manager
+from stashjobs.config import secrets_manager
 try:
     secrets_manager.read("stashjobs/staging")
 except secrets_manager.SecretUnreadable:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from stashjobs import settings as stash_settings
+from stashjobs.config import settings as stash_settings
 from stashjobs.errors import SettingError
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from stashjobs import signature
-from stashjobs.signature import InvalidSignature, verify
+from stashjobs.delivery import signature
+from stashjobs.delivery.signature import InvalidSignature, verify
 
 CURRENT = "sig_current_0123456789abcdefghij"
 NEXT = "sig_next_0123456789abcdefghijklm"

@@ -7,14 +7,15 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from functions.api.dashboard import words
+from functions.api.dashboard import formatting
 from functions.monitor.handler import count_dead_letters
-from stashjobs import health, statistics, telemetry
 from stashjobs.job import declared
+from stashjobs.observability import telemetry
+from stashjobs.operators import health, statistics
 
 if TYPE_CHECKING:
-    from stashjobs.database import Connection
-    from stashjobs.statistics import Recent, Waiting
+    from stashjobs.operators.statistics import Recent, Waiting
+    from stashjobs.store.database import Connection
 
 FIRING, OK, UNKNOWN = "firing", "ok", "unknown"
 # As in docs/monitoring.md, which also says for how long each must last before the alarm rings.
@@ -80,7 +81,7 @@ def _failing(everything: Recent | None) -> Condition:
         _when(rate is not None and rate * 100 > percent),
         "no job has ended in the last hour"
         if rate is None
-        else f"{words.percent(rate)} of the jobs of the last hour",
+        else f"{formatting.percent(rate)} of the jobs of the last hour",
         f"over {percent} %",
         "Look at the kinds of errors on the overview: one kind in many jobs is a bug or an outage "
         "of a service they call. Mend that first, then retry the failed jobs together.",
@@ -89,12 +90,13 @@ def _failing(everything: Recent | None) -> Condition:
 
 
 def _stuck(waiting: Waiting) -> Condition:
-    limit = words.duration(health.stuck_seconds())
+    limit = formatting.duration(health.stuck_seconds())
     return Condition(
         "stuck",
         "Attempts are stuck",
         _when(waiting.stuck > 0),
-        f"{words.plural(waiting.stuck, 'attempt')} of {words.number(waiting.running)} under way",
+        f"{formatting.plural(waiting.stuck, 'attempt')} of "
+        f"{formatting.number(waiting.running)} under way",
         f"any that runs for over {limit}",
         "Look at what it waits for in the function's log. When its lease runs out the relay hands "
         "the job to another attempt by itself; a job that is always stuck needs a timeout.",
@@ -122,8 +124,8 @@ def _depth(waiting: Waiting) -> Condition:
         "depth",
         "The queue is deep",
         _when(waiting.depth > MAX_DEPTH),
-        f"{words.plural(waiting.depth, 'job')}{more} due and waiting",
-        f"over {words.number(MAX_DEPTH)}",
+        f"{formatting.plural(waiting.depth, 'job')}{more} due and waiting",
+        f"over {formatting.number(MAX_DEPTH)}",
         "If they fail, see there. If they only come faster than they are done, raise the reserved "
         "concurrency or the type's rate and parallelism; or cancel what is not wanted any more.",
         "/admin/jobs?status=pending",
@@ -135,10 +137,10 @@ def _oldest(waiting: Waiting) -> Condition:
         "oldest",
         "Jobs wait long",
         _when(waiting.oldest_seconds > MAX_WAIT_SECONDS),
-        f"the oldest has been due for {words.duration(waiting.oldest_seconds)}"
+        f"the oldest has been due for {formatting.duration(waiting.oldest_seconds)}"
         if waiting.depth
         else "none is due",
-        f"over {words.duration(MAX_WAIT_SECONDS)}",
+        f"over {formatting.duration(MAX_WAIT_SECONDS)}",
         "Open the oldest. One that was never published waits for the relay. One that was published "
         "waits mostly because its function is busy: all its processes run jobs, and deliveries are "
         "turned away (429 or 500) until one is free. Give the type a larger share, or parallelism "
@@ -150,8 +152,8 @@ def _oldest(waiting: Waiting) -> Condition:
 def _slow(types: list[Recent]) -> Condition:
     timeouts = {job.type: job.timeout for job in declared()}
     slow = [
-        f"{one.job_type} {words.duration(one.average_seconds)} "
-        f"of {words.duration(timeouts[str(one.job_type)])}"
+        f"{one.job_type} {formatting.duration(one.average_seconds)} "
+        f"of {formatting.duration(timeouts[str(one.job_type)])}"
         for one in types
         if one.average_seconds is not None
         and one.average_seconds > timeouts.get(str(one.job_type), float("inf")) * TIMEOUT_SHARE
@@ -174,7 +176,7 @@ def _unpublished(waiting: Waiting) -> Condition:
         "unpublished",
         "The relay does not publish",
         _when(waiting.unpublished > 0),
-        f"{words.plural(waiting.unpublished, 'job')}{more} of which QStash has not been told",
+        f"{formatting.plural(waiting.unpublished, 'job')}{more} of which QStash has not been told",
         "any that is 3 minutes late",
         "See whether RelayFunction runs every minute and what its log says; a refused "
         "QSTASH_TOKEN or QStash's daily limit are the usual reasons. Nothing is lost: it is "
@@ -189,7 +191,7 @@ def dead_letters() -> Condition:
     try:
         count = count_dead_letters()
         state = _when(count > 0)
-        now = f"{words.plural(count, 'message')} that QStash has given up on"
+        now = f"{formatting.plural(count, 'message')} that QStash has given up on"
     except Exception as error:  # noqa: BLE001 - the other conditions are worth having alone
         telemetry.logger().warning("QStash could not be asked", error=telemetry.one_line(error))
         now = "QStash could not be asked; the log says why"

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from stashjobs.database import Connection
+    from stashjobs.store.database import Connection
 
 PAGE = 50
 

@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from functions.api.dashboard import words
+from functions.api.dashboard import formatting
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from stashjobs.statistics import Bucket, Durations
+    from stashjobs.operators.statistics import Bucket, Durations
 
 WIDTH, HEIGHT = 1_000.0, 100.0
 GAP_SHARE = 0.22
@@ -84,11 +84,11 @@ def outcomes(buckets: Sequence[Bucket]) -> Chart:
     columns, rows = [], []
     for index, one in enumerate(buckets):
         parts = [("failed", one.failed), ("completed", one.completed), ("cancelled", one.cancelled)]
-        numbers = [words.number(each) for each in (one.completed, one.failed, one.cancelled)]
+        numbers = [formatting.number(each) for each in (one.completed, one.failed, one.cancelled)]
         label = "{}: {} completed, {} failed, {} cancelled".format(_hour(one.start), *numbers)
         columns.append(_column(label, index, len(buckets), parts, top))
-        rows.append([words.clock(one.start), *numbers])
-    ticks = [words.about(top), words.about(top / 2), "0"]
+        rows.append([formatting.clock(one.start), *numbers])
+    ticks = [formatting.about(top), formatting.about(top / 2), "0"]
     head = ["Hour (UTC)", "Completed", "Failed", "Cancelled"]
     return Chart(columns, ticks, _hours(buckets), head, rows)
 
@@ -100,10 +100,10 @@ def failure_rates(buckets: Sequence[Bucket], threshold: float) -> Chart:
     columns, rows = [], []
     for index, (one, rate) in enumerate(zip(buckets, rates, strict=True)):
         kind = "failed" if rate > threshold else "mild"
-        label = f"{_hour(one.start)}: {words.percent(one.failure_rate)} failed"
+        label = f"{_hour(one.start)}: {formatting.percent(one.failure_rate)} failed"
         columns.append(_column(label, index, len(buckets), [(kind, rate)], top))
-        ended = words.number(one.completed + one.failed)
-        rows.append([words.clock(one.start), words.percent(one.failure_rate), ended])
+        ended = formatting.number(one.completed + one.failed)
+        rows.append([formatting.clock(one.start), formatting.percent(one.failure_rate), ended])
     ticks = [f"{top * share * 100:g} %" for share in (1, 0.5, 0)]
     head = ["Hour (UTC)", "Failed", "Of so many that ended"]
     at = HEIGHT - HEIGHT * threshold / top
@@ -117,15 +117,15 @@ def durations(hours: Sequence[Durations], timeout: float | None = None) -> Chart
     rungs = _rungs(min(known, default=0.1), slowest)
     columns, rows = [], []
     for index, one in enumerate(hours):
-        p50, p95 = words.duration(one.p50_seconds), words.duration(one.p95_seconds)
+        p50, p95 = formatting.duration(one.p50_seconds), formatting.duration(one.p95_seconds)
         told = "none completed" if one.p50_seconds is None else f"median {p50}, p95 {p95}"
         columns.append(_column(f"{_hour(one.start)}: {told}", index, len(hours), [], HEIGHT))
-        rows.append([words.clock(one.start), p50, p95])
+        rows.append([formatting.clock(one.start), p50, p95])
     lines = [
         Line(_path([_height(one.p95_seconds, rungs) for one in hours]), "p95"),
         Line(_path([_height(one.p50_seconds, rungs) for one in hours]), "p50"),
     ]
-    ticks = [words.duration(rung).replace(".0 ", " ") for rung in reversed(rungs)]
+    ticks = [formatting.duration(rung).replace(".0 ", " ") for rung in reversed(rungs)]
     head = ["Hour (UTC)", "Median", "p95"]
     at = _height(timeout, rungs) if timeout is not None and timeout <= rungs[-1] else None
     return Chart(columns, ticks, _hours(hours), head, rows, at, lines)
@@ -155,11 +155,11 @@ def spans(of: Sequence[Span]) -> list[Bar]:
     if not of:
         return []
     begin, end = min(one.start for one in of), max(one.end for one in of)
-    whole = words.seconds_between(begin, end) or 1.0
+    whole = formatting.seconds_between(begin, end) or 1.0
     bars = []
     for one in of:
-        x = words.seconds_between(begin, one.start) / whole * WIDTH
-        width = max(LEAST_SPAN, words.seconds_between(one.start, one.end) / whole * WIDTH)
+        x = formatting.seconds_between(begin, one.start) / whole * WIDTH
+        width = max(LEAST_SPAN, formatting.seconds_between(one.start, one.end) / whole * WIDTH)
         x = min(x, WIDTH - width)
         bars.append(Bar(round(x, 2), 0, round(width, 2), HEIGHT, one.kind))
     return bars
@@ -226,11 +226,11 @@ def _stack(index: int, count: int, parts: Sequence[tuple[str, float]], top: floa
 
 
 def _hour(start: datetime) -> str:
-    return f"{words.clock(start)} UTC"
+    return f"{formatting.clock(start)} UTC"
 
 
 def _hours(buckets: Sequence[Bucket | Durations]) -> list[str]:
     """Of every sixth hour, and of the last."""
     if not buckets:
         return []
-    return [words.clock(buckets[index].start) for index in range(0, len(buckets), 6)]
+    return [formatting.clock(buckets[index].start) for index in range(0, len(buckets), 6)]

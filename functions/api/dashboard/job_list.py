@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 from functions.api import cursor
-from functions.api.wire import MAX_TEXT
-from stashjobs import lookup
-from stashjobs.lookup import Filter, JobExecution
+from functions.api.schema import MAX_TEXT
+from stashjobs.operators import search
+from stashjobs.operators.search import Filter, JobExecution
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from stashjobs.database import Connection
+    from stashjobs.store.database import Connection
 
 PAGE = 50
 STATEMENT_SECONDS = 5
@@ -59,7 +59,7 @@ class Query:
             ValueError: The metadata makes no sense.
         """
         names = {name: str(given.get(name, "")).strip()[:MAX_TEXT] for name in asdict(cls())}
-        if names["status"] not in lookup.STATUSES:
+        if names["status"] not in search.STATUSES:
             names["status"] = ""
         if names["period"] not in PERIODS:
             names["period"] = ""
@@ -134,7 +134,7 @@ def find(connection: Connection, query: Query) -> Listed:
     before = _read_cursor(query.cursor)
     with connection.transaction():
         connection.execute(f"SET LOCAL statement_timeout = '{STATEMENT_SECONDS}s'".encode())
-        found = lookup.page(connection, query.to_filter(), limit=PAGE, before=before)
+        found = search.page(connection, query.to_filter(), limit=PAGE, before=before)
     if found.next is None:
         return Listed(found.jobs, "")
     return Listed(found.jobs, cursor.write(*found.next), None if found.complete else found.next[0])

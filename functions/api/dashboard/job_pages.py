@@ -10,26 +10,31 @@ from fastapi import APIRouter, HTTPException, Request
 from fastapi.responses import HTMLResponse, RedirectResponse
 from starlette.responses import Response
 
+from functions.api.auth import Connected
 from functions.api.dashboard import redaction, timeline
-from functions.api.dashboard.guard import Operator, OperatorsForm, Posted, Reader, borrowed
+from functions.api.dashboard.auth import Operator, OperatorsForm, Posted, Reader, borrowed
 from functions.api.dashboard.job_list import PERIODS, STATEMENT_SECONDS, Query, find
 from functions.api.dashboard.pages import Page, render
-from functions.api.guard import Connected
 from functions.api.jobs import OPERATION_SECONDS
-from stashjobs import lookup, operations, sealing, statistics
-from stashjobs.context import PARENT
+from stashjobs import sealing
+from stashjobs.delivery.context import PARENT
 from stashjobs.errors import InvalidPayload
 from stashjobs.job import declared
+from stashjobs.operators import retry_and_cancel, search, statistics
 
 if TYPE_CHECKING:
-    from stashjobs.database import Connection
-    from stashjobs.lookup import JobExecution
+    from stashjobs.operators.search import JobExecution
+    from stashjobs.store.database import Connection
 
 # What is done from here ends within one request; more is for `stashjobs retry` and `cancel`.
 MAX_AT_ONCE = 1_000
 ACTIONS = {
-    "retry": (operations.RETRYABLE, operations.retry_these, operations.retry_all),
-    "cancel": (operations.CANCELLABLE, operations.cancel_these, operations.cancel_all),
+    "retry": (retry_and_cancel.RETRYABLE, retry_and_cancel.retry_these, retry_and_cancel.retry_all),
+    "cancel": (
+        retry_and_cancel.CANCELLABLE,
+        retry_and_cancel.cancel_these,
+        retry_and_cancel.cancel_all,
+    ),
 }
 
 router = APIRouter(prefix="/admin", route_class=Page, include_in_schema=False)
@@ -40,14 +45,14 @@ def list_jobs(request: Request, _session: Reader, own: Connected) -> Response:
     """A page of jobs; a job's id leads to it at once."""
     wanted = request.query_params.get("id", "").strip()
     if wanted:
-        if lookup.find(own, wanted) is None:
+        if search.find(own, wanted) is None:
             raise HTTPException(404, f"there is no job {wanted[:128]}")
         return RedirectResponse(_job_url(wanted), 303)
     query = Query.read(request.query_params)
     return render(
         request,
         "jobs.html",
-        statuses=statistics.read_statuses(own, lookup.STATUSES),
+        statuses=statistics.read_statuses(own, search.STATUSES),
         types=[job.type for job in declared()],
         periods=PERIODS,
         chips=query.chips(),
@@ -63,7 +68,7 @@ def list_part(request: Request, _session: Reader, own: Connected) -> HTMLRespons
 
 
 def _listed(own: Connection, query: Query) -> dict[str, Any]:
-    return {"query": query, "listed": find(own, query), "operations": operations}
+    return {"query": query, "listed": find(own, query), "operations": retry_and_cancel}
 
 
 @router.post("/jobs/{action}")
@@ -108,33 +113,33 @@ def show_part(request: Request, _session: Reader, own: Connected, job_id: str) -
 
 def _shown(own: Connection, job_id: str) -> dict[str, Any]:
     job = _find(own, job_id)
-    actions = lookup.read_actions(own, job_id)
+    actions = search.read_actions(own, job_id)
     parent = job.metadata.get(PARENT)
     parent_id = parent if isinstance(parent, str) else None
     return {
         "job": job,
-        "payload": lookup.find_payload(own, job_id),
+        "payload": search.find_payload(own, job_id),
         "is_sealed": sealing.is_sealed,
         "moments": timeline.moments(job, actions),
         "spans": timeline.spans(job),
         "parent_id": parent_id,
-        "parent": lookup.find(own, parent_id) if parent_id else None,
-        "children": lookup.find_children(own, job_id),
-        "operations": operations,
+        "parent": search.find(own, parent_id) if parent_id else None,
+        "children": search.find_children(own, job_id),
+        "operations": retry_and_cancel,
     }
 
 
 @router.post("/jobs/{job_id}/retry")
 def retry(session: OperatorsForm, job_id: str) -> Response:
     """Run a job again as it is."""
-    operations.retry(job_id, actor=session.actor)
+    retry_and_cancel.retry(job_id, actor=session.actor)
     return _done("retry", 1, _job_url(job_id))
 
 
 @router.post("/jobs/{job_id}/cancel")
 def cancel(session: OperatorsForm, job_id: str) -> Response:
     """Cancel a job that waits."""
-    operations.cancel(job_id, actor=session.actor)
+    retry_and_cancel.cancel(job_id, actor=session.actor)
     return _done("cancel", 1, _job_url(job_id))
 
 
@@ -142,7 +147,7 @@ def cancel(session: OperatorsForm, job_id: str) -> Response:
 def edit(request: Request, _session: Operator, own: Connected, job_id: str) -> HTMLResponse:
     """The payload, to be edited. What is hidden stays here and is put back afterwards."""
     job = _find(own, job_id)
-    payload = lookup.find_payload(own, job_id)
+    payload = search.find_payload(own, job_id)
     is_sealed = sealing.is_sealed(payload)
     text = "" if is_sealed else json.dumps(redaction.mask(payload), indent=2, ensure_ascii=False)
     return _form(request, job, text, is_sealed=is_sealed)
@@ -153,7 +158,7 @@ def retry_edited(request: Request, session: OperatorsForm, form: Posted, job_id:
     """Run a job again with another payload; one that does not fit is shown again, with why."""
     text = form.one("payload")
     with borrowed() as own:
-        job, original = _find(own, job_id), lookup.find_payload(own, job_id)
+        job, original = _find(own, job_id), search.find_payload(own, job_id)
     is_sealed = sealing.is_sealed(original)
     try:
         payload = redaction.restore(_parsed(text), None if is_sealed else original)
@@ -162,7 +167,7 @@ def retry_edited(request: Request, session: OperatorsForm, form: Posted, job_id:
         return _form(request, job, text, is_sealed=is_sealed, problems=[str(error)])
     except InvalidPayload as error:
         return _form(request, job, text, is_sealed=is_sealed, problems=error.reasons)
-    operations.retry(job_id, actor=session.actor, payload=payload)
+    retry_and_cancel.retry(job_id, actor=session.actor, payload=payload)
     return _done("retry", 1, _job_url(job_id))
 
 
@@ -209,7 +214,7 @@ def _check(job: JobExecution, payload: Any) -> None:
 
 
 def _find(own: Connection, job_id: str) -> JobExecution:
-    job = lookup.find(own, job_id)
+    job = search.find(own, job_id)
     if job is None:
         raise HTTPException(404, f"there is no job {job_id[:128]}")
     return job

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse
 
+from functions.api.auth import Connected
 from functions.api.dashboard import alerts, audit
-from functions.api.dashboard.guard import Operator, Reader, borrowed
+from functions.api.dashboard.auth import Operator, Reader, borrowed
 from functions.api.dashboard.pages import Page, render
-from functions.api.guard import Connected
-from stashjobs import health, lookup, statistics
+from stashjobs.operators import health, search, statistics
 
 if TYPE_CHECKING:
-    from stashjobs.database import Connection
+    from stashjobs.store.database import Connection
 
 router = APIRouter(prefix="/admin", route_class=Page, include_in_schema=False)
 
@@ -41,7 +41,7 @@ def _overview(own: Connection) -> dict[str, Any]:
         "hour": everything,
         "sample": statistics.SAMPLE,
         "waiting": waiting,
-        "statuses": statistics.read_statuses(own, lookup.STATUSES),
+        "statuses": statistics.read_statuses(own, search.STATUSES),
         "series": statistics.read_series(own),
         "durations": statistics.read_durations(own),
         "sampled_durations": statistics.DURATIONS,

@@ -14,11 +14,12 @@ from fastapi.routing import APIRoute
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.responses import HTMLResponse, Response
 
-from functions.api.dashboard import charts, guard, redaction, words
-from stashjobs import settings, telemetry
+from functions.api.dashboard import auth, charts, formatting, redaction
+from stashjobs.config import settings
 from stashjobs.errors import SettingError, StashjobsError, UnknownJobType
-from stashjobs.operations import NotPossible
-from stashjobs.schedules import QStashFailed
+from stashjobs.observability import telemetry
+from stashjobs.operators.retry_and_cancel import NotPossible
+from stashjobs.producer.schedules import QStashFailed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -55,7 +56,7 @@ class Page(APIRoute):
                 response = await answer(request)
             except Exception as error:  # noqa: BLE001 - an operator gets a page, whatever went wrong
                 response = error_page(request, error)
-            for name, value in guard.HEADERS.items():
+            for name, value in auth.HEADERS.items():
                 response.headers.setdefault(name, value)
             return response
 
@@ -79,7 +80,7 @@ def render(request: Request, template: str, status_code: int = 200, **values: An
 
 def error_page(request: Request, error: Exception) -> Response:
     """The page for what went wrong; it tells no more than the API would."""
-    if isinstance(error, guard.SignInNeededError):
+    if isinstance(error, auth.SignInNeededError):
         return sign_in_page(request, 401)
     status, reason, headers = _explained(error)
     if status >= 500:
@@ -148,7 +149,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         auto_reload=False,
     )
-    environment.filters.update(words.FILTERS)
+    environment.filters.update(formatting.FILTERS)
     environment.filters.update(mask=redaction.mask, mask_text=redaction.mask_text)
     environment.globals.update(static=_static, charts=charts)
     return environment

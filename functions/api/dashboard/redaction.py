@@ -11,7 +11,8 @@ import itertools
 import re
 from typing import Any
 
-from stashjobs import sealing, telemetry
+from stashjobs import sealing
+from stashjobs.observability import telemetry
 
 HIDDEN = "[hidden]"
 _SECRET_WORDS = {

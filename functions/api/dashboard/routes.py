@@ -6,8 +6,9 @@ from fastapi import APIRouter, HTTPException, Request
 from fastapi.responses import RedirectResponse
 from starlette.responses import Response
 
+from functions.api.auth import Connected
 from functions.api.dashboard import (
-    guard,
+    auth,
     job_pages,
     overview_pages,
     pages,
@@ -15,9 +16,8 @@ from functions.api.dashboard import (
     sessions,
     type_pages,
 )
-from functions.api.dashboard.guard import Posted, Reader, ReadersForm
-from functions.api.guard import Connected
-from stashjobs import access
+from functions.api.dashboard.auth import Posted, Reader, ReadersForm
+from stashjobs.operators import access
 
 PREFIX = "/admin"
 
@@ -48,23 +48,23 @@ def sign_in_form(request: Request) -> Response:
 @own_pages.post("/sign-in")
 def sign_in(request: Request, own: Connected, form: Posted) -> Response:
     """Begin a session, if the token is good and may read."""
-    guard.refuse_foreign(request)
+    auth.refuse_foreign(request)
     after = _own_path(form.one("after"))
-    wait = sessions.seconds_to_wait(own, guard.asked(request).source_ip)
+    wait = sessions.seconds_to_wait(own, auth.asked(request).source_ip)
     if wait:
-        guard.log_refusal(request, "too many attempts to sign in")
+        auth.log_refusal(request, "too many attempts to sign in")
         page = pages.sign_in_page(
             request, 429, f"Too many attempts. Try again in {wait} s.", after=after
         )
         page.headers["Retry-After"] = str(wait)
         return page
     token = form.one("token").strip()
-    decision = access.authorize(own, token, "read", guard.asked(request))
-    guard.log_access(request, decision)
+    decision = access.authorize(own, token, "read", auth.asked(request))
+    auth.log_access(request, decision)
     if decision.outcome != "allowed":
         return pages.sign_in_page(request, *_why_not(decision), after=after)
     response = RedirectResponse(after, 303)
-    guard.set_cookie(request, response, sessions.begin(own, token))
+    auth.set_cookie(request, response, sessions.begin(own, token))
     return response
 
 
@@ -73,7 +73,7 @@ def sign_out(request: Request, session: ReadersForm, own: Connected) -> Response
     """End the session."""
     sessions.end(own, session.cookie)
     response = RedirectResponse("/admin/sign-in", 303)
-    guard.set_cookie(request, response, None)
+    auth.set_cookie(request, response, None)
     return response
 
 

@@ -10,14 +10,15 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 from starlette.responses import Response
 
 from functions.api.dashboard import clocks
+from functions.api.dashboard.auth import OperatorsForm, Reader, borrowed
 from functions.api.dashboard.clocks import Clock
-from functions.api.dashboard.guard import OperatorsForm, Reader, borrowed
 from functions.api.dashboard.pages import Page, render
-from stashjobs import lookup, schedules
 from stashjobs.errors import SettingError
+from stashjobs.operators import search
+from stashjobs.producer import schedules
 
 if TYPE_CHECKING:
-    from stashjobs.lookup import JobExecution
+    from stashjobs.operators.search import JobExecution
 
 router = APIRouter(prefix="/admin", route_class=Page, include_in_schema=False)
 DONE = {
@@ -77,7 +78,7 @@ def _clocks() -> list[tuple[Clock, datetime | None, JobExecution | None]]:
         for clock in clocks.CLOCKS:
             last = None
             if clock.job_type:
-                of_it = lookup.Filter(job_type=clock.job_type)
-                last = next(iter(lookup.newest(own, of_it, limit=1)), None)
+                of_it = search.Filter(job_type=clock.job_type)
+                last = next(iter(search.newest(own, of_it, limit=1)), None)
             found.append((clock, clock.next_run(now), last))
     return found

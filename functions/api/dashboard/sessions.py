@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from stashjobs import access
+from stashjobs.operators import access
 
 if TYPE_CHECKING:
-    from stashjobs.database import Connection
+    from stashjobs.store.database import Connection
 
 LIFETIME = timedelta(hours=8)
 COOKIE_BYTES = 32

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from functions.api.dashboard import words
+from functions.api.dashboard import formatting
 from functions.api.dashboard.charts import Span
-from stashjobs.lookup import PUBLISHED
+from stashjobs.operators.search import PUBLISHED
 
 if TYPE_CHECKING:
-    from stashjobs.lookup import Action, JobExecution
+    from stashjobs.operators.search import Action, JobExecution
 
 NOT_SHOWN = {"attempt", "type", "message", "traceback", "startedAt", "endedAt"}
 
@@ -63,14 +63,14 @@ def moments(job: JobExecution, actions: list[Action]) -> list[Moment]:
     ]
     if job.status == "processing" and job.started_at is not None:
         lease = (
-            f"its lease runs until {words.utc(job.lease_expires_at)}"
+            f"its lease runs until {formatting.utc(job.lease_expires_at)}"
             if job.lease_expires_at
             else ""
         )
         found.append(Moment(job.started_at, "processing", f"Attempt {job.attempt} began", lease))
     if job.status == "completed" and job.completed_at is not None:
         title = f"Attempt {job.attempt} completed"
-        text = f"it took {words.duration(job.duration_seconds)}"
+        text = f"it took {formatting.duration(job.duration_seconds)}"
         found.append(Moment(job.completed_at, "completed", title, text))
     if job.status in {"pending", "retrying"} and job.available_at > datetime.now(UTC):
         found.append(Moment(job.available_at, job.status, "Due"))
@@ -96,7 +96,11 @@ def spans(job: JobExecution) -> list[Span]:
 
 def _failed_attempt(error: dict[str, Any], end: str, job: JobExecution) -> Moment:
     started, at = error.get("startedAt"), _time(error.get("endedAt") or job.updated_at.isoformat())
-    took = f" after {words.duration(words.seconds_between(_time(started), at))}" if started else ""
+    took = (
+        f" after {formatting.duration(formatting.seconds_between(_time(started), at))}"
+        if started
+        else ""
+    )
     rest = {name: value for name, value in error.items() if name not in NOT_SHOWN and value}
     trace = str(error.get("traceback") or "")
     return Moment(
@@ -104,13 +108,13 @@ def _failed_attempt(error: dict[str, Any], end: str, job: JobExecution) -> Momen
         end,
         f"Attempt {error.get('attempt')} failed{took}",
         f"{error.get('type', '')}: {error.get('message', '')}",
-        "\n".join([trace, words.pretty(rest)] if rest else [trace]).strip(),
+        "\n".join([trace, formatting.pretty(rest)] if rest else [trace]).strip(),
     )
 
 
 def _enqueued(job: JobExecution) -> str:
     if job.available_at > job.created_at and job.attempt == 0:
-        return f"to be delivered at {words.utc(job.available_at)}"
+        return f"to be delivered at {formatting.utc(job.available_at)}"
     return ""
 
 

@@ -8,18 +8,19 @@ from typing import TYPE_CHECKING, Any
 from fastapi import APIRouter, HTTPException, Request
 from fastapi.responses import HTMLResponse
 
+from functions.api.auth import Connected
 from functions.api.dashboard import clocks, redaction
-from functions.api.dashboard.guard import Reader
+from functions.api.dashboard.auth import Reader
 from functions.api.dashboard.pages import Page, render
-from functions.api.guard import Connected
 from functions.cleanup_old_data.models import DEFAULT_RETENTION_DAYS
-from stashjobs import health, lookup, schedules, statistics
 from stashjobs.errors import InvalidPayload
 from stashjobs.job import declared
+from stashjobs.operators import health, search, statistics
+from stashjobs.producer import schedules
 
 if TYPE_CHECKING:
-    from stashjobs.database import Connection
     from stashjobs.job import Job
+    from stashjobs.store.database import Connection
 
 LATEST_JOBS = 8
 STATEMENT_SECONDS = 5
@@ -72,7 +73,7 @@ def _shown(own: Connection, name: str) -> dict[str, Any]:
     with own.transaction():
         own.execute(f"SET LOCAL statement_timeout = '{STATEMENT_SECONDS}s'".encode())
         day = statistics.read_type_day(own, name)
-        latest = lookup.newest(own, lookup.Filter(job_type=name), limit=LATEST_JOBS)
+        latest = search.newest(own, search.Filter(job_type=name), limit=LATEST_JOBS)
         failing = statistics.read_failing(own, job_type=name)
         waiting = statistics.read_type_waiting(own, name)
     if job is None and not latest:

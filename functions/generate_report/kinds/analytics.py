@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from functions.generate_report import statements, words
+from functions.generate_report import formatting, sql
 from functions.generate_report.document import (
     AMBER,
     GREEN,
@@ -32,11 +32,11 @@ MOST_BARS = 10
 def read(figures: Figures) -> dict[str, Any]:
     """All figures of the report, as its JSON format has them."""
     return {
-        "totals": figures.row(statements.TOTALS),
-        "before": figures.before.row(statements.TOTALS),
-        "byDay": figures.rows(statements.OUTCOMES_BY_DAY),
-        "byType": figures.rows(statements.OUTCOMES_BY_TYPE),
-        "topErrors": figures.rows(statements.TOP_ERRORS),
+        "totals": figures.row(sql.TOTALS),
+        "before": figures.before.row(sql.TOTALS),
+        "byDay": figures.rows(sql.OUTCOMES_BY_DAY),
+        "byType": figures.rows(sql.OUTCOMES_BY_TYPE),
+        "topErrors": figures.rows(sql.TOP_ERRORS),
     }
 
 
@@ -44,13 +44,13 @@ def figures(data: dict[str, Any], period: Period) -> list[Figure]:
     """The numbers at the top."""
     now, before = data["totals"], data["before"]
     ended, ended_before = _ended(now), _ended(before)
-    rate = words.share(now["completed"], ended)
-    rate_before = words.share(before["completed"], ended_before)
+    rate = formatting.share(now["completed"], ended)
+    rate_before = formatting.share(before["completed"], ended_before)
     return [
         Figure(
             "Jobs created",
-            words.count(now["total"]),
-            words.change(now["total"], before["total"], period.days),
+            formatting.count(now["total"]),
+            formatting.change(now["total"], before["total"], period.days),
         ),
         Figure(
             "Success rate",
@@ -60,14 +60,14 @@ def figures(data: dict[str, Any], period: Period) -> list[Figure]:
         ),
         Figure(
             "Failed",
-            words.count(now["failed"]),
-            f"{words.count(before['failed'])} before",
+            formatting.count(now["failed"]),
+            f"{formatting.count(before['failed'])} before",
             None if now["failed"] == before["failed"] else now["failed"] < before["failed"],
         ),
         Figure(
             "Median duration",
-            words.duration(now["p50"]),
-            "" if now["p95"] is None else f"95 % within {words.duration(now['p95'])}",
+            formatting.duration(now["p50"]),
+            "" if now["p95"] is None else f"95 % within {formatting.duration(now['p95'])}",
         ),
     ]
 
@@ -124,7 +124,7 @@ def _durations(by_type: Rows) -> Section:
         chart=Ranking(
             [row["jobType"] for row in slowest],
             [row["p95"] for row in slowest],
-            [words.duration(row["p95"]) for row in slowest],
+            [formatting.duration(row["p95"]) for row in slowest],
             "Seconds",
         ),
     )
@@ -145,12 +145,12 @@ def _by_type(by_type: Rows) -> Section:
     rows = [
         [
             row["jobType"],
-            words.count(row["total"]),
-            words.count(row["completed"]),
-            words.count(row["failed"]),
-            words.share(row["completed"], _ended(row)),
-            words.duration(row["p50"]),
-            words.duration(row["p95"]),
+            formatting.count(row["total"]),
+            formatting.count(row["completed"]),
+            formatting.count(row["failed"]),
+            formatting.share(row["completed"], _ended(row)),
+            formatting.duration(row["p50"]),
+            formatting.duration(row["p95"]),
         ]
         for row in by_type
     ]
@@ -172,8 +172,8 @@ def _errors(errors: Rows) -> Section:
         [
             row["error"],
             ", ".join(row["jobTypes"]),
-            words.count(row["count"]),
-            words.moment(row["lastAt"]),
+            formatting.count(row["count"]),
+            formatting.moment(row["lastAt"]),
         ]
         for row in errors
     ]

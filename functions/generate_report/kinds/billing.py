@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from functions.generate_report import statements, words
+from functions.generate_report import formatting, sql
 from functions.generate_report.document import (
     BLUE,
     GREEN,
@@ -33,11 +33,11 @@ def read(figures: Figures) -> dict[str, Any]:
     """All figures of the report, as its JSON format has them. Amounts are in the currency's
     smallest unit."""
     return {
-        "revenue": figures.rows(statements.REVENUE),
-        "before": figures.before.rows(statements.REVENUE),
-        "byPlan": figures.rows(statements.SUBSCRIPTIONS_BY_PLAN),
-        "byStatus": figures.rows(statements.SUBSCRIPTIONS_BY_STATUS),
-        "byDay": figures.rows(statements.STARTED_AND_ENDED_BY_DAY),
+        "revenue": figures.rows(sql.REVENUE),
+        "before": figures.before.rows(sql.REVENUE),
+        "byPlan": figures.rows(sql.SUBSCRIPTIONS_BY_PLAN),
+        "byStatus": figures.rows(sql.SUBSCRIPTIONS_BY_STATUS),
+        "byDay": figures.rows(sql.STARTED_AND_ENDED_BY_DAY),
     }
 
 
@@ -51,11 +51,11 @@ def figures(data: dict[str, Any], period: Period) -> list[Figure]:
         _revenue(data["revenue"], data["before"], period),
         Figure(
             "Paying subscriptions",
-            words.count(paying),
-            words.change(paying, paying_before, period.days),
+            formatting.count(paying),
+            formatting.change(paying, paying_before, period.days),
         ),
-        Figure("Started", words.count(started), "in this period"),
-        Figure("Ended", words.count(ended), "in this period"),
+        Figure("Started", formatting.count(started), "in this period"),
+        Figure("Ended", formatting.count(ended), "in this period"),
     ]
 
 
@@ -75,7 +75,7 @@ def _revenue(revenue: Rows, before: Rows, period: Period) -> Figure:
         return Figure(label, "–")
     first, *others = revenue
     same = [row["mrr"] for row in before if row["currency"] == first["currency"]]
-    note = words.change(first["mrr"], sum(same), period.days)
+    note = formatting.change(first["mrr"], sum(same), period.days)
     if others:
         note = "and " + ", ".join(money(row["mrr"], row["currency"]) for row in others)
     return Figure(label, money(first["mrr"], first["currency"]), note)
@@ -126,8 +126,8 @@ def _plans(plans: Rows) -> Section:
     rows = [
         [
             row["plan"],
-            words.count(row["subscriptions"]),
-            words.count(row["seats"]),
+            formatting.count(row["subscriptions"]),
+            formatting.count(row["seats"]),
             money(row["mrr"], row["currency"]) if row["currency"] else "–",
         ]
         for row in plans
@@ -151,8 +151,8 @@ def _statuses(statuses: Rows) -> Section:
     rows = [
         [
             row["status"].replace("_", " "),
-            words.count(row["subscriptions"]),
-            words.share(row["subscriptions"], total),
+            formatting.count(row["subscriptions"]),
+            formatting.share(row["subscriptions"], total),
         ]
         for row in statuses
     ]

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from functions.generate_report.period import Period
-    from stashjobs.database import Connection
+    from stashjobs.store.database import Connection
 
 Rows = list[dict[str, Any]]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from functions.generate_report import statements, words
+from functions.generate_report import formatting, sql
 from functions.generate_report.document import (
     BLUE,
     GREEN,
@@ -30,11 +30,11 @@ MOST_BARS = 10
 def read(figures: Figures) -> dict[str, Any]:
     """All figures of the report, as its JSON format has them."""
     return {
-        "totals": figures.row(statements.USAGE_TOTALS),
-        "before": figures.before.row(statements.USAGE_TOTALS),
-        "byDay": figures.rows(statements.USAGE_BY_DAY),
-        "byOrganization": figures.rows(statements.USAGE_BY_ORGANIZATION),
-        "byUser": figures.rows(statements.USAGE_BY_USER),
+        "totals": figures.row(sql.USAGE_TOTALS),
+        "before": figures.before.row(sql.USAGE_TOTALS),
+        "byDay": figures.rows(sql.USAGE_BY_DAY),
+        "byOrganization": figures.rows(sql.USAGE_BY_ORGANIZATION),
+        "byUser": figures.rows(sql.USAGE_BY_USER),
     }
 
 
@@ -44,13 +44,17 @@ def figures(data: dict[str, Any], period: Period) -> list[Figure]:
     counted = [("Jobs", "total"), ("Organizations", "organizations"), ("Users", "users")]
     return [
         *(
-            Figure(label, words.count(now[key]), words.change(now[key], before[key], period.days))
+            Figure(
+                label,
+                formatting.count(now[key]),
+                formatting.change(now[key], before[key], period.days),
+            )
             for label, key in counted
         ),
         Figure(
             "Time at work",
-            words.duration(now["seconds"]),
-            words.change(now["seconds"], before["seconds"], period.days),
+            formatting.duration(now["seconds"]),
+            formatting.change(now["seconds"], before["seconds"], period.days),
         ),
     ]
 
@@ -84,7 +88,7 @@ def _largest(organizations: Rows) -> Section:
         chart=Ranking(
             [row["organizationId"] for row in largest],
             [row["total"] for row in largest],
-            [words.count(row["total"]) for row in largest],
+            [formatting.count(row["total"]) for row in largest],
             "Jobs",
             BLUE,
         ),
@@ -105,11 +109,11 @@ def _by_organization(organizations: Rows) -> Section:
     rows = [
         [
             row["organizationId"],
-            words.count(row["total"]),
-            words.count(row["failed"]),
-            words.count(row["users"]),
-            words.duration(row["seconds"]),
-            words.moment(row["lastAt"]),
+            formatting.count(row["total"]),
+            formatting.count(row["failed"]),
+            formatting.count(row["users"]),
+            formatting.duration(row["seconds"]),
+            formatting.moment(row["lastAt"]),
         ]
         for row in organizations
     ]
@@ -131,9 +135,9 @@ def _by_user(users: Rows) -> Section:
         [
             row["userId"],
             row["organizationId"] or "–",
-            words.count(row["total"]),
-            words.count(row["failed"]),
-            words.moment(row["lastAt"]),
+            formatting.count(row["total"]),
+            formatting.count(row["failed"]),
+            formatting.moment(row["lastAt"]),
         ]
         for row in users
     ]

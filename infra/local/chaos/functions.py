@@ -11,7 +11,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from infra.local.chaos.job import chaos
-from stashjobs import worker
+from stashjobs.delivery import handler as worker
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,7 +25,7 @@ handler = chaos.handler
 
 def relay_handler(event: Mapping[str, Any], lambda_context: Any) -> dict[str, int]:
     """functions/relay, which declares the job types of production, with this one."""
-    from stashjobs import relay
+    from stashjobs.recovery import relay
 
     seconds = lambda_context.get_remaining_time_in_millis() / 1000 - 10
     return asdict(relay.run(time.time() + seconds, quiet_seconds=event["quiet_seconds"]))

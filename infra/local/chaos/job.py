@@ -7,7 +7,8 @@ from typing import Any
 
 import psycopg
 
-from stashjobs import Context, PermanentError, job, settings
+from stashjobs import Context, PermanentError, job
+from stashjobs.config import settings
 
 # `effects` is written in the job's own transaction: there is a row if and only if it completed, so
 # it has no key that would hide a second one. `external_effects` stands for a service that takes an

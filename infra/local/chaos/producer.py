@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 
 from infra.local.chaos.job import chaos
-from stashjobs import settings
+from stashjobs.config import settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from stashjobs.dispatcher import Enqueued
+    from stashjobs.producer.dispatcher import Enqueued
 
 
 @dataclass

@@ -12,9 +12,9 @@ from infra.local.qstash.transport import NoFaults
 from infra.local.running import Running
 from infra.local.stack import in_thread
 from infra.local.template import read_template
-from stashjobs.migrations import migrate
-from stashjobs.servers.ports import free_port
-from stashjobs.servers.postgres import Postgres
+from stashjobs.store.migrations import migrate
+from stashjobs.tools.servers.ports import free_port
+from stashjobs.tools.servers.postgres import Postgres
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 from psycopg import conninfo, sql
 
-from stashjobs import migrations
+from stashjobs.store import migrations
 from stashjobs.testing.emptying import CannotBeEmptied, Emptying
 
 if TYPE_CHECKING:

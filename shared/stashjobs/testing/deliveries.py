@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from stashjobs import settings
+from stashjobs.config import settings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -72,7 +72,7 @@ def read_answer(response: Mapping[str, Any]) -> Answer:
 
 
 def sign(body: bytes, url: str, *, key: str | None = None, age: float = 0) -> str:
-    """The header `Upstash-Signature` for this body and this URL (`stashjobs.signature`).
+    """The header `Upstash-Signature` for this body and this URL (`stashjobs.delivery.signature`).
 
     Args:
         body: Byte for byte.

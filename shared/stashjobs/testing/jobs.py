@@ -15,10 +15,14 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from psycopg.rows import dict_row
 
-from stashjobs import database, dispatcher, envelope, execution_log, lookup, messages, settings
-from stashjobs.context import Context
-from stashjobs.dispatcher import Enqueued, Options
+from stashjobs import envelope
+from stashjobs.config import settings
+from stashjobs.delivery.context import Context
 from stashjobs.job import Job, find
+from stashjobs.operators import search
+from stashjobs.producer import dispatcher, messages
+from stashjobs.producer.dispatcher import Enqueued, Options
+from stashjobs.store import database, executions
 from stashjobs.testing.deliveries import (
     DIED,
     Answer,
@@ -64,7 +68,7 @@ class Delivered:
     """One delivery: what QStash was answered, and the job's row after it."""
 
     answer: Answer
-    job: lookup.JobExecution
+    job: search.JobExecution
 
 
 class Jobs:
@@ -165,7 +169,7 @@ class Jobs:
             encrypted=encrypted,
         )
         new = dispatcher.prepare(job, payload, options)
-        [job_id] = execution_log.record_new_jobs(self._own, [new])
+        [job_id] = executions.record_new_jobs(self._own, [new])
         self._recorded_here.add(new.job_id)
         return self.deliver(job_id, job=job)
 
@@ -286,18 +290,18 @@ class Jobs:
     # --- the steps
 
     def _due(self) -> list[tuple[str, str | None]]:
-        while execution_log.free_expired_leases(self._own, FREE_AT_ONCE):
+        while executions.free_expired_leases(self._own, FREE_AT_ONCE):
             pass
         return self._own.execute(FIND_DUE).fetchall()
 
-    def _find(self, enqueued: str | Enqueued) -> lookup.JobExecution:
+    def _find(self, enqueued: str | Enqueued) -> search.JobExecution:
         job_id = enqueued if isinstance(enqueued, str) else enqueued.job_id
-        found = lookup.find(self._own, job_id)
+        found = search.find(self._own, job_id)
         if found is None:
             raise LookupError(f"there is no job {job_id!r} in job_executions")
         return found
 
-    def _event(self, job: Job[Any, Any], recorded: lookup.JobExecution) -> dict[str, Any]:
+    def _event(self, job: Job[Any, Any], recorded: search.JobExecution) -> dict[str, Any]:
         url = messages.url_of(job)
         body = json.dumps(envelope.thin(recorded.job_id, job.type)).encode()
         headers = {

@@ -8,7 +8,8 @@ from fastapi.testclient import TestClient
 
 from functions.api.app import app
 from infra.local.qstash import QStashOptions, QStashServer
-from stashjobs import access, dispatcher
+from stashjobs.operators import access
+from stashjobs.producer import dispatcher
 from tests.integration.api.dashboards import HOST, Browser
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from stashjobs import access, lookup
+from stashjobs.operators import access, search
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -202,7 +202,7 @@ def test_an_error_that_nobody_thought_of_has_them_too_and_tells_nothing(
     def broken(*_: object) -> None:
         raise ZeroDivisionError("a-secret-word")
 
-    monkeypatch.setattr(lookup, "find", broken)
+    monkeypatch.setattr(search, "find", broken)
     answer = caller("read").get("/api/jobs/some")
     assert answer.status_code == 500
     assert answer.json() == {"error": "something went wrong; the log says what it was"}

@@ -10,7 +10,8 @@ import yaml
 
 from functions.api.dashboard import alerts
 from infra.local.template import _Loader
-from stashjobs import dispatcher, health
+from stashjobs.operators import health
+from stashjobs.producer import dispatcher
 from tests.integration import conditions
 from tests.translation import ROOT
 

@@ -14,9 +14,11 @@ import pytest
 
 from functions.api.dashboard import clocks, job_list, job_pages
 from infra.local.template import read_template
-from stashjobs import lookup, schedules, sealing
-from stashjobs.context import PARENT
+from stashjobs import sealing
+from stashjobs.delivery.context import PARENT
 from stashjobs.job import find
+from stashjobs.operators import search
+from stashjobs.producer import schedules
 from tests.deliveries import deliver, probe
 
 if TYPE_CHECKING:
@@ -379,7 +381,7 @@ def test_the_list_goes_on_where_a_page_ends(
 def test_a_search_that_has_not_looked_at_all_says_so_and_goes_on(
     operator: Browser, table: Table, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lookup, "LOOK_AT", 2)
+    monkeypatch.setattr(search, "LOOK_AT", 2)
     wanted = failed(table)
     table.run("UPDATE job_executions SET error = 'what is looked for'")
     for _ in range(3):

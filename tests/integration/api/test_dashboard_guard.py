@@ -11,7 +11,8 @@ from fastapi.testclient import TestClient
 
 from functions.api.app import app
 from functions.api.dashboard import routes, sessions
-from stashjobs import access, database
+from stashjobs.operators import access
+from stashjobs.store import database
 from tests.deliveries import probe
 from tests.integration.api.dashboards import COOKIE, HOST, Browser
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from stashjobs import health as health_of_jobs
+from stashjobs.operators import health as health_of_jobs
 from tests.deliveries import probe
 
 if TYPE_CHECKING:

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from functions.api import jobs
-from stashjobs import PermanentError, database, job, lookup, operations
+from stashjobs import PermanentError, job
+from stashjobs.operators import retry_and_cancel, search
+from stashjobs.store import database
 from tests.deliveries import deliver
 
 if TYPE_CHECKING:
@@ -246,7 +248,7 @@ def test_no_route_ignores_a_parameter_that_it_does_not_know(
 def test_a_search_goes_on_from_where_the_page_before_came_to(
     app: TestClient, table: Table, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lookup, "LOOK_AT", 2)
+    monkeypatch.setattr(search, "LOOK_AT", 2)
     wanted = table.add(asked, metadata={"from": "signup"})
     for _ in range(3):
         table.add(asked, metadata={"from": "elsewhere"})
@@ -309,7 +311,7 @@ def test_an_operation_on_many_says_whether_its_time_was_enough(
     app: TestClient, table: Table, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ids = [table.add(asked) for _ in range(2)]
-    monkeypatch.setattr(operations, "MAX_IN_TIME", 1)
+    monkeypatch.setattr(retry_and_cancel, "MAX_IN_TIME", 1)
     asked_for = {"type": "asked", "status": "pending"}
     answers = [app.post("/api/admin/jobs/cancel", json=asked_for).json() for _ in range(3)]
     assert [(each["count"], each["complete"]) for each in answers] == [

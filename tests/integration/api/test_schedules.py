@@ -8,8 +8,8 @@ import pytest
 
 from functions.create_notification.handler import create_notification
 from infra.local.qstash import QStashOptions, QStashServer
-from stashjobs import schedules
-from stashjobs.schedules import Schedule
+from stashjobs.producer import schedules
+from stashjobs.producer.schedules import Schedule
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -21,8 +21,10 @@ from schemathesis.specs.openapi.checks import positive_data_acceptance
 from functions.api.app import app
 from functions.create_notification.handler import create_notification
 from infra.local.qstash import QStashOptions, QStashServer
-from stashjobs import PermanentError, access, dispatcher, job, schedules
-from stashjobs.schedules import Schedule
+from stashjobs import PermanentError, job
+from stashjobs.operators import access
+from stashjobs.producer import dispatcher, schedules
+from stashjobs.producer.schedules import Schedule
 from tests.deliveries import deliver
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from functions.cleanup_old_data import archive
 from functions.cleanup_old_data import cleaner as cleaning
-from stashjobs import database
+from stashjobs.store import database
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

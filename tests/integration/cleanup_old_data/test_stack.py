@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from functions.cleanup_old_data.handler import cleanup_old_data
-from stashjobs import database, files
+from stashjobs import files
+from stashjobs.store import database
 from tests.buckets import Bucket
 from tests.stacks import as_an_app, ended, local_stack
 

@@ -9,7 +9,7 @@ import pytest
 from functions.create_notification import notifications
 from functions.create_notification.handler import create_notification
 from functions.create_notification.models import MAX_USERS
-from stashjobs import database
+from stashjobs.store import database
 from tests.deliveries import Table, deliver
 
 RELEASE = {"type": "release", "title": "Exports are here", "message": "Download your data."}

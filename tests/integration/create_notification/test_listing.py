@@ -6,7 +6,7 @@ import pytest
 
 from functions.create_notification import notifications
 from functions.create_notification.models import Notification
-from stashjobs import database
+from stashjobs.store import database
 from tests.deliveries import Table
 
 

@@ -7,7 +7,7 @@ import pytest
 from functions.create_notification import notifications
 from functions.create_notification.handler import create_notification
 from infra.local.gateway import Delivery
-from stashjobs import database
+from stashjobs.store import database
 from tests.stacks import as_an_app, ended, local_stack
 
 BURST = 60

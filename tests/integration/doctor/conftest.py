@@ -14,8 +14,8 @@ import pytest
 from moto.server import ThreadedMotoServer
 
 from infra.local.mailbox import Mailbox
-from stashjobs import dispatcher
-from stashjobs.doctor import stack
+from stashjobs.producer import dispatcher
+from stashjobs.tools.doctor import stack
 from tests.loops import running_in_a_thread
 from tests.qstash_servers import qstash_running
 

@@ -12,9 +12,9 @@ import boto3
 import pytest
 from botocore.stub import Stubber
 
-from stashjobs.doctor import aws as checks
-from stashjobs.doctor import stack
-from stashjobs.doctor.finding import Level
+from stashjobs.tools.doctor import aws as checks
+from stashjobs.tools.doctor import stack
+from stashjobs.tools.doctor.finding import Level
 from tests.deliveries import probe
 
 if TYPE_CHECKING:

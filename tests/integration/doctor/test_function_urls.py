@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from stashjobs.cli import publishing
-from stashjobs.doctor import stack
 from stashjobs.errors import SettingError
+from stashjobs.tools.cli import publishing
+from stashjobs.tools.doctor import stack
 from tests.deliveries import probe
 
 if TYPE_CHECKING:

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 import psycopg
 import pytest
 
-from stashjobs import migrations
-from stashjobs.doctor import clock, postgres
-from stashjobs.doctor.finding import Check, Level, run
+from stashjobs.store import migrations
+from stashjobs.tools.doctor import clock, postgres
+from stashjobs.tools.doctor.finding import Check, Level, run
 from tests.deliveries import probe
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from stashjobs.servers.postgres import Postgres
+    from stashjobs.tools.servers.postgres import Postgres
     from tests.deliveries import Table
 
 # As CREATE INDEX CONCURRENTLY leaves one that it could not finish.

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from click.testing import CliRunner
 
-from stashjobs import doctor
-from stashjobs.cli import main
-from stashjobs.doctor import postgres
-from stashjobs.doctor.finding import Check, Level, Verdict, green, red, run
 from stashjobs.errors import SettingError
+from stashjobs.tools import doctor
+from stashjobs.tools.cli import main
+from stashjobs.tools.doctor import postgres
+from stashjobs.tools.doctor.finding import Check, Level, Verdict, green, red, run
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -10,11 +10,11 @@ import pytest
 
 from functions.process_stripe_webhook.handler import EVENTS
 from infra.local.mailbox.resend_rules import RefusedError
-from stashjobs import dispatcher, schedules
-from stashjobs import settings as stashjobs_settings
-from stashjobs.doctor import clock, email, qstash, stripe, web
-from stashjobs.doctor.finding import Check, Level, Verdict, run
-from stashjobs.schedules import Schedule
+from stashjobs.config import settings as stashjobs_settings
+from stashjobs.producer import dispatcher, schedules
+from stashjobs.producer.schedules import Schedule
+from stashjobs.tools.doctor import clock, email, qstash, stripe, web
+from stashjobs.tools.doctor.finding import Check, Level, Verdict, run
 from tests.conftest import CURRENT_KEY, NEXT_KEY
 from tests.deliveries import probe
 from tests.stripe_server import StripeServer, stripe_serving

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from stashjobs import sealing
-from stashjobs.doctor import setting_values
-from stashjobs.doctor.finding import Level, Verdict
+from stashjobs.tools.doctor import setting_values
+from stashjobs.tools.doctor.finding import Level, Verdict
 
 BY_NAME = {shape.name: shape for shape in setting_values.SHAPES}
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from stashjobs import smoke
 from stashjobs.job import load
+from stashjobs.tools import smoke
 from tests.deliveries import deliver, probe
 from tests.stacks import ROOT, as_an_app, local_stack
 from tests.stripe_server import event, subscription

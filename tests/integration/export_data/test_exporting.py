@@ -14,7 +14,7 @@ import psycopg
 import pytest
 
 from benchmarks import export_memory
-from functions.export_data import exporter, formats, reading
+from functions.export_data import exporter, formats, snapshot
 from functions.export_data.entities import ENTITIES
 from functions.export_data.handler import export_data
 from stashjobs import Context, files
@@ -211,7 +211,7 @@ def test_progress_is_on_the_row_while_it_runs(
     table: Table, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(exporter, "PROGRESS_SECONDS", 0)
-    monkeypatch.setattr(reading, "ROWS_AT_ONCE", 2)
+    monkeypatch.setattr(snapshot, "ROWS_AT_ONCE", 2)
     for number in range(4):
         add(table, f"job-{number}")
     seen: list[str] = []
@@ -262,7 +262,7 @@ def test_postgres_failing_half_way_leaves_no_file_and_another_attempt(
     def broken(*_: Any) -> Any:
         raise psycopg.OperationalError("the server went away")
 
-    monkeypatch.setattr(reading.Snapshot, "batches", broken)
+    monkeypatch.setattr(snapshot.Snapshot, "batches", broken)
     job_id = table.add(export_data, {"entity": "executions"})
 
     assert deliver(export_data, job_id, seconds=310).status == 500

@@ -7,7 +7,7 @@ import urllib.request
 from typing import TYPE_CHECKING
 
 from functions.export_data.handler import export_data
-from stashjobs import database
+from stashjobs.store import database
 from tests.stacks import as_an_app, ended, local_stack
 
 if TYPE_CHECKING:

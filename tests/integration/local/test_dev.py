@@ -23,7 +23,7 @@ from tests.clusters import make_ready
 from tests.integration.local.conftest import eventually
 
 ROOT = Path(__file__).parents[3]
-RUN = "from stashjobs.cli import main; main()"
+RUN = "from stashjobs.tools.cli import main; main()"
 TEMPLATE = """
 Globals:
   Function:

@@ -12,8 +12,8 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from stashjobs.servers.ports import PortTakenError
-from stashjobs.servers.postgres import Postgres, PostgresError
+from stashjobs.tools.servers.ports import PortTakenError
+from stashjobs.tools.servers.postgres import Postgres, PostgresError
 from tests.integration.local.conftest import eventually, is_alive
 
 ROOT = Path(__file__).parents[3]
@@ -132,7 +132,7 @@ def test_ctrl_c_in_the_terminal_does_not_reach_it(postgres: Postgres) -> None:
 START = """
     import sys, time
     from pathlib import Path
-    from stashjobs.servers.postgres import Postgres
+    from stashjobs.tools.servers.postgres import Postgres
     postgres = Postgres(Path(sys.argv[1]), durable=False).start()
     print(postgres.pid, flush=True)
     time.sleep(60)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from infra.local.schedules import ScheduleError, Scheduler, next_time, schedule_event
+from infra.local.eventbridge import ScheduleError, Scheduler, next_time, schedule_event
 from infra.local.template import Function, ScheduleEvent, Template
 
 NOW = datetime(2026, 11, 24, 7, 5, 26, tzinfo=UTC)  # a Tuesday

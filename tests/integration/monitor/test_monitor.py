@@ -14,7 +14,7 @@ import yaml
 from functions.monitor.handler import handler
 from infra.local.qstash import QStashOptions, QStashServer
 from infra.local.template import _Loader
-from stashjobs import dispatcher
+from stashjobs.producer import dispatcher
 from tests.deliveries import lambda_context, probe
 from tests.integration import conditions
 from tests.translation import ROOT

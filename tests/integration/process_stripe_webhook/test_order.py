@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from stashjobs import database
+from stashjobs.store import database
 from tests import stripe_server
 from tests.deliveries import Table
 from tests.integration.process_stripe_webhook.conftest import Process

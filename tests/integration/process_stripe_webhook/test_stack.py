@@ -8,7 +8,7 @@ import stripe
 
 from functions.create_notification import notifications
 from functions.process_stripe_webhook.handler import process_stripe_webhook
-from stashjobs import database
+from stashjobs.store import database
 from tests.stacks import as_an_app, ended, local_stack
 
 

@@ -134,12 +134,12 @@ def test_an_email_of_another_sender_has_a_record_too(
 def test_the_record_is_written_if_and_only_if_the_job_completes(
     table: Table, settings: pytest.MonkeyPatch, process: Callable[..., Processed]
 ) -> None:
-    from stashjobs import execution_log
+    from stashjobs.store import executions
 
     def break_off(*_arguments: object, **_options: object) -> None:
         raise SystemError("a crash before the completion")
 
-    settings.setattr(execution_log, "record_completed", break_off)
+    settings.setattr(executions, "record_completed", break_off)
     with pytest.raises(SystemError):
         process("resend", "email.sent", event("sent"))
     assert table.run("SELECT 1 FROM emails") == []

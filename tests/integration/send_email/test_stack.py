@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 from functions.send_email.handler import send_email
 from functions.send_email.models import Welcome
 from infra.local.stack import in_thread
-from stashjobs import database, lookup
 from stashjobs.job import declared, load
+from stashjobs.operators import search
+from stashjobs.store import database
 from tests.stacks import ROOT, as_an_app, ended, local_stack
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
     import pytest
 
-CLI = "from stashjobs.cli import main; main()"
+CLI = "from stashjobs.tools.cli import main; main()"
 WELCOME = {
     "to": "ada@example.com",
     "template": "welcome",
@@ -56,7 +57,7 @@ async def test_the_example_of_every_type_goes_from_the_command_line_to_its_end(
         results = {job_type: await in_thread(lambda t=job_type: _enqueue(t)) for job_type in types}  # type: ignore[misc]
         ends = {job_type: await ended(job_id) for job_type, job_id in results.items()}
         children = await as_an_app(
-            lambda: lookup.newest(database.connection(), lookup.Filter(), limit=100)
+            lambda: search.newest(database.connection(), search.Filter(), limit=100)
         )
         for child in children:
             await ended(child.job_id)

@@ -11,7 +11,7 @@ import psycopg
 import pytest
 
 from functions.webhooks import handler as module
-from stashjobs import database
+from stashjobs.store import database
 from tests import webhooks
 from tests.deliveries import lambda_context
 from tests.integration.webhooks.conftest import HEADERS, send

@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from functions.api.dashboard import charts, words
-from stashjobs.statistics import Bucket, Durations
+from functions.api.dashboard import charts, formatting
+from stashjobs.operators.statistics import Bucket, Durations
 
 START = datetime(2026, 11, 24, tzinfo=UTC)
 
@@ -85,7 +85,7 @@ def test_every_hour_can_be_pointed_at_whatever_happened_in_it() -> None:
     ],
 )
 def test_a_usual_schedule_is_put_into_words(expression: str, text: str) -> None:
-    assert words.cron(expression) == text
+    assert formatting.cron(expression) == text
 
 
 @pytest.mark.parametrize(
@@ -93,4 +93,4 @@ def test_a_usual_schedule_is_put_into_words(expression: str, text: str) -> None:
     [(0, "0"), (0.01, "< 0.1"), (0.4, "0.4"), (7.25, "7.2"), (48.4, "48"), (1_200, "1,200")],
 )
 def test_a_rate_is_never_none_where_it_is_not_quite_that(per_minute: float, text: str) -> None:
-    assert words.rate(per_minute) == text
+    assert formatting.rate(per_minute) == text

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from reportlab.pdfbase.pdfmetrics import stringWidth
 
-from functions.generate_report import charts, words
+from functions.generate_report import charts, formatting
 from functions.generate_report.handler import generate_report
 from functions.generate_report.period import Period
 from stashjobs import InvalidPayload
@@ -91,23 +91,23 @@ def test_every_day_belongs_to_a_bar(first: date, days: int) -> None:
 @pytest.mark.parametrize(
     ("said", "expected"),
     [
-        (words.share(1, 3), "33.3 %"),
-        (words.share(3, 3), "100 %"),
-        (words.share(0, 3), "0 %"),
-        (words.share(99_999, 100_000), "99.9 %"),
-        (words.share(1, 100_000), "0.1 %"),
-        (words.share(0, 0), "–"),
-        (words.duration(None), "–"),
-        (words.duration(0.42), "420 ms"),
-        (words.duration(0.9996), "1.0 s"),
-        (words.duration(59.97), "1 min 00 s"),
-        (words.duration(125), "2 min 05 s"),
-        (words.duration(7 * 3600 + 12 * 60), "7 h 12 min"),
-        (words.change(112, 100, 30), "+12 % on the 30 days before"),
-        (words.change(88, 100, 1), "−12 % on the day before"),
-        (words.change(100, 100, 7), "as in the 7 days before"),
-        (words.change(5, 0, 7), "none in the 7 days before"),
-        (words.change(0, 0, 7), ""),
+        (formatting.share(1, 3), "33.3 %"),
+        (formatting.share(3, 3), "100 %"),
+        (formatting.share(0, 3), "0 %"),
+        (formatting.share(99_999, 100_000), "99.9 %"),
+        (formatting.share(1, 100_000), "0.1 %"),
+        (formatting.share(0, 0), "–"),
+        (formatting.duration(None), "–"),
+        (formatting.duration(0.42), "420 ms"),
+        (formatting.duration(0.9996), "1.0 s"),
+        (formatting.duration(59.97), "1 min 00 s"),
+        (formatting.duration(125), "2 min 05 s"),
+        (formatting.duration(7 * 3600 + 12 * 60), "7 h 12 min"),
+        (formatting.change(112, 100, 30), "+12 % on the 30 days before"),
+        (formatting.change(88, 100, 1), "−12 % on the day before"),
+        (formatting.change(100, 100, 7), "as in the 7 days before"),
+        (formatting.change(5, 0, 7), "none in the 7 days before"),
+        (formatting.change(0, 0, 7), ""),
     ],
 )
 def test_a_number_in_words(said: str, expected: str) -> None:

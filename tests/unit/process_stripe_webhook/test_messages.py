@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from functions.create_notification.handler import create_notification
-from functions.process_stripe_webhook import readings
-from functions.process_stripe_webhook.messages import Facts, Message, messages
+from functions.process_stripe_webhook import parsing
+from functions.process_stripe_webhook.customer_emails import Facts, Message, messages
 from functions.process_stripe_webhook.models import Event
 from functions.send_email.handler import send_email
 from tests import stripe_server as stripe
@@ -23,8 +23,8 @@ def told(
     payload = stripe.event(kind, {}, before=before)["event"]
     facts: dict[str, Any] = {
         "event": Event.model_validate(payload),
-        "subscription": readings.subscription(subscription or stripe.subscription()),
-        "invoice": readings.invoice_from(invoice) if invoice else None,
+        "subscription": parsing.subscription(subscription or stripe.subscription()),
+        "invoice": parsing.invoice_from(invoice) if invoice else None,
         "email": "ada@example.com",
         "name": "Ada Lovelace",
         "billing_url": "https://app.example.com/billing",

@@ -6,16 +6,16 @@ from typing import Any
 
 import pytest
 
-from functions.process_stripe_webhook import readings
-from functions.process_stripe_webhook.readings import Owner
+from functions.process_stripe_webhook import parsing
+from functions.process_stripe_webhook.parsing import Owner
 from tests import stripe_server as stripe
 
 PERIOD_END = datetime.fromtimestamp(stripe.NOW + stripe.MONTH, UTC)
 
 
 def test_a_subscription_of_today_and_one_of_before_basil_read_the_same() -> None:
-    now = readings.subscription(stripe.subscription())
-    before = readings.subscription(stripe.old_subscription())
+    now = parsing.subscription(stripe.subscription())
+    before = parsing.subscription(stripe.old_subscription())
     assert now == before
     assert now.current_period_end == PERIOD_END
     assert (now.price_id, now.product_id, now.unit_amount) == ("price_1", "prod_1", 4900)
@@ -24,7 +24,7 @@ def test_a_subscription_of_today_and_one_of_before_basil_read_the_same() -> None
 
 def test_expanded_and_not_expanded_read_the_same() -> None:
     whole = stripe.subscription(customer=stripe.customer(), latest_invoice=stripe.invoice())
-    alone, expanded = readings.subscription(stripe.subscription()), readings.subscription(whole)
+    alone, expanded = parsing.subscription(stripe.subscription()), parsing.subscription(whole)
     assert alone.customer.customer_id == expanded.customer.customer_id == "cus_1"
     assert alone.latest_invoice_id == expanded.latest_invoice_id == "in_1"
     assert (alone.customer.whole, expanded.customer.whole) == (False, True)
@@ -40,17 +40,17 @@ def test_expanded_and_not_expanded_read_the_same() -> None:
 
 def test_of_items_with_periods_of_their_own_the_first_to_end_counts() -> None:
     items = [stripe.item(current_period_end=stripe.NOW + 2 * stripe.MONTH), stripe.item()]
-    read = readings.subscription(stripe.subscription(items={"data": items}))
+    read = parsing.subscription(stripe.subscription(items={"data": items}))
     assert read.current_period_end == PERIOD_END
 
 
 def test_a_subscription_with_hardly_anything() -> None:
-    read = readings.subscription({"id": "sub_1", "status": "active", "customer": "cus_1"})
+    read = parsing.subscription({"id": "sub_1", "status": "active", "customer": "cus_1"})
     assert (read.price_id, read.current_period_end, read.latest_invoice_id) == (None, None, None)
 
 
 def test_a_deleted_customer_has_no_address() -> None:
-    read = readings.customer({"id": "cus_1", "object": "customer", "deleted": True})
+    read = parsing.customer({"id": "cus_1", "object": "customer", "deleted": True})
     assert (read.deleted, read.email, read.owner) == (True, None, Owner())
 
 
@@ -70,7 +70,7 @@ def test_a_deleted_customer_has_no_address() -> None:
 def test_which_subscription_an_event_is_about(
     kind: str, thing: dict[str, Any], expected: str | None
 ) -> None:
-    assert readings.subscription_id_of(kind, thing) == expected
+    assert parsing.subscription_id_of(kind, thing) == expected
 
 
 @pytest.mark.parametrize(
@@ -83,12 +83,12 @@ def test_which_subscription_an_event_is_about(
     ],
 )
 def test_whose_it_is_by_its_metadata(metadata: dict[str, str] | None, expected: Owner) -> None:
-    assert readings.owner({"metadata": metadata}) == expected
+    assert parsing.owner({"metadata": metadata}) == expected
 
 
 def test_a_checkouts_metadata_goes_before_its_reference() -> None:
-    assert readings.session_owner(stripe.session()) == Owner("u_session")
-    assert readings.session_owner(stripe.session(metadata={"user_id": "u_2"})) == Owner("u_2")
+    assert parsing.session_owner(stripe.session()) == Owner("u_session")
+    assert parsing.session_owner(stripe.session(metadata={"user_id": "u_2"})) == Owner("u_2")
 
 
 @pytest.mark.parametrize(
@@ -100,5 +100,5 @@ def test_a_checkouts_metadata_goes_before_its_reference() -> None:
     ],
 )
 def test_when_it_ends_by_itself(changes: dict[str, Any], *, ends: bool) -> None:
-    read = readings.subscription(stripe.subscription(**changes))
+    read = parsing.subscription(stripe.subscription(**changes))
     assert (read.ends_at is not None) == ends

@@ -7,7 +7,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[3]
 NEVER = {"boto3", "fastapi", "httpx", "pydantic_settings", "qstash", "requests", "urllib3"}
-BY_A_SEND = {"jinja2", "resend", "stashjobs.worker", "aws_lambda_powertools.logging"}
+BY_A_SEND = {"jinja2", "resend", "stashjobs.delivery.handler", "aws_lambda_powertools.logging"}
 IMPORT = (
     "import sys; sys.path[:0] = ['shared', '.']; import functions.send_email.handler as h; "
     "assert callable(h.handler); print(*sys.modules)"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from infra.local.stack import WEBHOOK_SECRETS, load_secrets
-from stashjobs.telemetry import redact
+from stashjobs.observability.telemetry import redact
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -1,0 +1,215 @@
+"""What stands before every page and every action: who asks, whether they may, whether it is their
+own form. docs/dashboard.md, "How it is guarded"."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from typing import TYPE_CHECKING, Annotated, Any
+from urllib.parse import parse_qs, urlsplit
+
+from fastapi import Depends, HTTPException, Request
+
+from functions.api.auth import connection
+from functions.api.dashboard import sessions
+from functions.api.dashboard.sessions import Session
+from stashjobs.observability import telemetry
+from stashjobs.operators import access
+
+if TYPE_CHECKING:
+    from starlette.responses import Response
+
+HEADERS = {
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
+        "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    ),
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=(), payment=()",
+    # Not no-referrer: with that a browser sends `Origin: null`, and the check below needs it.
+    "Referrer-Policy": "same-origin",
+    "X-Frame-Options": "DENY",
+    "X-Robots-Tag": "noindex",
+}
+# Without https there are no Secure cookies, and only this machine can do without.
+LOOPBACK = {"127.0.0.1", "localhost", "::1"}
+# A request never holds two connections: a full pool would stand still. So the guard gives its own
+# back before the page borrows one, and an action, which borrows by itself, is begun with none.
+borrowed = contextlib.contextmanager(connection)
+MAX_FORM_BYTES = 1_000_000
+MAX_FIELDS = 1_000
+
+
+class SignInNeededError(Exception):
+    """There is no session, its time is over, or its token is revoked."""
+
+
+class Form:
+    """The fields of a form that was posted."""
+
+    def __init__(self, fields: dict[str, list[str]]) -> None:
+        self._fields = fields
+
+    def one(self, name: str, default: str = "") -> str:
+        return self._fields.get(name, [default])[0]
+
+    def all(self, name: str) -> list[str]:
+        return self._fields.get(name, [])
+
+    def flat(self) -> dict[str, str]:
+        return {name: values[0] for name, values in self._fields.items()}
+
+
+async def read_form(request: Request) -> Form:
+    """The body, as a browser sends a form.
+
+    Raises:
+        HTTPException: It is something else, or too much.
+    """
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    body = await request.body()
+    if kind != "application/x-www-form-urlencoded":
+        raise HTTPException(415, "this is not a form of the dashboard")
+    if len(body) > MAX_FORM_BYTES:
+        raise HTTPException(413, f"a form may have up to {MAX_FORM_BYTES:,} bytes")
+    try:
+        fields = parse_qs(body.decode(), keep_blank_values=True, max_num_fields=MAX_FIELDS)
+    except ValueError as error:
+        raise HTTPException(422, "the form cannot be read") from error
+    return Form(fields)
+
+
+Posted = Annotated[Form, Depends(read_form)]
+
+
+def signed_in(scope: str) -> Any:
+    """A dependency: the request has a session, and its token this scope. Its value is the session.
+    The access is on record, and counts for the token's rate. A page names it before `Connected`."""
+
+    def check(request: Request) -> Session:
+        return _authorized(request, scope)
+
+    return Depends(check)
+
+
+def own_form(scope: str) -> Any:
+    """A dependency: `signed_in`, and the request is a form of this very session."""
+
+    def check(request: Request, form: Posted) -> Session:
+        session = _authorized(request, scope)
+        refuse_foreign(request)
+        if not session.is_form_ours(form.one("csrf")):
+            log_refusal(request, "the form is not this session's")
+            raise HTTPException(403, "this form is from another session; load the page anew")
+        return session
+
+    return Depends(check)
+
+
+Reader = Annotated[Session, signed_in("read")]
+Operator = Annotated[Session, signed_in("operate")]
+OperatorsForm = Annotated[Session, own_form("operate")]
+ReadersForm = Annotated[Session, own_form("read")]
+
+
+def asked(request: Request) -> access.Request:
+    """What the access log keeps of this request."""
+    event: dict[str, Any] = request.scope.get("aws.event") or {}
+    return access.Request(
+        method=request.method,
+        path=request.url.path,
+        source_ip=request.client.host if request.client else None,
+        request_id=event.get("requestContext", {}).get("requestId"),
+    )
+
+
+def _authorized(request: Request, scope: str) -> Session:
+    cookie = request.cookies.get(cookie_name(request), "")
+    if not cookie:
+        raise SignInNeededError
+    with borrowed() as own:
+        session = sessions.find(own, cookie)
+        if session is None:
+            raise SignInNeededError
+        decision = access.authorize_hash(own, session.token_hash, scope, asked(request))
+    log_access(request, decision)
+    if decision.outcome == "unknown":
+        raise SignInNeededError
+    if decision.outcome == "limited":
+        raise HTTPException(
+            429,
+            "too many requests with this token in this minute",
+            headers={"Retry-After": str(decision.wait)},
+        )
+    session = dataclasses.replace(session, actor=decision.actor or "")
+    request.state.session = session
+    if decision.outcome == "forbidden":
+        raise HTTPException(403, f"your token does not have the scope {scope}")
+    return session
+
+
+def refuse_foreign(request: Request) -> None:
+    """Refuse what another site has sent: by what the browser says of where it comes from.
+
+    Raises:
+        HTTPException: It comes from elsewhere, or does not say.
+    """
+    site = request.headers.get("sec-fetch-site")
+    origin = request.headers.get("origin")
+    host = request.headers.get("host", "")
+    own = site in {None, "same-origin"} and origin in {
+        None,
+        f"https://{host}",
+        *([f"http://{host}"] if is_loopback(request) else []),
+    }
+    if not own or (site is None and origin is None):
+        log_refusal(request, "the form comes from another site")
+        raise HTTPException(403, "this form comes from another site")
+
+
+def is_loopback(request: Request) -> bool:
+    """Whether the browser is on this machine, by the host that it asked for."""
+    return urlsplit(f"//{request.headers.get('host', '')}").hostname in LOOPBACK
+
+
+def cookie_name(request: Request) -> str:
+    """With the prefix a browser takes the cookie only over https, for this host alone."""
+    return "stashjobs" if is_loopback(request) else "__Host-stashjobs"
+
+
+def set_cookie(request: Request, response: Response, value: str | None) -> None:
+    """Set the session's cookie; None deletes it."""
+    response.set_cookie(
+        cookie_name(request),
+        value or "",
+        max_age=int(sessions.LIFETIME.total_seconds()) if value else 0,
+        path="/",
+        secure=not is_loopback(request),
+        httponly=True,
+        samesite="strict",
+    )
+
+
+def log_access(request: Request, decision: access.Decision) -> None:
+    """A line in the log; the row is there already."""
+    of = asked(request)
+    telemetry.logger().info(
+        "access",
+        extra={
+            "outcome": decision.outcome,
+            "actor": decision.actor,
+            "method": of.method,
+            "path": of.path,
+            "source_ip": of.source_ip,
+        },
+    )
+
+
+def log_refusal(request: Request, why: str) -> None:
+    """A line in the log for what was refused though the token is good."""
+    telemetry.logger().warning(
+        "refused",
+        extra={"reason": why, "path": request.url.path, "source_ip": asked(request).source_ip},
+    )

@@ -1,0 +1,23 @@
+"""`stashjobs demo`: the main job, end to end, on this machine."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+
+import click
+
+from infra.commands.dev import checkout, explained
+
+
+@click.command()
+def demo() -> None:
+    """Enqueue two emails, have them delivered, and tell what happened to them."""
+    root = checkout()
+    from infra.local.demo import run
+
+    try:
+        code = asyncio.run(run(root))
+    except Exception as error:
+        raise explained(error, {}) from error
+    sys.exit(code)

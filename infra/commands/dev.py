@@ -1,0 +1,256 @@
+"""`stashjobs dev`: the whole system on one machine."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from stashjobs.tools.cli.common import HOME_SETTING
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
+    from infra.local.gateway import Delivery
+    from infra.local.stack import Stack
+
+WRONG_USE = 2
+PORT = click.IntRange(0, 65_535)
+PORT_OPTIONS = {
+    "gateway": "--port",
+    "qstash": "--qstash-port",
+    "mailbox": "--mailbox-port",
+    "postgres": "--postgres-port",
+    "s3": "--s3-port",
+    "stripe": "--stripe-port",
+    "function_urls": "--function-url-port",
+}
+
+
+@click.command()
+@click.option("--port", type=PORT, default=None, help="Of the gateway.  [default: 8700]")
+@click.option("--qstash-port", type=PORT, default=8701, show_default=True)
+@click.option("--mailbox-port", type=PORT, default=8702, show_default=True)
+@click.option("--postgres-port", type=PORT, default=8703, show_default=True)
+@click.option("--s3-port", type=PORT, default=8704, show_default=True)
+@click.option("--stripe-port", type=PORT, default=8705, show_default=True)
+@click.option(
+    "--function-url-port",
+    type=PORT,
+    default=8710,
+    show_default=True,
+    help="Of the first function URL; the next ones follow.",
+)
+@click.option(
+    "--home",
+    type=click.Path(file_okay=False, path_type=Path),
+    envvar=HOME_SETTING,
+    help="Where the data is kept.  [default: .stashjobs in the repository]",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the URLs as one line of JSON.")
+@click.option(
+    "--only", type=click.Choice(["qstash"]), help="Run this part alone; --port is its port."
+)
+def dev(
+    *,
+    port: int | None,
+    qstash_port: int,
+    mailbox_port: int,
+    postgres_port: int,
+    s3_port: int,
+    stripe_port: int,
+    function_url_port: int,
+    home: Path | None,
+    as_json: bool,
+    only: str | None,
+) -> None:
+    """Run the whole system on this machine: Postgres, QStash, Stripe, S3, mailbox, functions.
+
+    A port of 0 chooses a free one. Ctrl-C stops everything; the data stays.
+    """
+    root = checkout()
+    home = home or root / ".stashjobs"
+    if only == "qstash":
+        chosen = qstash_port if port is None else port
+        _until_stopped(_run_qstash(chosen, home, as_json=as_json), {"gateway": chosen})
+        return
+    ports = {
+        "gateway": 8700 if port is None else port,
+        "qstash": qstash_port,
+        "mailbox": mailbox_port,
+        "postgres": postgres_port,
+        "s3": s3_port,
+        "stripe": stripe_port,
+        "function_urls": function_url_port,
+    }
+    _until_stopped(_run_stack(root, home, ports, as_json=as_json), ports)
+
+
+def checkout(*, or_of_this_code: bool = True) -> Path:
+    """The repository: here or above, else where this file comes from.
+
+    Args:
+        or_of_this_code: False where it is to be changed: then it must be the one that this runs in.
+    """
+    here = Path.cwd()
+    candidates = [here, *here.parents]
+    if or_of_this_code:
+        candidates.append(Path(__file__).parents[2])
+    for root in candidates:
+        if (root / "template.yaml").exists() and (root / "infra" / "local").is_dir():
+            sys.path.insert(0, str(root))
+            return root
+    raise _Refusal(
+        "this is not a checkout of stashjobs: there is no template.yaml with infra/local beside "
+        "it, here or above. Clone the repository, and run this in it."
+    )
+
+
+class _Refusal(click.ClickException):
+    """A wrong use, said in one line."""
+
+    exit_code = WRONG_USE
+
+
+def _until_stopped(work: Coroutine[Any, Any, None], ports: dict[str, int]) -> None:
+    """Run until SIGINT, SIGTERM or SIGHUP; only the first one counts.
+
+    The handlers stay until the process ends: a second Ctrl-C during the clean-up must not cut it
+    short.
+    """
+    stopping = False
+
+    async def main() -> None:
+        task = asyncio.ensure_future(work)
+        loop = asyncio.get_running_loop()
+
+        def stop(number: int, frame: object) -> None:
+            nonlocal stopping
+            if not stopping:
+                stopping = True
+                with contextlib.suppress(RuntimeError):  # the loop has ended by itself
+                    loop.call_soon_threadsafe(task.cancel)
+
+        for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(each, stop)
+        try:
+            await task
+        except asyncio.CancelledError:
+            if not stopping:
+                raise
+
+    try:
+        asyncio.run(main())
+    except Exception as error:
+        raise explained(error, ports) from error
+
+
+def explained(error: Exception, ports: dict[str, int]) -> Exception:
+    """What a user can do something about in one line, anything else as it is."""
+    from infra.local.stack import StackError
+    from infra.local.template import TemplateError
+    from stashjobs.tools.servers.ports import PortTakenError
+    from stashjobs.tools.servers.postgres import PostgresError
+
+    if isinstance(error, PortTakenError):
+        return _Refusal(f"{error}; choose another one with {_option_for(error.port, ports)}")
+    if isinstance(error, StackError | TemplateError):
+        return _Refusal(str(error))
+    return click.ClickException(str(error)) if isinstance(error, PostgresError) else error
+
+
+def _option_for(port: int, ports: dict[str, int]) -> str:
+    """The option that set `port`; function URLs have a range."""
+    for name, asked in ports.items():
+        if asked == port:
+            return PORT_OPTIONS[name]
+    return PORT_OPTIONS["function_urls"]
+
+
+async def _run_stack(root: Path, home: Path, ports: dict[str, int], *, as_json: bool) -> None:
+    from infra.local.stack import Ports, Stack, read_settings
+    from infra.local.template import read_template
+
+    settings = read_settings(root, dict(os.environ), read_template(root / "template.yaml"))
+    stack = Stack(
+        root,
+        home,
+        ports=Ports(**ports),
+        settings=settings,
+        on_line=None if as_json else _show_line,
+        on_delivery=None if as_json else _show_delivery,
+    )
+    async with stack:
+        if as_json:
+            ready = {**stack.urls, "home": str(home), "environment": str(stack.environment_file)}
+            click.echo(json.dumps(ready))
+        else:
+            _show_urls(stack, home)
+        await asyncio.Event().wait()
+
+
+async def _run_qstash(port: int, home: Path, *, as_json: bool) -> None:
+    from infra.local.stack import QSTASH, StackError, load_secrets, lock, qstash_server
+    from stashjobs.tools.servers.ports import ensure_port_is_free
+
+    try:
+        handle = lock(home)
+    except StackError:
+        raise _Refusal(
+            f"`stashjobs dev` runs with {home} already, and has a QStash: its URL and keys are in "
+            f"{home / 'dev.env'}. For another one, give --home another folder"
+        ) from None
+    try:
+        ensure_port_is_free(port)
+        kept = {name: value for name, value in load_secrets(home).items() if name in QSTASH}
+        server = qstash_server(home, port, kept)
+        try:
+            await server.start()
+            values = {"QSTASH_URL": server.url, **kept}
+            lines = (f"{name}={value}" for name, value in values.items())
+            click.echo(json.dumps(values) if as_json else "\n".join(lines))
+            await asyncio.Event().wait()
+        finally:
+            await server.stop()
+    finally:
+        os.close(handle)
+
+
+def _show_urls(stack: Stack, home: Path) -> None:
+    urls = dict(sorted(stack.urls.items(), key=lambda each: each[0] != "app"))
+    routes = [route for each in stack.template.functions.values() for route in each.routes]
+    if any(route.path.startswith("/admin") for route in routes):
+        dashboard = f"{urls['app']}/admin  (token: ADMIN_TOKEN in {stack.environment_file})"
+        urls = {"app": urls.pop("app"), "dashboard": dashboard, **urls}
+    click.secho("\nstashjobs is running", bold=True)
+    width = max(map(len, urls))
+    for name, url in urls.items():
+        click.echo(f"  {name:<{width}}  {url}")
+    click.echo(f"  {'data':<{width}}  {home}\n")
+    click.echo("Ctrl-C stops it.\n")
+
+
+def _show_delivery(delivery: Delivery) -> None:
+    color = "green" if delivery.status < 400 else "yellow" if delivery.status < 500 else "red"
+    status = click.style(str(delivery.status), fg=color)
+    hint = "  (no route in template.yaml; add it and restart)" if delivery.unrouted else ""
+    took = f"{delivery.milliseconds:.0f} ms"
+    click.echo(f"{delivery.method:<6} {delivery.path}  {status}  {took}{hint}")
+
+
+def _show_line(name: str, line: str) -> None:
+    """What a function wrote; of a JSON log line only what matters here: logs/ has all of it."""
+    with contextlib.suppress(ValueError):
+        record = json.loads(line)
+        if isinstance(record, dict) and "message" in record:
+            facts = [record.get("level"), record["message"], record.get("job_id")]
+            line = " ".join(str(fact) for fact in facts if fact)
+            line += f": {record['error']}" if record.get("error") else ""
+    click.echo(f"{click.style(name, dim=True)} | {line}", err=True)

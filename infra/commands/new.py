@@ -1,0 +1,141 @@
+"""`stashjobs new`: a job type, with everything that it needs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from infra.commands.dev import checkout
+from stashjobs.errors import StashjobsError
+from stashjobs.tools.cli.common import WrongUse
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from infra.commands.scaffold import Change
+    from infra.commands.scaffold.wanted import Wanted
+    from stashjobs.job import Job
+
+
+@click.command()
+@click.argument("job_type", metavar="TYPE")
+@click.option(
+    "--timeout",
+    type=click.IntRange(2, 890),
+    default=30,
+    show_default=True,
+    help="Seconds that one attempt may take.",
+)
+@click.option(
+    "--retries",
+    type=click.IntRange(0, 100),
+    default=3,
+    show_default=True,
+    help="How often to try again after a failed attempt.",
+)
+@click.option("--endpoint", help="Its route.  [default: /api/jobs/TYPE]")
+@click.option("--schedule", metavar="CRON", help='Enqueue it by the clock too: "0 3 * * *".')
+@click.option("--timezone", help="Of the schedule.  [default: UTC]")
+@click.option("--encrypted", is_flag=True, help="Seal its payloads and results.")
+@click.option("--dry-run", is_flag=True, help="Only show what would change, as a diff.")
+def new(
+    *,
+    job_type: str,
+    timeout: int,
+    retries: int,
+    endpoint: str | None,
+    schedule: str | None,
+    timezone: str | None,
+    encrypted: bool,
+    dry_run: bool,
+) -> None:
+    """Add a job type called TYPE, such as send-sms, to this checkout.
+
+    Makes its function, its test and its page, and lists it wherever a type is listed: its route and
+    its log group, its alarms, its share of the connections. All of it, or nothing.
+    """
+    from infra.commands import scaffold
+    from infra.commands.scaffold.wanted import Wanted
+
+    if timezone is not None and schedule is None:
+        raise WrongUse("--timezone is the schedule's; give --schedule too")
+    root = checkout(or_of_this_code=False)
+    wanted = Wanted(
+        type=job_type,
+        endpoint=f"/api/jobs/{job_type}" if endpoint is None else endpoint,
+        timeout=timeout,
+        retries=retries,
+        schedule=None if schedule is None else " ".join(schedule.split()),
+        timezone="UTC" if timezone is None else timezone,
+        encrypted=encrypted,
+    )
+    try:
+        jobs = _check(root, wanted)
+        changes = scaffold.work_out(root, wanted, jobs)
+        if not dry_run:
+            scaffold.carry_out(root, changes)
+    except StashjobsError as error:
+        raise WrongUse(f"{error}. Nothing was changed") from error
+    except OSError as error:
+        raise click.ClickException(f"{error}. Nothing was changed") from error
+    click.echo("".join(each.diff for each in changes) if dry_run else _told(wanted, changes))
+
+
+def _check(root: Path, wanted: Wanted) -> list[str]:
+    """Refuse what cannot be. Returns the types that there are, as the templates call them."""
+    from infra.commands.scaffold import ALARMS, TEMPLATE
+    from infra.commands.scaffold.objections import clash, objection
+    from infra.commands.scaffold.proof import read
+    from infra.commands.scaffold.texts import YamlText
+
+    if (reason := objection(wanted)) is not None:
+        raise WrongUse(reason)
+    for name in ("functions", "tests", "docs", TEMPLATE):
+        if (root / name).is_symlink():
+            raise WrongUse(f"{root / name} is a link; run this where it leads to")
+    routes = [
+        route.path
+        for function in read(root / TEMPLATE).functions.values()
+        for route in function.routes
+    ]
+    names = [
+        key
+        for path in (TEMPLATE, ALARMS)
+        for part in ("Parameters", "Conditions", "Resources", "Outputs")
+        for key in YamlText(path, (root / path).read_text()).keys(part)
+    ]
+    jobs = _jobs()
+    types = [each.type for each in jobs]
+    if (reason := clash(wanted, root, types=types, routes=routes, names=names)) is not None:
+        raise WrongUse(reason)
+    folders = [each.function.__module__.split(".")[1] for each in jobs]
+    return ["".join(word.capitalize() for word in folder.split("_")) for folder in folders]
+
+
+def _jobs() -> list[Job[Any, Any]]:
+    """Those that are declared in functions/."""
+    from stashjobs.job import load
+
+    try:
+        found = load()
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise WrongUse(f"the job types in functions/ cannot be loaded: {reason}") from error
+    return [each for each in found if str(each.function.__module__).startswith("functions.")]
+
+
+def _told(wanted: Wanted, changes: list[Change]) -> str:
+    lines = [f"{'new' if each.before is None else 'changed':<8} {each.path}" for each in changes]
+    lines += [
+        "",
+        f"What {wanted.type} does is yours to write: functions/{wanted.folder}/handler.py.",
+        f"Its test: pytest tests/integration/{wanted.folder}",
+        f"Try it: (re)start stashjobs dev, then: stashjobs enqueue {wanted.type} --example",
+        "It runs one at a time: its share of the connections is 1, from what was free, else from",
+        "the largest, whose parallelism must not be more than it has left (pytest tests/infra).",
+        "For more raise both, the Mappings in template.yaml and parallelism in its handler.",
+    ]
+    if wanted.schedule is not None:
+        lines.append("Once it is deployed, stashjobs schedules sync brings its schedule to QStash.")
+    return "\n".join(lines)

@@ -1,0 +1,66 @@
+"""Entries that are not a block of YAML: shares of the connections, log groups, a table's row."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from infra.commands.scaffold.texts import Misfit
+
+if TYPE_CHECKING:
+    from infra.commands.scaffold.texts import YamlText
+    from infra.commands.scaffold.wanted import Wanted
+
+# These enqueue jobs of every type, so they must know where each is reached.
+ENQUEUE_ALL = ("RelayFunction", "ApiFunction")
+# So much of a budget a new type begins with; whoever knows its load gives it more.
+SHARE_OF_BUDGET = 1 / 40
+OPERATORS = "Operators"
+
+
+def share_connections(text: YamlText, budget: str, wanted: Wanted) -> None:
+    """Give the new function its share of one budget: what is free, and the rest from whoever has
+    most. Operators keep theirs."""
+    place = ("Mappings", "Connections", budget)
+    shares = {name: _share(text, place, name, value) for name, value in text.values(*place).items()}
+    free = int(budget) - sum(shares.values())
+    share = max(1, int(int(budget) * SHARE_OF_BUDGET))
+    for _ in range(share - max(0, free)):
+        richest = max((name for name in shares if name != OPERATORS), key=shares.__getitem__)
+        if shares[richest] == 1:
+            raise Misfit(
+                f"{text.name}: of the {budget} connections in Mappings.Connections every function "
+                "has one; there is none for another. Offer a larger MaxConnections "
+                "(docs/connections.md)"
+            )
+        shares[richest] -= 1
+        text.set(shares[richest], *place, richest)
+    text.add_before(f"{wanted.logical}Function: {share}", *place, OPERATORS)
+
+
+def _share(text: YamlText, place: tuple[str, ...], name: str, value: str) -> int:
+    if not re.fullmatch(r"[0-9]+", value):
+        where = ".".join((*place, name))
+        raise Misfit(f"{text.name}: {where} is {value!r}; a share is a whole number on that line")
+    return int(value)
+
+
+def in_dashboard(path: str, text: str, wanted: Wanted) -> str:
+    """The log group, to each list of those that the dashboard's queries read."""
+    found, count = re.subn(
+        r"((?:SOURCE '/stashjobs/\$\{Stage\}/[\w-]+' \| )+)",
+        rf"\g<1>SOURCE '/stashjobs/${{Stage}}/{wanted.type}' | ",
+        text,
+    )
+    if not count:
+        raise Misfit(f"{path}: there is no list of log groups (SOURCE '/stashjobs/${{Stage}}/…')")
+    return found
+
+
+def in_overview(path: str, text: str, wanted: Wanted) -> str:
+    """A row, at the end of the table of the job types."""
+    table = re.search(r"^\| type \| page \|\n(\|.*\n)+", text, re.MULTILINE)
+    if table is None:
+        raise Misfit(f"{path}: there is no table of the job types (| type | page |)")
+    row = f"| `{wanted.type}` | [{wanted.type}.md]({wanted.type}.md) |\n"
+    return text[: table.end()] + row + text[table.end() :]

@@ -1,0 +1,1 @@
+"""One delivery, from the signed request to the answer."""

@@ -1,0 +1,156 @@
+"""One attempt: the payload is opened, the job's function runs until its deadline, and what comes of
+it is an outcome. Nothing in here writes to Postgres or knows of QStash."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+from stashjobs import envelope, sealing
+from stashjobs.errors import (
+    Cancelled,
+    DeadlineNear,
+    InvalidPayload,
+    PermanentError,
+    RetryLater,
+    SealError,
+    SettingError,
+)
+from stashjobs.job import Job, to_json
+from stashjobs.observability import telemetry
+from stashjobs.sealing import Place
+from stashjobs.store import database
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import FrameType
+
+    from stashjobs.delivery.context import Context
+
+DEADLINE_RETRY_SECONDS = 5
+# For a person to mend a setting.
+SETTING_RETRY_SECONDS = 300
+
+Status = Literal["completed", "retrying", "failed", "cancelled"]
+
+
+class Outcome(NamedTuple):
+    """How an attempt ended: the status for its row, and what the answer needs. `error` is there
+    unless it completed; `counted` is False where the job's function could not be run at all,
+    `intended` True where an error was only the job's way to ask for this."""
+
+    status: Status
+    result: Any = None
+    error: BaseException | None = None
+    retry_after: float | None = None
+    counted: bool = True
+    intended: bool = False
+
+
+def run(job: Job[Any, Any], document: Any, context: Context) -> Outcome:
+    """Open the payload if it is sealed, run the job's function and say how it ended. Only what must
+    end the process gets out."""
+    try:
+        plain = _unsealed(job, document, context)
+    except SealError as error:
+        return Outcome("failed", error=error)
+    except SettingError as error:
+        wait = SETTING_RETRY_SECONDS
+        return Outcome("retrying", error=error, retry_after=wait, counted=False)
+    outcome = _attempt(job, plain, context)
+    if outcome.error is not None:
+        return outcome._replace(error=shown(context, outcome.error))
+    return outcome
+
+
+def _unsealed(job: Job[Any, Any], document: Any, context: Context) -> Any:
+    if context.sealed:
+        return sealing.unseal(document, Place(context.job_id, job.type, "payload"))
+    if job.encrypted:
+        raise SealError(
+            f"{job.type} is declared encrypted, and the row's payload is plain. If it is the right "
+            "one, retry the job with it as the edited payload, which seals it"
+        )
+    return document
+
+
+def shown(context: Context, error: BaseException) -> BaseException:
+    """The error as the row, the log and the answer may show it. Whatever happens once a sealed
+    payload is open may have parts of it in its words."""
+    return telemetry.Redacted(error) if context.sealed else error
+
+
+def _attempt(job: Job[Any, Any], document: Any, context: Context) -> Outcome:
+    try:
+        payload = job.read_payload(document)
+        with _stopping_at(context.deadline.timestamp()):
+            result = job.function(payload, context)
+        if not context.has_connection and database.close_if_in_transaction():
+            raise PermanentError(
+                f"{job.type} left a transaction open, which was undone; what is to be committed "
+                "with the job's completion goes over context.connection"
+            )
+        return Outcome("completed", result=_storable_result(job, result, context))
+    except Cancelled as error:
+        return Outcome("cancelled", error=error, intended=True)
+    except (PermanentError, InvalidPayload) as error:
+        return Outcome("failed", error=error)
+    except (Exception, SystemExit, DeadlineNear) as error:  # noqa: BLE001 - any of them ends just this attempt
+        return not_completed(context, error)
+
+
+def not_completed(context: Context, error: BaseException) -> Outcome:
+    """The outcome of an attempt that may be repeated, while attempts are left."""
+    status: Status = "retrying" if context.attempt < context.max_attempts else "failed"
+    intended = status == "retrying" and isinstance(error, RetryLater)
+    return Outcome(status, error=error, retry_after=_retry_after(error), intended=intended)
+
+
+def _retry_after(error: BaseException) -> float | None:
+    if isinstance(error, RetryLater):
+        return error.seconds
+    return DEADLINE_RETRY_SECONDS if isinstance(error, DeadlineNear) else None
+
+
+def _storable_result(job: Job[Any, Any], result: Any, context: Context) -> Any:
+    """The result as the row keeps it. One that cannot be kept fails the job for good: its work is
+    done, and doing it again would only do it twice."""
+    try:
+        document = to_json(result)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise PermanentError(f"{job.type} ran, but its result is not JSON: {error}") from None
+    if (misfit := envelope.unstorable(document)) is not None:
+        raise PermanentError(f"{job.type} ran, but its result contains {misfit}")
+    if context.sealed:
+        return sealing.seal(document, Place(context.job_id, job.type, "result"))
+    if sealing.is_sealed(document):
+        raise PermanentError(f"{job.type} ran, but its result has the reserved member $sealed")
+    return document
+
+
+@contextmanager
+def _stopping_at(deadline: float) -> Iterator[None]:
+    """Raise DeadlineNear in the block at the deadline. Only the main thread can be interrupted, and
+    it is where Lambda runs a handler; elsewhere `context.deadline` is all there is."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(_signal: int, _frame: FrameType | None) -> None:
+        raise DeadlineNear(
+            f"the attempt was stopped at its deadline, after {time.time() - began:.1f} s"
+        )
+
+    began = time.time()
+    previous = signal.signal(signal.SIGALRM, stop)
+    left, _ = signal.setitimer(signal.ITIMER_REAL, max(0.001, deadline - began))
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, previous)
+        if left:  # somebody's own alarm, such as the time limit of a test
+            signal.setitimer(signal.ITIMER_REAL, max(0.001, left - (time.time() - began)))

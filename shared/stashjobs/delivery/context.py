@@ -1,0 +1,171 @@
+"""What a job's function learns about its delivery, and what it can do besides its own work."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from stashjobs.config import settings
+from stashjobs.errors import LeaseLost
+from stashjobs.store import database, executions
+
+if TYPE_CHECKING:
+    from aws_lambda_powertools import Logger
+
+    from stashjobs.job import Job
+
+    # A delivery that enqueues nothing never needs the dispatcher.
+    from stashjobs.producer.dispatcher import Enqueued  # noqa: TC004
+
+# Where a job's metadata say which job enqueued it.
+PARENT = "parentJobId"
+
+
+@dataclass
+class Context:
+    """One attempt at one job.
+
+    Attributes:
+        job_id: The job's id, the same in every attempt.
+        job_type: Its type.
+        attempt: The number of this attempt, from 1. It only ever grows, also over manual retries.
+        max_attempts: The number of the last attempt there can be.
+        run: 1, and one more with every manual retry of a job that had ended.
+        user_id: As given to `enqueue`.
+        organization_id: As given to `enqueue`.
+        deadline: When this attempt is stopped (UTC).
+        lease_seconds: For how long `heartbeat` extends the lease.
+        sealed: Whether the job's payload is; then its result is sealed too, and no note of
+            `progress` and no word of an error is kept.
+    """
+
+    job_id: str
+    job_type: str
+    attempt: int
+    max_attempts: int
+    run: int = 1
+    user_id: str | None = None
+    organization_id: str | None = None
+    deadline: datetime = field(default_factory=lambda: datetime.max.replace(tzinfo=UTC))
+    lease_seconds: float = 60.0
+    sealed: bool = False
+    _connection: database.Connection | None = field(default=None, repr=False)
+    _beside: database.Connection | None = field(default=None, repr=False)
+    _enqueued: list[Enqueued] = field(default_factory=list, repr=False)
+
+    @property
+    def idempotency_key(self) -> str:
+        """A key for services that take one (Resend, Stripe): the same in every attempt, so that an
+        effect whose record was lost is not repeated, and another after a manual retry."""
+        return self.job_id if self.run == 1 else f"{self.job_id}-{self.run}"
+
+    @property
+    def logger(self) -> Logger:
+        """The Powertools logger; its lines carry this job's id, type and attempt."""
+        from stashjobs.observability import telemetry
+
+        return telemetry.logger()
+
+    def remaining_seconds(self) -> float:
+        """The time until the deadline, in seconds, not below 0."""
+        return max(0.0, self.deadline.timestamp() - time.time())
+
+    @property
+    def connection(self) -> database.Connection:
+        """The worker's connection, in a transaction that commits together with this job's
+        completion: what is written here happens if and only if the job completes. Opened at its
+        first use, so use it late: a long transaction holds back Postgres's vacuum."""
+        if self._connection is None:
+            # Noted first: the deadline may come between any two lines.
+            self._connection = database.connection()
+            # Should this machine vanish without a word, its locks are not to outlive its lease.
+            idle_ms = int(self.lease_seconds * 1000)
+            self._connection.execute(
+                f"BEGIN; SET LOCAL idle_in_transaction_session_timeout = {idle_ms}".encode()
+            )
+        return self._connection
+
+    @property
+    def has_connection(self) -> bool:
+        """Whether the job has used `connection`, so that there is a transaction to end."""
+        return self._connection is not None
+
+    def commit(self) -> None:
+        """End the job's transaction, if it began one. The worker's to call, not the job's."""
+        if self._connection is not None:
+            self._connection.execute("COMMIT")
+            self._connection = None
+        self._close_beside()
+
+    def rollback(self) -> None:
+        """Undo the job's transaction, if it began one. The worker's to call, not the job's."""
+        if self._connection is not None:
+            if not database.is_dropped(self._connection):
+                self._connection.execute("ROLLBACK")
+            self._connection = None
+            self._enqueued.clear()
+        database.close_if_in_transaction()  # one that the deadline interrupted as it began or ended
+        self._close_beside()
+
+    def _close_beside(self) -> None:
+        if self._beside is not None:
+            self._beside.close()
+            self._beside = None
+
+    def publish_enqueued(self) -> None:
+        """Tell QStash of the jobs that were committed together with this one."""
+        if self._enqueued:
+            from stashjobs.producer import dispatcher
+
+            dispatcher.publish_enqueued(self._enqueued)
+
+    def enqueue(self, job: Job[Any, Any], payload: Any, **options: Any) -> Enqueued:
+        """Enqueue another job if and only if this one completes; the options are those of
+        `Job.enqueue`. It is published right after the commit."""
+        options.setdefault("user_id", self.user_id)
+        options.setdefault("organization_id", self.organization_id)
+        options["metadata"] = {PARENT: self.job_id} | dict(options.get("metadata") or {})
+        enqueued = job.enqueue(payload, connection=self.connection, **options)
+        self._enqueued.append(enqueued)
+        return enqueued
+
+    def progress(self, fraction: float, note: str = "", **details: Any) -> None:
+        """Show on the row how far the job is, and extend the lease.
+
+        Args:
+            fraction: From 0 to 1. All that is kept of it where the job is sealed.
+            note: A few words for whoever looks.
+            details: Anything JSON.
+
+        Raises:
+            LeaseLost: Another delivery has taken the job over. Stop.
+        """
+        shown: dict[str, Any] = {"fraction": min(1.0, max(0.0, fraction))}
+        if not self.sealed:
+            shown |= {"note": note, **details}
+        self._extend_lease(shown)
+
+    def heartbeat(self) -> None:
+        """Extend the lease by `lease_seconds` from now, so that nobody takes the job over while
+        this attempt is at work. `progress` does it too.
+
+        Raises:
+            LeaseLost: Another delivery has taken the job over. Stop.
+        """
+        self._extend_lease(None)
+
+    def _extend_lease(self, progress: dict[str, Any] | None) -> None:
+        if self.has_connection and self._beside is None:
+            # In the job's own transaction nobody would see it, and the row would stay locked.
+            self._beside = database.connect(settings.postgres_url())
+        held = executions.extend_lease(
+            self._beside or database.connection(),
+            job_id=self.job_id,
+            attempt=self.attempt,
+            lease_seconds=self.lease_seconds,
+            progress=progress,
+        )
+        if not held:
+            raise LeaseLost(f"attempt {self.attempt} of {self.job_id} no longer holds the job")

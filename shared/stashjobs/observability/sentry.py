@@ -1,0 +1,91 @@
+"""Sentry: the errors of jobs, where `SENTRY_DSN` is set and the extra `sentry` is installed.
+
+A client of its own beside whatever the process's code does with Sentry: it watches nothing, so it
+has no breadcrumbs, no local variables and no request to send. sentry-sdk is imported at the first
+error, never in a cold start.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+from typing import TYPE_CHECKING, Any, Literal
+
+from stashjobs.config import settings
+from stashjobs.errors import SettingError
+from stashjobs.observability import telemetry
+
+if TYPE_CHECKING:
+    from sentry_sdk import Client
+    from sentry_sdk.types import Event
+
+    from stashjobs.delivery.context import Context
+
+DSN = "SENTRY_DSN"
+# The answer to QStash waits for the report.
+FLUSH_SECONDS = 2.0
+
+log = logging.getLogger("stashjobs")
+
+
+def report(error: BaseException, context: Context, level: Literal["warning", "error"]) -> None:
+    """Tell Sentry how an attempt ended; nothing while `SENTRY_DSN` is not set. Never raises.
+
+    Args:
+        error: As the row may show it (`telemetry.Redacted` where the job is sealed).
+        context: Of which job. Its ids become tags; who it is for is not told.
+        level: `error` where the job has failed, `warning` where it will be repeated.
+    """
+    try:
+        dsn = settings.optional(DSN)
+        client = None if dsn is None else _client(dsn, settings.stage())
+        if client is None:
+            return
+        event = _event(error, client)
+        event["level"] = level
+        event["tags"] = {
+            "job_id": context.job_id,
+            "job_type": context.job_type,
+            "attempt": str(context.attempt),
+        }
+        client.capture_event(event)
+        client.flush(timeout=FLUSH_SECONDS)
+    except SettingError:
+        return  # nobody knows whether it is set; whoever needs the secret says so
+    except Exception as failure:  # noqa: BLE001 - a report must not change how the job ended
+        log.warning("the error could not be reported to Sentry: %s", telemetry.one_line(failure))
+
+
+def _event(error: BaseException, client: Client) -> Event:
+    from sentry_sdk.utils import event_from_exception
+
+    if isinstance(error, telemetry.Redacted):
+        return {"exception": {"values": [{"type": error.type_name, "value": str(error)}]}}
+    event, _hint = event_from_exception(error, client_options=client.options)
+    for each in event["exception"]["values"]:
+        each["value"] = telemetry.redact(str(each["value"]))[: telemetry.MAX_MESSAGE_CHARACTERS]
+    return event
+
+
+@functools.lru_cache(maxsize=1)
+def _client(dsn: str, stage: str) -> Client | None:
+    try:
+        from sentry_sdk import Client
+    except ImportError:
+        log.warning("%s is set and sentry_sdk is not installed, see docs/monitoring.md", DSN)
+        return None
+    # What the SDK would collect by itself about persons is off unless one asks for it (Sentry docs,
+    # "Data Collected"), and the option that says so is deprecated.
+    options: dict[str, Any] = {
+        "environment": stage,
+        "server_name": os.environ.get("AWS_LAMBDA_FUNCTION_NAME", ""),
+        "default_integrations": False,
+        "auto_enabling_integrations": False,
+        "auto_session_tracking": False,
+        "send_client_reports": False,
+        "include_local_variables": False,
+        "max_breadcrumbs": 0,
+        "shutdown_timeout": FLUSH_SECONDS,
+    }
+    return Client(dsn, **options)

@@ -1,0 +1,1 @@
+"""What an operator sees and does: search, statistics, health, retry, cancel, schedules."""

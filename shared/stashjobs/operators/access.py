@@ -1,0 +1,181 @@
+"""Who may do what: bearer tokens with scopes, their rate limits, and the record of every access.
+
+A token is a random secret; only its hash is kept, so whoever reads the database cannot use it. The
+setting `ADMIN_TOKEN` is one with every scope, for the first start and for emergencies.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from stashjobs.config import settings
+from stashjobs.observability import telemetry
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from psycopg import Connection
+
+SCOPES = ("enqueue", "read", "operate")
+ADMIN = "admin"
+DEFAULT_PER_MINUTE = 600
+# 32 random bytes cannot be guessed, so a plain hash needs no salt and no slowness.
+TOKEN_BYTES = 32
+PREFIX = "sj_"
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What the access log keeps of a request."""
+
+    method: str
+    path: str
+    source_ip: str | None
+    request_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What became of a request's token.
+
+    Attributes:
+        outcome: `allowed`, `unknown` (no such token, or it is revoked or expired), `forbidden`
+            (the token lacks the scope) or `limited` (too many requests in this minute).
+        actor: The token's name, where it is known.
+        remaining: How many requests are left in this minute.
+        wait: Seconds until the next minute.
+    """
+
+    outcome: str
+    actor: str | None
+    remaining: int
+    wait: int
+
+
+# Looking up, counting and writing down is one round trip.
+AUTHORIZE = """
+WITH known AS (
+    SELECT name, scopes, per_minute FROM access_tokens
+     WHERE token_hash = %(token_hash)s AND revoked_at IS NULL
+       AND (expires_at IS NULL OR expires_at > now())
+    UNION ALL
+    SELECT 'admin', ARRAY['enqueue', 'read', 'operate'], %(admin_per_minute)s
+     WHERE %(is_admin)s
+), counted AS (
+    INSERT INTO access_rates AS rate (name, minute, used)
+    SELECT name, date_trunc('minute', now()), 1 FROM known
+    ON CONFLICT (name) DO UPDATE
+       SET minute = EXCLUDED.minute,
+           used = CASE WHEN rate.minute = EXCLUDED.minute THEN rate.used + 1 ELSE 1 END
+    RETURNING used
+), decided AS (
+    SELECT CASE WHEN known.name IS NULL THEN 'unknown'
+                WHEN counted.used > known.per_minute THEN 'limited'
+                WHEN NOT %(scope)s = ANY(known.scopes) THEN 'forbidden'
+                ELSE 'allowed' END AS outcome,
+           known.name AS actor,
+           greatest(0, coalesce(known.per_minute - counted.used, 0)) AS remaining
+      FROM (SELECT) AS always LEFT JOIN known ON true LEFT JOIN counted ON true
+), logged AS (
+    INSERT INTO access_log (actor, method, path, outcome, source_ip, request_id)
+    SELECT actor, %(method)s, %(path)s, outcome, %(source_ip)s, %(request_id)s FROM decided
+)
+SELECT outcome, actor, remaining,
+       ceil(extract(epoch FROM date_trunc('minute', now()) + interval '1 minute' - now()))::int
+  FROM decided
+"""
+
+CREATE = """
+INSERT INTO access_tokens (name, token_hash, scopes, per_minute, expires_at)
+VALUES (%s, %s, %s, %s, %s)
+ON CONFLICT (name) DO NOTHING
+RETURNING name
+"""
+
+REVOKE = """
+UPDATE access_tokens SET revoked_at = now() WHERE name = %s AND revoked_at IS NULL RETURNING name
+"""
+
+LIST = """
+SELECT name, scopes, per_minute, created_at, expires_at, revoked_at
+  FROM access_tokens ORDER BY created_at
+"""
+
+
+def authorize(connection: Connection[Any], token: str, scope: str, request: Request) -> Decision:
+    """Decide about a request, count it, and write it down."""
+    return authorize_hash(connection, hash_of(token), scope, request)
+
+
+def authorize_hash(
+    connection: Connection[Any], token_hash: bytes, scope: str, request: Request
+) -> Decision:
+    """`authorize`, for a session, which knows only the hash of the token it began with."""
+    row = connection.execute(
+        AUTHORIZE,
+        {
+            "token_hash": token_hash,
+            "is_admin": is_admin(token_hash),
+            "admin_per_minute": DEFAULT_PER_MINUTE,
+            "scope": scope,
+            "method": request.method,
+            "path": telemetry.storable(request.path[:500]),
+            "source_ip": request.source_ip,
+            "request_id": request.request_id,
+        },
+    ).fetchone()
+    return Decision(*row) if row else Decision("unknown", None, 0, 0)
+
+
+def is_admin(token_hash: bytes) -> bool:
+    """Whether this is the hash of `ADMIN_TOKEN`."""
+    admin = settings.optional("ADMIN_TOKEN")
+    return admin is not None and hmac.compare_digest(hash_of(admin), token_hash)
+
+
+def hash_of(token: str) -> bytes:
+    """What the database keeps of a token."""
+    return hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()
+
+
+def create_token(
+    connection: Connection[Any],
+    name: str,
+    scopes: Sequence[str],
+    *,
+    per_minute: int = DEFAULT_PER_MINUTE,
+    expires_at: datetime | None = None,
+) -> str | None:
+    """Make a token and keep its hash. Returns the token, which cannot be shown again; None where
+    the name is taken."""
+    token = PREFIX + secrets.token_urlsafe(TOKEN_BYTES)
+    parameters = [name, hash_of(token), list(scopes), per_minute, expires_at]
+    made = None if name == ADMIN else connection.execute(CREATE, parameters).fetchone()
+    return token if made else None
+
+
+def revoke_token(connection: Connection[Any], name: str) -> bool:
+    """End a token at once. False: there is none of this name, or it was revoked before."""
+    return connection.execute(REVOKE, [name]).fetchone() is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """What is known of a token; never the token."""
+
+    name: str
+    scopes: list[str]
+    per_minute: int
+    created_at: datetime
+    expires_at: datetime | None
+    revoked_at: datetime | None
+
+
+def list_tokens(connection: Connection[Any]) -> list[Token]:
+    """Every token there is or was, the oldest first."""
+    return [Token(*row) for row in connection.execute(LIST)]

@@ -1,0 +1,451 @@
+"""What an operator can do to jobs: retry and cancel, one or many, each recorded with who and when;
+and seal anew what an old key sealed.
+
+All are idempotent: what is pending already is not retried again, what has ended is not cancelled,
+what the current key sealed is left alone.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from psycopg.types.json import Jsonb
+
+from stashjobs import sealing
+from stashjobs.errors import SealError, StashjobsError
+from stashjobs.job import declared
+from stashjobs.observability import telemetry
+from stashjobs.operators.search import Filter
+from stashjobs.producer import dispatcher
+from stashjobs.sealing import Place, Purpose
+from stashjobs.store import database
+from stashjobs.store.outbox import Unpublished
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+log = logging.getLogger("stashjobs")
+
+RETRYABLE = ("failed", "cancelled", "completed")
+CANCELLABLE = ("pending", "retrying")
+BATCH = 500
+# What an operation whose time is limited takes upon itself: their ids fit into memory.
+MAX_IN_TIME = 100_000
+
+
+class NotPossible(StashjobsError):
+    """The job is not in a state in which this can be done to it. The message says which."""
+
+
+class NoSuchJob(NotPossible):
+    """There is no job with this id."""
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """What an operation on many did.
+
+    Attributes:
+        count: How many jobs it changed.
+        complete: False where its time was over before all that fit were.
+    """
+
+    count: int
+    complete: bool
+
+
+COUNT = """
+SELECT count(*) FROM job_executions WHERE {conditions} AND status = ANY(%(statuses)s)
+"""
+
+FIND_IDS = """
+SELECT job_id FROM job_executions WHERE {conditions} AND status = ANY(%(statuses)s)
+ ORDER BY created_at, job_id
+ LIMIT %(limit)s
+"""
+
+# What a job was before is kept with the action, since the retry clears it from the row.
+_KEEP_ACTIONS = """
+, action AS (
+    INSERT INTO job_actions (actor, action, job_id, before)
+    SELECT %(actor)s, %(action)s, job_id, before FROM changed
+)
+"""
+_BEFORE = """
+WITH found AS (
+    SELECT job_id, message_id, attempt, max_attempts, attempts_before_run,
+           jsonb_build_object('jobType', job_type, 'status', status, 'error', error,
+                              'result', result,
+                              'completedAt', completed_at, 'publishedAt', published_at,
+                              'dlqId', dlq_id) AS before
+      FROM job_executions
+     WHERE job_id = ANY(%(job_ids)s) AND status = ANY(%(statuses)s)
+     ORDER BY job_id
+       FOR UPDATE
+), changed AS (
+"""
+
+RETRY = (
+    _BEFORE
+    + """
+    UPDATE job_executions AS job
+       SET status = 'pending', run = job.run + 1, error = NULL, result = NULL, progress = NULL,
+           payload = coalesce(%(payload)s, job.payload), dlq_id = NULL, completed_at = NULL,
+           published_at = NULL, message_id = NULL, available_at = now(), updated_at = now(),
+           attempts_before_run = found.attempt,
+           max_attempts = found.attempt + found.max_attempts - found.attempts_before_run
+      FROM found
+     WHERE job.job_id = found.job_id
+    RETURNING job.job_id, job.job_type, job.run, job.attempt, job.max_attempts, job.available_at,
+              job.delivery, found.before
+)"""
+    + _KEEP_ACTIONS
+    + """
+SELECT job_id, job_type, run, attempt, max_attempts, available_at, delivery FROM changed
+"""
+)
+
+CANCEL = (
+    _BEFORE
+    + """
+    UPDATE job_executions AS job
+       SET status = 'cancelled', error = 'cancelled by ' || %(actor)s, completed_at = now(),
+           updated_at = now()
+      FROM found
+     WHERE job.job_id = found.job_id
+    RETURNING job.job_id, found.message_id, found.before
+)"""
+    + _KEEP_ACTIONS
+    + """
+SELECT job_id, message_id FROM changed
+"""
+)
+
+READ_STATUS = "SELECT status FROM job_executions WHERE job_id = %s"
+
+READ_SEALED = """
+SELECT job_type, payload -> '$sealed' IS NOT NULL FROM job_executions WHERE job_id = %s
+"""
+
+# A page of rows in the order of their key, whatever is in them: so each statement is short, however
+# large the table. A document comes along only where another key than the current one sealed it.
+FIND_SEALED_PAYLOADS = """
+SELECT job_id, job_id, job_type, payload #>> '{$sealed,kid}',
+       CASE WHEN payload #>> '{$sealed,kid}' <> %(key_id)s THEN payload END
+  FROM job_executions WHERE job_id > %(after)s ORDER BY job_id LIMIT %(limit)s
+"""
+FIND_SEALED_RESULTS = FIND_SEALED_PAYLOADS.replace("payload", "result")
+FIND_SEALED_ACTIONS = """
+SELECT action_id, job_id, before ->> 'jobType', before #>> '{result,$sealed,kid}',
+       CASE WHEN before #>> '{result,$sealed,kid}' <> %(key_id)s THEN before -> 'result' END
+  FROM job_actions WHERE action_id > %(after)s ORDER BY action_id LIMIT %(limit)s
+"""
+
+# Only a row that still holds the very document that was opened gets the new one, and a row that
+# somebody works on just now is passed over; the next run finds it.
+RESEAL_PAYLOADS = """
+WITH held AS (
+    SELECT job_id, new.sealed
+      FROM job_executions AS job
+      JOIN unnest(%(ids)s::text[], %(before)s::jsonb[], %(sealed)s::jsonb[])
+        AS new (job_id, opened, sealed) USING (job_id)
+     WHERE job.payload = new.opened
+       FOR UPDATE OF job SKIP LOCKED
+)
+UPDATE job_executions AS job SET payload = held.sealed FROM held WHERE job.job_id = held.job_id
+"""
+RESEAL_RESULTS = RESEAL_PAYLOADS.replace("payload", "result")
+RESEAL_ACTIONS = """
+UPDATE job_actions AS action SET before = jsonb_set(action.before, '{result}', new.sealed)
+  FROM unnest(%(ids)s::bigint[], %(before)s::jsonb[], %(sealed)s::jsonb[])
+    AS new (action_id, opened, sealed)
+ WHERE action.action_id = new.action_id AND action.before -> 'result' = new.opened
+"""
+
+
+def refuse_empty(which: Filter) -> None:
+    """A filter that says nothing fits every job, and is more likely a mistake than a wish.
+
+    Raises:
+        NotPossible: It says nothing.
+    """
+    if which == Filter():
+        raise NotPossible("an empty filter would change every job; say at least one thing")
+
+
+def count(action_statuses: Sequence[str], which: Filter, *, seconds: float | None = None) -> int:
+    """How many jobs an operation on this filter would change; `RETRYABLE` or `CANCELLABLE`.
+
+    Raises:
+        psycopg.errors.QueryCanceled: It took longer than `seconds`; without them, than any
+            statement may.
+    """
+    [(found,)] = _look(COUNT, action_statuses, which, {}, seconds)
+    return int(found)
+
+
+def _look(
+    statement: str,
+    statuses: Sequence[str],
+    which: Filter,
+    more: dict[str, Any],
+    seconds: float | None,
+) -> list[tuple[Any, ...]]:
+    conditions, parameters = which.conditions()
+    parameters |= {"statuses": list(statuses), **more}
+    text = statement.format(conditions=conditions).encode()
+    with database.borrowed() as own:
+        if seconds is None:
+            return own.execute(text, parameters).fetchall()
+        with own.transaction():
+            own.execute(f"SET LOCAL statement_timeout = {max(1, int(seconds * 1000))}".encode())
+            return own.execute(text, parameters).fetchall()
+
+
+def retry(job_id: str, *, actor: str, payload: Any = None) -> None:
+    """Have a job that has ended run again, from its first attempt, with its history kept.
+
+    Args:
+        job_id: Which.
+        actor: Who asks for it.
+        payload: Plain JSON in place of the job's own; None leaves it. Sealed where the job's own
+            is, or where the type is declared encrypted here.
+
+    Raises:
+        NotPossible: There is no such job, or it has not ended.
+        InvalidPayload: The payload does not fit its type, where that is declared here, or has a
+            reserved member.
+        PayloadTooLarge: It is larger than `MAX_PAYLOAD_BYTES` allows.
+        SettingError: It must be sealed, and `PAYLOAD_KEYS` is missing.
+    """
+    if payload is not None:
+        payload = _checked_and_sealed(job_id, payload)
+    if not _retry([job_id], actor, payload):
+        _explain(job_id, "retried", "it has not ended yet")
+
+
+def _checked_and_sealed(job_id: str, payload: Any) -> Any:
+    """The payload as it is to be written: as a new job of the type would have it, and sealed where
+    the job's own is."""
+    with database.borrowed() as own:
+        row = own.execute(READ_SEALED, [job_id]).fetchone()
+    if row is None:
+        return payload
+    job_type, is_sealed = row
+    sealing.refuse_mark(job_type, payload)
+    job = next((job for job in declared() if job.type == job_type), None)
+    if job is not None:
+        payload = job.dump_payload(payload)
+    dispatcher.refuse_too_large(payload)
+    if is_sealed or (job is not None and job.encrypted):
+        return sealing.seal(payload, Place(job_id, job_type, "payload"))
+    return payload
+
+
+def retry_all(which: Filter, *, actor: str, seconds: float | None = None) -> Changed:
+    """Retry every job that fits, in batches, the oldest first.
+
+    Args:
+        which: At least one condition.
+        actor: Who asks for it.
+        seconds: No batch is begun after so long. None: as long as it takes.
+
+    Raises:
+        NotPossible: The filter says nothing.
+        psycopg.errors.QueryCanceled: To find them alone took longer than `seconds`.
+    """
+    return _change_all(RETRYABLE, which, seconds, lambda ids: len(_retry(ids, actor, None)))
+
+
+def retry_these(job_ids: Sequence[str], *, actor: str) -> int:
+    """Retry those of these jobs that have ended. Returns how many."""
+    return sum(
+        len(_retry(list(job_ids[start : start + BATCH]), actor, None))
+        for start in range(0, len(job_ids), BATCH)
+    )
+
+
+def cancel_these(job_ids: Sequence[str], *, actor: str) -> int:
+    """Cancel those of these jobs that wait. Returns how many."""
+    return sum(
+        len(_cancel(list(job_ids[start : start + BATCH]), actor))
+        for start in range(0, len(job_ids), BATCH)
+    )
+
+
+def cancel(job_id: str, *, actor: str) -> None:
+    """Cancel a job that waits, and QStash's message with it.
+
+    Raises:
+        NotPossible: There is no such job, it runs just now, or it has ended.
+    """
+    if not _cancel([job_id], actor):
+        _explain(job_id, "cancelled", "only one that waits can be")
+
+
+def cancel_all(which: Filter, *, actor: str, seconds: float | None = None) -> Changed:
+    """Cancel every waiting job that fits, in batches, the oldest first. As `retry_all`."""
+    return _change_all(CANCELLABLE, which, seconds, lambda ids: len(_cancel(ids, actor)))
+
+
+def _change_all(
+    statuses: Sequence[str],
+    which: Filter,
+    seconds: float | None,
+    change: Callable[[list[str]], int],
+) -> Changed:
+    refuse_empty(which)
+    began, changed = time.monotonic(), 0
+    limit = None if seconds is None else MAX_IN_TIME
+    found = _look(FIND_IDS, statuses, which, {"limit": limit}, seconds)
+    for start in range(0, len(found), BATCH):
+        if seconds is not None and time.monotonic() - began > seconds:
+            return Changed(changed, complete=False)
+        changed += change([job_id for (job_id,) in found[start : start + BATCH]])
+    return Changed(changed, complete=len(found) != limit)
+
+
+def _retry(job_ids: list[str], actor: str, payload: Any) -> list[Unpublished]:
+    parameters = {
+        "job_ids": job_ids,
+        "statuses": list(RETRYABLE),
+        "actor": actor,
+        "action": "retry",
+        "payload": None if payload is None else Jsonb(payload),
+    }
+    with database.borrowed() as own:
+        retried = [Unpublished(*row) for row in own.execute(RETRY, parameters)]
+    for each in retried:
+        log.info("retried by hand", extra={"job_id": each.job_id, "actor": actor})
+    if retried:
+        dispatcher.publish(retried)
+    return retried
+
+
+def _cancel(job_ids: list[str], actor: str) -> list[str]:
+    parameters = {
+        "job_ids": job_ids,
+        "statuses": list(CANCELLABLE),
+        "actor": actor,
+        "action": "cancel",
+    }
+    with database.borrowed() as own:
+        cancelled = own.execute(CANCEL, parameters).fetchall()
+    for job_id, _ in cancelled:
+        log.info("cancelled by hand", extra={"job_id": job_id, "actor": actor})
+    _cancel_messages([message_id for _, message_id in cancelled if message_id is not None])
+    return [job_id for job_id, _ in cancelled]
+
+
+def _cancel_messages(message_ids: list[str]) -> None:
+    """Take messages back from QStash. Where that fails, or one is under way, nothing is lost: its
+    delivery finds the job cancelled and runs nothing."""
+    if not message_ids:  # an empty list may be taken for no condition, and so for all there are
+        return
+    try:
+        dispatcher.qstash().message.cancel_many(message_ids)
+    except Exception as error:  # noqa: BLE001
+        log.info("QStash's messages could not be cancelled: %s", telemetry.one_line(error))
+
+
+@dataclass(slots=True)
+class Rotation:
+    """What `rotate_keys` did, in sealed documents (a job has up to two: payload and result).
+
+    Attributes:
+        resealed: Sealed with the current key now; in a dry run, those that would be.
+        passed_over: Changed or locked by somebody else meanwhile. Another run finds them.
+        unopened: Sealed with a key that is not in `PAYLOAD_KEYS`, or damaged. Left as they are.
+        by_key: How many there are per key id, counted afterwards.
+    """
+
+    resealed: int = 0
+    passed_over: int = 0
+    unopened: int = 0
+    by_key: dict[str, int] = field(default_factory=dict)
+
+
+def rotate_keys(*, batch: int = BATCH, dry_run: bool = False) -> Rotation:
+    """Seal anew, with the current key, what another key sealed: payloads, results, and the results
+    that `job_actions` keeps. Safe to run at any time, twice, or at once with deliveries.
+
+    Args:
+        batch: Rows per statement.
+        dry_run: Only count.
+
+    Raises:
+        SettingError: `PAYLOAD_KEYS` is missing or malformed.
+    """
+    current = sealing.keys().current.id
+    report = Rotation()
+    for drawer in _DRAWERS:
+        for page in _pages(drawer, current, batch):
+            found = [row for row in page if row[4] is not None]
+            if dry_run:
+                report.resealed += len(found)
+            elif found:
+                _reseal(drawer, found, report)
+    # Counted only now, so that what came in meanwhile is in it.
+    counts: Counter[str] = Counter()
+    for drawer in _DRAWERS:
+        for page in _pages(drawer, None, batch):
+            counts.update(row[3] for row in page if row[3] and sealing.is_key_id(row[3]))
+    report.by_key = dict(sorted(counts.items()))
+    return report
+
+
+@dataclass(frozen=True, slots=True)
+class _Drawer:
+    """One column that holds sealed documents: how to page through it, and how to replace them."""
+
+    purpose: Purpose
+    find: str
+    reseal: str
+    before_first: str | int
+
+
+_DRAWERS = (
+    _Drawer("payload", FIND_SEALED_PAYLOADS, RESEAL_PAYLOADS, ""),
+    _Drawer("result", FIND_SEALED_RESULTS, RESEAL_RESULTS, ""),
+    _Drawer("result", FIND_SEALED_ACTIONS, RESEAL_ACTIONS, 0),
+)
+
+
+def _pages(drawer: _Drawer, key_id: str | None, size: int) -> Iterator[list[tuple[Any, ...]]]:
+    after = drawer.before_first
+    while True:
+        parameters = {"key_id": key_id, "after": after, "limit": size}
+        page = database.connection().execute(drawer.find, parameters).fetchall()
+        yield page
+        if len(page) < size:
+            return
+        after = page[-1][0]
+
+
+def _reseal(drawer: _Drawer, found: list[tuple[Any, ...]], report: Rotation) -> None:
+    columns: dict[str, list[Any]] = {"ids": [], "before": [], "sealed": []}
+    for row_id, job_id, job_type, _, document in found:
+        try:
+            sealed = sealing.reseal(document, Place(job_id, job_type, drawer.purpose))
+        except SealError as error:
+            report.unopened += 1
+            log.warning("not sealed anew: %s", error, extra={"job_id": job_id})
+            continue
+        columns["ids"].append(row_id)
+        columns["before"].append(Jsonb(document))
+        columns["sealed"].append(Jsonb(sealed))
+    changed = database.connection().execute(drawer.reseal, columns).rowcount
+    report.resealed += changed
+    report.passed_over += len(columns["ids"]) - changed
+
+
+def _explain(job_id: str, done: str, why: str) -> None:
+    with database.borrowed() as own:
+        row = own.execute(READ_STATUS, [job_id]).fetchone()
+    if row is None:
+        raise NoSuchJob(f"there is no job {job_id}")
+    raise NotPossible(f"job {job_id} is {row[0]} and cannot be {done}: {why}")

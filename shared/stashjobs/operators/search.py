@@ -1,0 +1,440 @@
+"""Reading jobs: one by its id, or many by what they have in common. Nothing here changes a row."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from psycopg.types.json import Jsonb
+
+from stashjobs.job import to_json
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from stashjobs.store.database import Connection
+
+# How many jobs a search looks at before it says how far it has come.
+LOOK_AT = 5_000
+PUBLISHED = "QStash has the message"
+STATUSES = ("pending", "processing", "retrying", "completed", "failed", "cancelled")
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One moment in a job's life."""
+
+    at: datetime
+    state: str
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """What an operator did to a job, and what the row said before, which a retry clears."""
+
+    at: datetime
+    actor: str
+    action: str
+    status_before: str
+    error_before: str | None = None
+    ended_before: datetime | None = None
+    published_before: datetime | None = None
+
+    def events(self) -> list[Event]:
+        """The action, and what only the row before it knew of the run that it ended."""
+        if self.action == "cancel":
+            return [Event(self.at, "cancelled", f"by {self.actor}")]
+        events = [Event(self.at, "pending", f"retried by {self.actor}")]
+        if self.published_before is not None:
+            events.append(Event(self.published_before, "pending", PUBLISHED))
+        if self.status_before == "completed" and self.ended_before is not None:
+            events.append(Event(self.ended_before, "completed", "an earlier run"))
+        return events
+
+
+@dataclass(frozen=True, slots=True)
+class Ends:
+    """How attempts and runs ended.
+
+    Attributes:
+        of_attempts: One status for each entry of `errors`, in the same order: `retrying` where
+            another attempt was to follow, `failed` or `cancelled` where this one ended the run.
+        by_others: Ends of runs that neither an attempt nor an operator brought: QStash gave up.
+    """
+
+    of_attempts: list[str]
+    by_others: list[Event]
+
+
+@dataclass(frozen=True, slots=True)
+class JobExecution:
+    """A row of `job_executions`, without its payload."""
+
+    job_id: str
+    job_type: str
+    status: str
+    result: Any
+    error: str | None
+    errors: list[dict[str, Any]]
+    attempt: int
+    max_attempts: int
+    retry_count: int
+    run: int
+    progress: Any
+    user_id: str | None
+    organization_id: str | None
+    metadata: dict[str, Any]
+    idempotency_key: str | None
+    message_id: str | None
+    dlq_id: str | None
+    schedule_id: str | None
+    created_at: datetime
+    available_at: datetime
+    published_at: datetime | None
+    started_at: datetime | None
+    lease_expires_at: datetime | None
+    completed_at: datetime | None
+    updated_at: datetime
+
+    @property
+    def duration_seconds(self) -> float | None:
+        """How long the last attempt took, once the job has ended."""
+        if self.started_at is None or self.completed_at is None:
+            return None
+        return (self.completed_at - self.started_at).total_seconds()
+
+    @property
+    def undelivered_seconds(self) -> float:
+        """For how long QStash could have delivered it by now, and no attempt began; 0 where it
+        does not wait for its first delivery: those that follow wait longer each time, as meant."""
+        if self.status != "pending" or self.published_at is None:
+            return 0.0
+        since = max(self.published_at, self.available_at)
+        return max(0.0, (datetime.now(UTC) - since).total_seconds())
+
+    def to_document(self) -> dict[str, Any]:
+        """As JSON, with the names of the columns."""
+        document: dict[str, Any] = to_json(asdict(self))
+        return document
+
+    def story(self, actions: Sequence[Action] = ()) -> list[Event]:
+        """What happened to the job, in order; `actions` is what operators did to it."""
+        events = [Event(self.created_at, "pending", "recorded")]
+        for action in actions:
+            events += action.events()
+        if self.available_at > datetime.now(UTC):
+            events.append(Event(self.available_at, self.status, "due"))
+        if self.published_at is not None:
+            events.append(Event(self.published_at, "pending", PUBLISHED))
+        ends = self.ends(actions)
+        for error, end in zip(self.errors, ends.of_attempts, strict=True):
+            number = error.get("attempt")
+            started, ended = (
+                datetime.fromisoformat(error[name]) for name in ("startedAt", "endedAt")
+            )
+            took = (ended - started).total_seconds()
+            note = f"attempt {number}, {took:.3f} s: {_words(error)}"
+            events += [Event(started, "processing", f"attempt {number}"), Event(ended, end, note)]
+        if self.status in {"processing", "completed"} and self.started_at is not None:
+            events.append(Event(self.started_at, "processing", f"attempt {self.attempt}"))
+        if self.status == "completed" and self.completed_at is not None:
+            note = f"attempt {self.attempt} of {self.max_attempts}, {self.duration_seconds:.3f} s"
+            events.append(Event(self.completed_at, "completed", note))
+        return sorted([*events, *ends.by_others], key=lambda event: event.at)
+
+    def ends(self, actions: Sequence[Action] = ()) -> Ends:
+        """How each attempt that did not complete ended, and each run; `actions` is what operators
+        did to the job.
+
+        The row says it of now, an action of the moment before it. What either says is how the last
+        attempt until then ended where it has the error of that attempt, word for word.
+        """
+        of_attempts = ["retrying"] * len(self.errors)
+        by_others = []
+        said = [(one.at, one.status_before, one.error_before, one.ended_before) for one in actions]
+        said.append((_END_OF_TIME, self.status, self.error, self.completed_at))
+        told = 0
+        for number, (until, status, error, ended) in enumerate(said):
+            first = told
+            while told < len(self.errors) and self._ended(self.errors[told]) <= until:
+                told += 1
+            if status not in {"failed", "cancelled"}:
+                continue
+            if told > first and error == _words(self.errors[told - 1]):
+                of_attempts[told - 1] = status
+            elif ended is not None and not (number and actions[number - 1].action == "cancel"):
+                by_others.append(Event(ended, status, error or ""))
+        return Ends(of_attempts, by_others)
+
+    def _ended(self, error: dict[str, Any]) -> datetime:
+        ended = error.get("endedAt")
+        return datetime.fromisoformat(ended) if ended else self.updated_at
+
+
+_END_OF_TIME = datetime.max.replace(tzinfo=UTC)
+
+
+def _words(error: dict[str, Any]) -> str:
+    """The text that the statement which recorded this attempt wrote into the row's `error`."""
+    return f"{error.get('type', '')}: {error.get('message', '')}"
+
+
+@dataclass(frozen=True, slots=True)
+class Relative:
+    """A job that another one enqueued."""
+
+    job_id: str
+    job_type: str
+    status: str
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which jobs: those that fit every condition that is given.
+
+    Attributes:
+        created_before: Only older ones.
+        created_after: Only younger ones, or as old.
+        error_contains: A part of the last error's text, upper and lower case alike.
+        metadata: All these members, with these values.
+    """
+
+    job_type: str | None = None
+    status: str | None = None
+    user_id: str | None = None
+    organization_id: str | None = None
+    created_before: datetime | None = None
+    created_after: datetime | None = None
+    error_contains: str | None = None
+    metadata: dict[str, Any] | None = None
+
+    def conditions(self) -> tuple[str, dict[str, Any]]:
+        """The SQL after WHERE, with only what is given so that each has the plan it needs, and its
+        parameters."""
+        given = {
+            field.name: value
+            for field in fields(self)
+            if (value := getattr(self, field.name)) is not None
+        }
+        text = _all_of(given)
+        if self.error_contains is not None:
+            given["error_contains"] = f"%{_escaped(self.error_contains)}%"
+        if self.metadata is not None:
+            given["metadata"] = Jsonb(self.metadata)
+        return text, given
+
+    @property
+    def is_search(self) -> bool:
+        """Whether it asks for what no index knows, so that each job has to be looked at."""
+        return self.error_contains is not None or self.metadata is not None
+
+    def split_conditions(self) -> tuple[str, str]:
+        """The SQL of `conditions` in two: what an index finds, what only a look at each tells."""
+        given = [field.name for field in fields(self) if getattr(self, field.name) is not None]
+        narrow = _all_of(name for name in given if name not in _LOOKED_FOR)
+        if self.error_contains is not None and not _NARROWER.intersection(given):
+            narrow += " AND error IS NOT NULL"  # few have one, and these have an index
+        return narrow, _all_of(name for name in given if name in _LOOKED_FOR)
+
+
+_CONDITIONS = {
+    "job_type": "job_type = %(job_type)s",
+    "status": "status = %(status)s",
+    "user_id": "user_id = %(user_id)s",
+    "organization_id": "organization_id = %(organization_id)s",
+    "created_before": "created_at < %(created_before)s",
+    "created_after": "created_at >= %(created_after)s",
+    "error_contains": "error ILIKE %(error_contains)s",
+    "metadata": "metadata @> %(metadata)s",
+}
+
+_LOOKED_FOR = {"error_contains", "metadata"}
+_NARROWER = {"job_type", "status", "user_id", "organization_id"}
+
+_COLUMNS = ", ".join(field.name for field in fields(JobExecution))
+
+FIND = f"SELECT {_COLUMNS} FROM job_executions WHERE job_id = %s"
+
+FIND_PAYLOAD = "SELECT payload FROM job_executions WHERE job_id = %s"
+
+FIND_CHILDREN = """
+SELECT job_id, job_type, status FROM job_executions
+ WHERE metadata ->> 'parentJobId' = %s AND metadata ? 'parentJobId'
+ ORDER BY created_at, job_id
+ LIMIT %s
+"""
+
+COUNT_RUNNING = """
+SELECT count(*) FROM job_executions WHERE status = 'processing' AND job_type = %s
+"""
+
+# One step along the index for each type, however many jobs it has.
+READ_TYPES = """
+WITH RECURSIVE types AS (
+    (SELECT job_type FROM job_executions ORDER BY job_type LIMIT 1)
+    UNION ALL
+    SELECT (SELECT job_type FROM job_executions AS job WHERE job.job_type > types.job_type
+             ORDER BY job_type LIMIT 1)
+      FROM types WHERE types.job_type IS NOT NULL
+)
+SELECT job_type FROM types WHERE job_type IS NOT NULL
+"""
+
+READ_ACTIONS = """
+SELECT at, actor, action, before ->> 'status', before ->> 'error',
+       (before ->> 'completedAt')::timestamptz, (before ->> 'publishedAt')::timestamptz
+  FROM job_actions WHERE job_id = %s ORDER BY at, action_id LIMIT 100
+"""
+
+# Keyset pagination: the next page begins behind the last row of this one, however far down it is.
+NEWEST = f"""
+SELECT {_COLUMNS} FROM job_executions
+ WHERE {{conditions}}
+   AND (created_at, job_id) < (%(before_time)s, %(before_id)s)
+ ORDER BY created_at DESC, job_id DESC
+ LIMIT %(limit)s
+"""
+
+# As `NEWEST`, of so many that fit what an index finds, however few of them fit the rest.
+SEARCH = f"""
+SELECT {_COLUMNS}
+  FROM (SELECT {_COLUMNS} FROM job_executions
+         WHERE {{narrow}}
+           AND (created_at, job_id) < (%(before_time)s, %(before_id)s)
+         ORDER BY created_at DESC, job_id DESC
+         LIMIT %(look_at)s) AS looked_at
+ WHERE {{wide}}
+ ORDER BY created_at DESC, job_id DESC
+ LIMIT %(limit)s
+"""
+LAST_LOOKED_AT = """
+SELECT created_at, job_id FROM job_executions
+ WHERE {narrow}
+   AND (created_at, job_id) < (%(before_time)s, %(before_id)s)
+ ORDER BY created_at DESC, job_id DESC
+OFFSET %(look_at)s - 1 LIMIT 1
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Jobs, the newest first.
+
+    Attributes:
+        next: `created_at` and `job_id` behind which to look for more; None: there are no more.
+        complete: False where `next` is as far as the search came, so that more may fit.
+    """
+
+    jobs: list[JobExecution]
+    next: tuple[datetime, str] | None
+    complete: bool = True
+
+
+def find(connection: Connection, job_id: str) -> JobExecution | None:
+    """The job with this id, or None."""
+    row = connection.execute(FIND, [job_id]).fetchone()
+    return JobExecution(*row) if row else None
+
+
+def find_payload(connection: Connection, job_id: str) -> Any:
+    """The payload of a job as the row has it, sealed where it is. None: there is no such job."""
+    row = connection.execute(FIND_PAYLOAD, [job_id]).fetchone()
+    return row[0] if row else None
+
+
+def find_children(connection: Connection, job_id: str, limit: int = 50) -> list[Relative]:
+    """The jobs that this job enqueued, the oldest first."""
+    return [Relative(*row) for row in connection.execute(FIND_CHILDREN, [job_id, limit])]
+
+
+def read_actions(connection: Connection, job_id: str) -> list[Action]:
+    """What operators did to this job, in order; the first hundred of it."""
+    return [Action(*row) for row in connection.execute(READ_ACTIONS, [job_id])]
+
+
+def read_types(connection: Connection) -> list[str]:
+    """The types that have jobs, by name; also those that the code declares no longer."""
+    return [job_type for (job_type,) in connection.execute(READ_TYPES)]
+
+
+def count_running(connection: Connection, job_type: str) -> int:
+    """How many jobs of this type are under way just now."""
+    [count] = connection.execute(COUNT_RUNNING, [job_type]).fetchone() or (0,)
+    return int(count)
+
+
+def newest(
+    connection: Connection,
+    which: Filter,
+    *,
+    limit: int = 20,
+    before: tuple[datetime, str] | None = None,
+) -> list[JobExecution]:
+    """The jobs that fit, the newest first.
+
+    Args:
+        connection: In any mode.
+        which: An empty filter fits every job.
+        limit: At most so many.
+        before: Only those behind the job with this `created_at` and `job_id`.
+    """
+    text, parameters = which.conditions()
+    before_time, before_id = before or ("infinity", "")
+    parameters |= {"limit": limit, "before_time": before_time, "before_id": before_id}
+    rows = connection.execute(NEWEST.format(conditions=text).encode(), parameters)
+    return [JobExecution(*row) for row in rows]
+
+
+def page(
+    connection: Connection,
+    which: Filter,
+    *,
+    limit: int,
+    before: tuple[datetime, str] | None = None,
+) -> Page:
+    """A page of the jobs that fit, the newest first. A search (`Filter.is_search`) looks at up to
+    `LOOK_AT` jobs and then tells how far it came, so that a page costs as much in any table.
+
+    Args:
+        connection: In any mode; in a transaction of its own a search is of one moment.
+        which: An empty filter fits every job.
+        limit: At most so many.
+        before: `next` of the page before.
+    """
+    if not which.is_search:
+        found = newest(connection, which, limit=limit + 1, before=before)
+        return _cut(found, limit)
+    narrow, wide = which.split_conditions()
+    _, parameters = which.conditions()
+    # "now" is when the transaction began, by Postgres's clock: jobs that are recorded meanwhile
+    # must not move what `LAST_LOOKED_AT` counts.
+    before_time, before_id = before or ("now", "")
+    parameters |= {
+        "limit": limit + 1,
+        "before_time": before_time,
+        "before_id": before_id,
+        "look_at": LOOK_AT,
+    }
+    text = SEARCH.format(narrow=narrow, wide=wide)
+    found = [JobExecution(*row) for row in connection.execute(text.encode(), parameters)]
+    if len(found) > limit:
+        return _cut(found, limit)
+    last = connection.execute(LAST_LOOKED_AT.format(narrow=narrow).encode(), parameters).fetchone()
+    return Page(found, last, complete=last is None)
+
+
+def _cut(found: list[JobExecution], limit: int) -> Page:
+    jobs = found[:limit]
+    more = len(found) > limit
+    return Page(jobs, (jobs[-1].created_at, jobs[-1].job_id) if more else None)
+
+
+def _all_of(names: Iterable[str]) -> str:
+    return " AND ".join(_CONDITIONS[name] for name in names) or "true"
+
+
+def _escaped(text: str) -> str:
+    """`text` for a LIKE pattern, where it means itself."""
+    return text.replace("\\", "\\\\").replace("%", r"\%").replace("_", r"\_")

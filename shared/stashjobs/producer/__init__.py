@@ -1,0 +1,1 @@
+"""Enqueue: a job's row, and its message to QStash."""

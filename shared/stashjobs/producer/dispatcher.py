@@ -1,0 +1,360 @@
+"""Enqueue: the row first, then QStash.
+
+A job exists as soon as its row is committed. Publishing it is only telling QStash; where that
+fails the row says so (`published_at` is NULL) and QStash is told later. The message's
+deduplication id is the job id, so telling twice is harmless.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import os
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from stashjobs import envelope, sealing
+from stashjobs.config import settings
+from stashjobs.errors import InvalidPayload, PayloadTooLarge
+from stashjobs.ids import new_job_id
+from stashjobs.job import Job, find, to_json
+from stashjobs.observability import telemetry, tracing
+from stashjobs.producer import messages
+from stashjobs.sealing import Place
+from stashjobs.store import database, executions, outbox
+from stashjobs.store.executions import NewJob
+from stashjobs.store.outbox import Unpublished
+
+if TYPE_CHECKING:
+    from psycopg import AsyncConnection, Connection
+    from qstash import QStash
+    from qstash.http import RetryConfig
+
+DEFAULT_MAX_PAYLOAD_BYTES = 1_000_000
+# A btree entry is at most 2,704 bytes, and an idempotency key shares its own with the type's name.
+MAX_INDEXED_BYTES = 1_000
+# Python's years end at 1 and 9999, and a row is read back in whatever time zone a session has.
+EARLIEST, LATEST = datetime(1970, 1, 1, tzinfo=UTC), datetime(9000, 1, 1, tzinfo=UTC)
+# QStash bounds a batch call by its size only (100 MB); this keeps one call to a second or so.
+BATCH_MESSAGES = 1_000
+# Enqueue waits for QStash no longer than this, over all tries and the pauses after them; the row
+# is safe, and is published later.
+QSTASH_TIMEOUT_SECONDS = 5.0
+QSTASH_TRIES = 2
+QSTASH_PAUSE_SECONDS = 0.2
+# Powertools' logger of the same name, where there is one, formats these lines.
+log = logging.getLogger("stashjobs")
+
+_client_lock = threading.RLock()
+_client: tuple[tuple[str, str | None, int], QStash] | None = None  # what it was made for, and it
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What one enqueue asks beyond its type's defaults (see `Job.enqueue`)."""
+
+    user_id: str | None = None
+    organization_id: str | None = None
+    delay: float | None = None
+    at: datetime | None = None
+    idempotency_key: str | None = None
+    retries: int | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    callback: str | None = None
+    failure_callback: str | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    encrypted: bool | None = None
+
+
+@dataclass(slots=True)
+class Enqueued:
+    """What became of an enqueue.
+
+    Attributes:
+        job_id: The job's id, or that of the job that already had the idempotency key.
+        created: False where the idempotency key existed, and nothing was enqueued.
+        published: Whether QStash has confirmed the message. False is no error: the relay sees
+            to it.
+    """
+
+    job_id: str
+    created: bool
+    published: bool
+    _unpublished: Unpublished = field(repr=False)
+
+    def publish(self) -> bool:
+        """Tell QStash now. For after the commit of the transaction that `connection=` joined;
+        where it is left out, the relay does it within a minute. Returns `published`."""
+        if self.created and not self.published:
+            publish_enqueued([self])
+        return self.published
+
+
+def enqueue(
+    job: Job[Any, Any], payload: Any, options: Options, connection: Connection[Any] | None
+) -> Enqueued:
+    """Record one job; publish it unless its transaction is the caller's."""
+    return enqueue_many(job, [payload], options, connection)[0]
+
+
+def enqueue_many(
+    job: Job[Any, Any],
+    payloads: Iterable[Any],
+    options: Options,
+    connection: Connection[Any] | None,
+) -> list[Enqueued]:
+    """Record jobs of one type in one INSERT; publish them unless their transaction is the
+    caller's."""
+    return enqueue_prepared([prepare(job, payload, options) for payload in payloads], connection)
+
+
+def enqueue_prepared(
+    jobs: Sequence[NewJob], connection: Connection[Any] | None = None
+) -> list[Enqueued]:
+    """Record prepared jobs, of whatever types, in one INSERT; publish them unless their
+    transaction is the caller's.
+
+    Raises:
+        ValueError: Two of them have the same type and idempotency key.
+    """
+    if not jobs:
+        return []
+    keys = [(new.job_type, new.idempotency_key) for new in jobs if new.idempotency_key is not None]
+    if len(set(keys)) < len(keys):
+        raise ValueError("two of the jobs have the same type and idempotency key")
+    if connection is None:
+        # A missing setting is found before anything is written.
+        settings.base_url()
+        qstash()
+    with tracing.sending([new.job_type for new in jobs]) as headers:
+        jobs = [_forwarding(headers, new) for new in jobs]
+        if connection is not None:
+            return _enqueued(jobs, executions.record_new_jobs(connection, jobs))
+        with database.borrowed() as own:
+            enqueued = _enqueued(jobs, executions.record_new_jobs(own, jobs))
+        publish_enqueued(enqueued)
+        return enqueued
+
+
+async def enqueue_async(
+    job: Job[Any, Any], payload: Any, options: Options, connection: AsyncConnection[Any]
+) -> Enqueued:
+    """Record one job within the transaction of an async connection."""
+    new = prepare(job, payload, options)
+    with tracing.sending([new.job_type]) as headers:
+        jobs = [_forwarding(headers, new)]
+        return _enqueued(jobs, await executions.record_new_jobs_async(connection, jobs))[0]
+
+
+def prepare(job: Job[Any, Any], payload: Any, options: Options) -> NewJob:
+    """The row of a new job. Everything that can be wrong with an enqueue is found here.
+
+    Raises:
+        InvalidPayload | PayloadTooLarge | ValueError | SettingError: See `Job.enqueue`.
+    """
+    document = job.dump_payload(payload)
+    sealing.refuse_mark(job.type, document)
+    if (misfit := envelope.unstorable(document)) is not None:
+        raise InvalidPayload(job.type, [f"it contains {misfit}"])
+    refuse_too_large(document)
+    retries = job.retries if options.retries is None else options.retries
+    if retries < 0:
+        raise ValueError(f"retries is {retries}, it must be 0 or more")
+    if options.idempotency_key == "":
+        raise ValueError("idempotency_key is empty; leave it out or give it a value")
+    indexed = {
+        "user_id": options.user_id,
+        "organization_id": options.organization_id,
+        "idempotency_key": options.idempotency_key,
+    }
+    metadata, delivery = to_json(dict(options.metadata)), _delivery(options)
+    if (misfit := envelope.unstorable([*indexed.values(), metadata, delivery])) is not None:
+        raise ValueError(f"an option contains {misfit}")
+    for name, text in indexed.items():
+        if text is not None and len(text.encode()) > MAX_INDEXED_BYTES:
+            raise ValueError(f"{name} is longer than {MAX_INDEXED_BYTES} bytes")
+    job_id = new_job_id()
+    if _is_encrypted(job, options):
+        document = sealing.seal(document, Place(job_id, job.type, "payload"))
+    return NewJob(
+        job_id=job_id,
+        job_type=job.type,
+        payload=document,
+        max_attempts=retries + 1,
+        available_at=_available_at(options),
+        user_id=options.user_id,
+        organization_id=options.organization_id,
+        idempotency_key=options.idempotency_key,
+        metadata=metadata,
+        delivery=delivery,
+    )
+
+
+def refuse_too_large(document: Any) -> None:
+    """Refuse a payload that is larger than `MAX_PAYLOAD_BYTES` allows.
+
+    Raises:
+        PayloadTooLarge: It is. Both sizes are named.
+        SettingError: The setting is no number.
+    """
+    size = len(json.dumps(document, ensure_ascii=False).encode())
+    limit = settings.whole_number("MAX_PAYLOAD_BYTES", DEFAULT_MAX_PAYLOAD_BYTES)
+    if size > limit:
+        raise PayloadTooLarge(size, limit)
+
+
+def _is_encrypted(job: Job[Any, Any], options: Options) -> bool:
+    if job.encrypted and options.encrypted is False:
+        # Its worker refuses plain payloads: docs/sealed-payloads.md says why.
+        raise ValueError(f"{job.type} is declared encrypted; encrypted=False cannot undo that")
+    return job.encrypted or bool(options.encrypted)
+
+
+def qstash() -> QStash:
+    """The official client, made at its first use, and anew when the token is rotated or the process
+    is a fork: sockets are not to be shared.
+
+    Raises:
+        SettingError: `QSTASH_TOKEN` is missing.
+    """
+    global _client  # noqa: PLW0603 - this module is the client's one owner
+    wanted = settings.require("QSTASH_TOKEN"), settings.optional("QSTASH_URL"), os.getpid()
+    with _client_lock:
+        if _client is not None and _client[0] == wanted:
+            return _client[1]
+        close()
+        from qstash import QStash
+
+        token, url, _ = wanted
+        pause_ms = QSTASH_PAUSE_SECONDS * 1000
+        retry: RetryConfig = {"retries": QSTASH_TRIES - 1, "backoff": lambda _: pause_ms}
+        made = QStash(token, base_url=url, retry=retry)
+        # The SDK waits ten minutes for an answer and offers no option for it.
+        made.http._client.timeout = QSTASH_TIMEOUT_SECONDS / QSTASH_TRIES - QSTASH_PAUSE_SECONDS
+        _client = (wanted, made)
+        return made
+
+
+def close() -> None:
+    """Close the client's connections. The next use makes a new one."""
+    global _client  # noqa: PLW0603
+    with _client_lock:
+        if _client is not None:
+            _client[1].http._client.close()
+            _client = None
+
+
+def publish_enqueued(enqueued: Sequence[Enqueued]) -> None:
+    """Tell QStash of those that are new and note on their rows that it knows. Never raises: the
+    rows are committed, so whatever goes wrong here is for the relay to mend."""
+    created = [one for one in enqueued if one.created]
+    told = publish([one._unpublished for one in created])
+    for one in created:
+        one.published = one.job_id in told
+
+
+def publish(jobs: Sequence[Unpublished]) -> dict[str, str | None]:
+    """Publish recorded jobs and confirm it on their rows. Those that are due too late for QStash to
+    hold them are left to the relay.
+
+    Returns:
+        QStash's message id by job id, for those that QStash has taken.
+    """
+    told: dict[str, str | None] = {}
+    try:
+        last = datetime.now(UTC) + timedelta(seconds=messages.horizon_seconds())
+        jobs = [job for job in jobs if job.available_at is None or job.available_at <= last]
+        for start in range(0, len(jobs), BATCH_MESSAGES):
+            told |= send(jobs[start : start + BATCH_MESSAGES])
+    except Exception as error:  # noqa: BLE001 - see publish_enqueued
+        log.warning(
+            "QStash could not be told of %d jobs; they are recorded and will be published "
+            "by the relay: %s",
+            len(jobs) - len(told),
+            telemetry.one_line(error),
+        )
+    if told:
+        try:
+            with database.borrowed() as own:
+                outbox.confirm_published(own, told)
+        except Exception as error:  # noqa: BLE001
+            log.warning(
+                "%d published jobs could not be confirmed: %s", len(told), telemetry.one_line(error)
+            )
+    return told
+
+
+def send(batch: Sequence[Unpublished]) -> dict[str, str | None]:
+    """Hand messages to QStash in one call: it takes all of them, or none.
+
+    Returns:
+        QStash's message id by job id.
+
+    Raises:
+        qstash.errors.QStashError | httpx.HTTPError: QStash refused, or cannot be reached.
+        UnknownJobType: A job's type is not declared in this process.
+    """
+    told = [messages.message_for(find(each.job_type), each) for each in batch]
+    # Not `batch_json`: it loses `retry_delay` on the way (qstash 3.4.0).
+    answers = qstash().message.batch(told)
+    return {
+        each.job_id: None if isinstance(answer, list) else answer.message_id
+        for each, answer in zip(batch, answers, strict=True)
+    }
+
+
+def _enqueued(jobs: Sequence[NewJob], ids: Sequence[str]) -> list[Enqueued]:
+    return [
+        Enqueued(
+            job_id,
+            created=job_id == new.job_id,
+            published=False,
+            _unpublished=Unpublished(
+                new.job_id, new.job_type, 1, 0, new.max_attempts, new.available_at, new.delivery
+            ),
+        )
+        for new, job_id in zip(jobs, ids, strict=True)
+    ]
+
+
+def _forwarding(context: Mapping[str, str], new: NewJob) -> NewJob:
+    """The job with the context of a trace among the headers that QStash forwards, unless the caller
+    gave one. On the row, since the relay or an operator may publish it again."""
+    given = new.delivery.get("headers", {})
+    if not context or any(name.lower() in tracing.CONTEXT_HEADERS for name in given):
+        return new
+    return replace(new, delivery={**new.delivery, "headers": {**given, **context}})
+
+
+def _available_at(options: Options) -> datetime | None:
+    if options.at is not None and options.delay is not None:
+        raise ValueError("give delay or at, not both")
+    if options.at is not None:
+        if options.at.tzinfo is None:
+            raise ValueError("at has no time zone; give an aware datetime")
+        at = options.at
+    elif options.delay is not None:
+        if not (math.isfinite(options.delay) and options.delay >= 0):
+            raise ValueError(f"delay is {options.delay}, it must be 0 or more seconds")
+        try:
+            at = datetime.now(UTC) + timedelta(seconds=options.delay)
+        except OverflowError:
+            raise ValueError(f"delay is {options.delay} seconds: no calendar goes so far") from None
+    else:
+        return None
+    if not EARLIEST <= at <= LATEST:
+        raise ValueError(f"at is {at.isoformat()}, it must be from {EARLIEST:%Y} to {LATEST:%Y}")
+    return at
+
+
+def _delivery(options: Options) -> dict[str, Any]:
+    asked = {
+        "headers": dict(options.headers),
+        "callback": options.callback,
+        "failureCallback": options.failure_callback,
+    }
+    return {name: value for name, value in asked.items() if value}

@@ -1,0 +1,1 @@
+"""What makes "not lost" true when something went wrong."""

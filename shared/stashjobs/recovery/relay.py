@@ -1,0 +1,275 @@
+"""The relay: what makes "not lost" true when something went wrong.
+
+Once a minute it tells QStash of every job that QStash was not told of, frees the leases of attempts
+that never came back, learns from QStash's dead-letter queue which messages it gave up on, and asks
+it for the messages of which nothing was heard for long. Any number of relays may run at once.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from stashjobs import envelope
+from stashjobs.config import settings
+from stashjobs.errors import InvalidEnvelope
+from stashjobs.ids import job_id_from
+from stashjobs.job import declared
+from stashjobs.observability import telemetry
+from stashjobs.producer import dispatcher, messages
+from stashjobs.store import database, executions, outbox
+from stashjobs.store.outbox import GivenUp, Unpublished
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from qstash.dlq import DlqMessage
+
+log = logging.getLogger("stashjobs")
+
+BATCH = 100
+DEFAULT_MESSAGES_PER_SECOND = 100
+# An enqueue tells QStash itself, right after its commit; the relay is for those that could not.
+QUIET_SECONDS = 15.0
+# The first look at the dead-letter queue goes back this far, the later ones to a little before the
+# last one that succeeded.
+FIRST_LOOK_BACK = timedelta(days=3)
+LATER_LOOK_BACK = timedelta(minutes=10)
+# QStash is asked for a message after so long; its own waits between retries may be longer.
+SILENT_SECONDS = 3600.0
+SILENT_BATCH = 100
+NOT_NOW_PATIENCE_SECONDS = 86_400.0
+FAILURE_PATIENCE_SECONDS = 3600.0
+
+# How long a message is offered that QStash refuses: a deploy may mend what is wrong with it.
+REFUSED_PATIENCE_SECONDS = 86_400.0
+
+_looked_at: datetime | None = None
+
+
+@dataclass(slots=True)
+class Report:
+    """What one run of the relay did, in jobs."""
+
+    published: int = 0
+    refused: int = 0
+    leases_freed: int = 0
+    given_up: int = 0
+    vanished: int = 0
+
+
+def run(deadline: float, *, quiet_seconds: float = QUIET_SECONDS) -> Report:
+    """Do all that is to be done, until the deadline (Unix seconds); the next run does the rest.
+
+    Raises:
+        SettingError: A setting is missing.
+        psycopg.Error: Postgres cannot be reached.
+    """
+    report = Report()
+    free_leases(report, deadline)
+    publish_unpublished(report, deadline, quiet_seconds)
+    try:
+        reconcile_dead_letters(report, deadline)
+        find_vanished(report, deadline)
+    except Exception as error:  # noqa: BLE001 - QStash may be away; the next run looks again
+        log.warning(
+            "QStash could not be asked what became of messages: %s", telemetry.one_line(error)
+        )
+    return report
+
+
+def free_leases(report: Report, deadline: float) -> None:
+    """Give jobs whose attempt never came back to the next attempt, or end them."""
+    while time.time() < deadline:
+        freed = executions.free_expired_leases(database.connection(), BATCH)
+        for job_id, job_type, status in freed:
+            log.warning("lease expired", extra={"job_id": job_id, "job_type": job_type})
+            say = log.error if status == "failed" else log.info
+            say(status, extra={"job_id": job_id, "job_type": job_type})
+        report.leases_freed += len(freed)
+        if len(freed) < BATCH:
+            return
+
+
+def publish_unpublished(report: Report, deadline: float, quiet_seconds: float) -> None:
+    """Tell QStash of every job it was not told of, the oldest first, at the configured rate.
+
+    The rows stay locked while QStash is told, so that no other relay tells it too. If this process
+    dies in between, the lock goes with it, the next relay tells QStash again, and the
+    deduplication id makes that one message.
+    """
+    rate = settings.whole_number("RELAY_MESSAGES_PER_SECOND", DEFAULT_MESSAGES_PER_SECOND)
+    size = BATCH
+    last: Unpublished | None = None
+    while time.time() < deadline:
+        began = time.time()
+        with database.connection().transaction():
+            batch = outbox.take_unpublished(
+                database.connection(),
+                job_types=[job.type for job in declared()],
+                limit=size,
+                quiet_seconds=quiet_seconds,
+                horizon_seconds=messages.horizon_seconds(),
+                after=last,
+            )
+            if not batch:
+                return
+            try:
+                told = dispatcher.send(batch)
+            except Exception as error:  # noqa: BLE001 - whatever it was, the rows stay unpublished
+                if not _is_about_the_messages(error):
+                    report.refused += len(batch)
+                    log.warning("QStash takes no messages: %s", telemetry.one_line(error))
+                    return
+                if len(batch) > 1:
+                    # One that QStash will never take must not hold up the others. Smaller batches
+                    # find it, each in a transaction of its own: no worker waits long for a row.
+                    size = len(batch) // 2
+                    continue
+                _refused(report, batch[0], error)
+            else:
+                outbox.confirm_published(database.connection(), told)
+                report.published += len(told)
+        if len(batch) < size:
+            return
+        last, size = batch[-1], min(BATCH, size * 2)
+        if rate:
+            time.sleep(max(0.0, len(batch) / rate - (time.time() - began)))
+
+
+def _refused(report: Report, unpublished: Unpublished, error: Exception) -> None:
+    """Write on the row why nothing happens to it; in the end the job has failed."""
+    report.refused += 1
+    reason = f"QStash refuses this job's message: {telemetry.one_line(error)}"
+    outbox.record_refused(
+        database.connection(),
+        unpublished.job_id,
+        reason=telemetry.storable(reason),
+        patience_seconds=REFUSED_PATIENCE_SECONDS,
+    )
+    names = {"job_id": unpublished.job_id, "job_type": unpublished.job_type}
+    log.error("%s", reason, extra=names)
+
+
+def _is_about_the_messages(error: Exception) -> bool:
+    """Whether QStash read the batch and found fault with it, so that its parts may fare better. A
+    wrong token, a limit or an outage is the same for each of them."""
+    return "status: 400" in str(error) or "status: 413" in str(error)
+
+
+def reconcile_dead_letters(report: Report, deadline: float) -> None:
+    """End the jobs whose message is in QStash's dead-letter queue: its failure callback says so at
+    once, and this makes sure of it when the callback was lost."""
+    global _looked_at  # noqa: PLW0603 - a warm process need not read the whole queue again
+    now = datetime.now(UTC)
+    since = now - FIRST_LOOK_BACK if _looked_at is None else _looked_at - LATER_LOOK_BACK
+    cursor: str | None = None
+    while time.time() < deadline:
+        page = dispatcher.qstash().dlq.list(
+            cursor=cursor,
+            count=BATCH,
+            filter={"from_time": int(since.timestamp() * 1000)},
+        )
+        given_up = [found for message in page.messages if (found := _given_up(message))]
+        if given_up:
+            report.given_up += record_given_up(given_up)
+        cursor = page.cursor
+        if not cursor:
+            _looked_at = now
+            return
+
+
+def find_vanished(report: Report, deadline: float) -> None:
+    """Send another message for jobs whose message QStash no longer has, although nobody heard of
+    its end: QStash lost it, or somebody deleted it there."""
+    silent = outbox.find_silent(database.connection(), seconds=SILENT_SECONDS, limit=SILENT_BATCH)
+    heard = []
+    for job_id, message_id in silent:
+        if time.time() > deadline:
+            break
+        exists = _qstash_has(message_id)
+        if not exists:
+            log.error("QStash lost the message", extra={"job_id": job_id})
+            report.vanished += 1
+        heard.append((job_id, message_id, exists))
+    if heard:
+        outbox.record_heard_of(database.connection(), heard)
+
+
+def _qstash_has(message_id: str) -> bool:
+    try:
+        dispatcher.qstash().message.get(message_id)
+    except Exception as error:
+        if "status: 404" in str(error):
+            return False
+        raise
+    return True
+
+
+def record_given_up(messages: Sequence[GivenUp]) -> int:
+    """Write down that QStash gave up on these messages. Returns how many rows that changed."""
+    changed = outbox.record_given_up(database.connection(), messages)
+    for job_id, status in changed:
+        log.error("QStash gave up", extra={"job_id": job_id, "row_status": status})
+    return len(changed)
+
+
+def _given_up(message: DlqMessage) -> GivenUp | None:
+    """The job of a dead letter. None where it is no job's: the queue is the whole account's."""
+    try:
+        read = envelope.read((message.body or "").encode())
+    except InvalidEnvelope:
+        return None
+    if read.job_id is None and message.schedule_id is None:
+        return None
+    return given_up(
+        read.job_id,
+        message.message_id,
+        message.dlq_id,
+        status=message.response_status,
+        retries=message.max_retries,
+    )
+
+
+def given_up(
+    job_id: str | None,
+    message_id: str,
+    dlq_id: str | None,
+    *,
+    status: int | None,
+    retries: int | None,
+) -> GivenUp:
+    """What a dead letter or a failure callback says, in the words that the row keeps.
+
+    Args:
+        job_id: As the message says; a schedule's message says none, and its own id makes it.
+        message_id: QStash's.
+        dlq_id: Where it is in the dead-letter queue.
+        status: Of the last answer. None or 0: there was none.
+        retries: How often QStash tried again at most.
+    """
+    answer = f"its last answer was {status}" if status else "it got no answer"
+    return GivenUp(
+        job_id=job_id or job_id_from(message_id),
+        message_id=message_id,
+        dlq_id=dlq_id,
+        reason=f"DeliveryFailed: QStash gave up after {(retries or 0) + 1} deliveries; {answer}",
+        patience=_patience(status),
+    )
+
+
+def _patience(status: int | None) -> float:
+    """For how long a job is given new messages whose last answer was this one. "Not now" passes: a
+    worker's own (409: busy; 503: Postgres is away, and with it the relay), and that of AWS while
+    every process is busy (500 from API Gateway, where Lambda rejected the invocation, AWS docs,
+    "Handling Lambda errors with an API Gateway API"; 429 from a Function URL, or over the API's own
+    rate). A function that crashes (502), or says nothing, may be a broken deploy; what was refused
+    will be refused again."""
+    if status in {409, 429, 500, 503}:
+        return NOT_NOW_PATIENCE_SECONDS
+    if not status or status >= 500 or status == 408:
+        return FAILURE_PATIENCE_SECONDS
+    return 0.0

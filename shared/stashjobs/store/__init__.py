@@ -1,0 +1,1 @@
+"""Postgres: connections, and the statements on jobs."""

@@ -1,0 +1,218 @@
+"""Forward-only migrations: numbered SQL files, each applied once, in order.
+
+`schema_migrations` keeps the checksum of each file that was applied, so that an edit of one that
+is already in a database is an error and not a surprise.
+
+A file that says CONCURRENTLY changes indexes while jobs go on. Such a statement takes no part in a
+transaction, so the file is applied statement by statement, and each must be safe to repeat: what
+was interrupted is begun again. Where the tables are small nobody would wait for long; there the
+word is left out, and the file is applied like any other.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from stashjobs.errors import MigrationError
+from stashjobs.store import database
+
+FOLDER = Path(__file__).parent
+# Any constant will do, as long as every version of stashjobs takes the same one.
+ADVISORY_LOCK = 7_829_174_600_134
+POLL_SECONDS = 0.1
+# An index of so much is built within a second.
+SMALL_BYTES = 64 * 2**20
+
+_FILE_NAME = re.compile(r"(\d{4})_[a-z0-9_]+\.sql")
+_CONCURRENTLY = re.compile(r"\bCONCURRENTLY\b")
+
+CREATE_HISTORY = """
+CREATE TABLE IF NOT EXISTS schema_migrations (
+    name        text PRIMARY KEY,
+    checksum    text NOT NULL,
+    applied_at  timestamptz NOT NULL DEFAULT now()
+)
+"""
+# Also where the role has timeouts of its own.
+WAIT_AS_LONG_AS_IT_TAKES = """
+SELECT set_config('statement_timeout', '0', true), set_config('lock_timeout', '0', true),
+       set_config('idle_in_transaction_session_timeout', '0', true)
+"""
+# Never waits within a statement: whoever does has a snapshot, and CREATE INDEX CONCURRENTLY waits
+# for all older snapshots, while they would wait for it.
+TRY_LOCK = "SELECT pg_try_advisory_xact_lock(%s)"
+READ_BYTES = """
+SELECT coalesce(max(pg_table_size(oid)), 0) FROM pg_class
+ WHERE relkind = 'r' AND relnamespace = current_schema()::regnamespace
+"""
+HISTORY_EXISTS = "SELECT to_regclass('schema_migrations') IS NOT NULL"
+READ_HISTORY = "SELECT name, checksum FROM schema_migrations ORDER BY name"
+RECORD_APPLIED = "INSERT INTO schema_migrations (name, checksum) VALUES (%s, %s)"
+
+
+@dataclass(frozen=True, slots=True)
+class Migration:
+    """One file. `checksum` is the SHA-256 of its text, in hex."""
+
+    name: str
+    sql: str
+
+    @property
+    def checksum(self) -> str:
+        return hashlib.sha256(self.sql.encode()).hexdigest()
+
+    @property
+    def statements(self) -> list[str]:
+        """Without comments. Only for what is `concurrent`, which has no semicolon but between
+        statements."""
+        parts = re.sub(r"--.*", "", self.sql).split(";")
+        return [part.strip() for part in parts if part.strip()]
+
+    @property
+    def concurrent(self) -> bool:
+        """Whether it changes indexes while jobs go on."""
+        return _CONCURRENTLY.search(re.sub(r"--.*", "", self.sql)) is not None
+
+    @property
+    def in_one_go(self) -> str:
+        """The SQL that a transaction can take."""
+        return _CONCURRENTLY.sub("", self.sql)
+
+
+def available(folder: Path = FOLDER) -> list[Migration]:
+    """The migrations on disk, in order.
+
+    Raises:
+        MigrationError: A file's name does not fit, or two have the same number.
+    """
+    files = sorted(folder.glob("*.sql"))
+    found = [Migration(file.name, file.read_text(encoding="utf-8")) for file in files]
+    numbers = set()
+    for migration in found:
+        match = _FILE_NAME.fullmatch(migration.name)
+        if match is None or match[1] in numbers:
+            raise MigrationError(
+                f"{migration.name}: a migration is named NNNN_what_it_does.sql, "
+                "with a number that no other has"
+            )
+        numbers.add(match[1])
+    return found
+
+
+def migrate(url: str, *, dry_run: bool = False, folder: Path = FOLDER) -> list[str]:
+    """Apply the migrations that this database lacks, in one transaction; a file that fails is
+    undone alone. What is `concurrent` comes between two transactions, where a table is large.
+
+    Safe to run twice at once: the second waits for the first and finds nothing to do. Safe through
+    a pooler in transaction mode too, since lock and timeouts are the transaction's; a concurrent
+    file then needs two connections of it, and a role without `statement_timeout`.
+
+    Args:
+        url: The database.
+        dry_run: Only tell what would be applied.
+        folder: Where the files are.
+
+    Returns:
+        The names of the files that were (or would be) applied.
+
+    Raises:
+        MigrationError: An applied file was edited or is missing, or a file fails; those before it
+            stay applied.
+        psycopg.OperationalError: Postgres cannot be reached.
+    """
+    migrations = available(folder)
+    applied: list[str] = []
+    with database.connect(url) as connection:
+        if dry_run:
+            return [migration.name for migration in _pending(connection, migrations)]
+        while True:
+            names, failure = _apply_what_comes_next(connection, migrations, url)
+            applied += names
+            if failure is not None:
+                raise failure
+            if not names:
+                return applied
+
+
+def _apply_what_comes_next(
+    connection: database.Connection, migrations: list[Migration], url: str
+) -> tuple[list[str], MigrationError | None]:
+    """Apply those that fit into one transaction, or the one concurrent file that comes first.
+    An error is told, not raised, so that those before it are committed."""
+    done: list[str] = []
+    while True:
+        with connection.transaction():
+            connection.execute(WAIT_AS_LONG_AS_IT_TAKES)
+            if connection.execute(TRY_LOCK, [ADVISORY_LOCK]).fetchone() == (True,):
+                connection.execute(CREATE_HISTORY)
+                try:
+                    for migration in _pending(connection, migrations):
+                        if migration.concurrent and not _is_small(connection):
+                            if not done:
+                                _apply_concurrently(url, migration)
+                                done.append(migration.name)
+                            break
+                        _apply(connection, migration)
+                        done.append(migration.name)
+                except MigrationError as error:
+                    return done, error
+                return done, None
+        time.sleep(POLL_SECONDS)
+
+
+def _is_small(connection: database.Connection) -> bool:
+    row = connection.execute(READ_BYTES).fetchone()
+    return row is None or int(row[0]) <= SMALL_BYTES
+
+
+def _pending(connection: database.Connection, migrations: list[Migration]) -> list[Migration]:
+    applied: dict[str, str] = {}
+    exists = connection.execute(HISTORY_EXISTS).fetchone()
+    if exists is not None and exists[0]:
+        applied = dict(connection.execute(READ_HISTORY).fetchall())
+    by_name = {migration.name: migration for migration in migrations}
+    for name, checksum in applied.items():
+        if name not in by_name:
+            raise MigrationError(
+                f"{name} was applied to this database and is not on disk; "
+                "deploy the version that has it, or a newer one"
+            )
+        if by_name[name].checksum != checksum:
+            raise MigrationError(
+                f"{name} was edited after it was applied; undo the edit and put the change "
+                "into a new migration"
+            )
+    return [migration for migration in migrations if migration.name not in applied]
+
+
+def _apply(connection: database.Connection, migration: Migration) -> None:
+    import psycopg
+
+    try:
+        with connection.transaction():
+            connection.execute(migration.in_one_go.encode())
+            connection.execute(RECORD_APPLIED, [migration.name, migration.checksum])
+    except psycopg.Error as error:
+        raise MigrationError(f"{migration.name} failed and was undone: {error}") from error
+
+
+def _apply_concurrently(url: str, migration: Migration) -> None:
+    """Over a connection of its own, while the caller's transaction holds the lock."""
+    import psycopg
+
+    try:
+        with database.connect(
+            url, statement_timeout_seconds=0, lock_timeout_seconds=0
+        ) as connection:
+            for statement in migration.statements:
+                connection.execute(statement.encode())
+            connection.execute(RECORD_APPLIED, [migration.name, migration.checksum])
+    except psycopg.Error as error:
+        raise MigrationError(
+            f"{migration.name} was interrupted half-way; migrate again to go on, and give it "
+            f"Postgres's own URL where a pooler or the role sets a statement_timeout: {error}"
+        ) from error

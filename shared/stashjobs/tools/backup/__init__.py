@@ -1,0 +1,197 @@
+"""Dumps of the database, and the proof that one can be restored: `stashjobs backup`.
+
+    one snapshot -> dump -> restore into a scratch database -> compare what both hold -> drop it
+
+Dump and comparison see the same snapshot, so jobs go on meanwhile. The dump is for moving and for
+proof; what a stage lives on is its provider's backups (docs/deployment.md, Backup and recovery).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psycopg
+from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from stashjobs.errors import StashjobsError
+from stashjobs.store import database
+from stashjobs.tools.backup import programs
+from stashjobs.tools.backup.contents import Contents, differences, read
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from stashjobs.store.database import Connection
+
+SUFFIX = "_restored"
+LONGEST_NAME = 63  # bytes; Postgres cuts off what is longer
+
+
+class BackupError(StashjobsError):
+    """A dump or a restore failed, or does not hold what it should. The message says what, and what
+    to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """What `verify` has compared.
+
+    Attributes:
+        tables: Rows by table.
+        bytes: The dump's size.
+        seconds: How long everything took.
+        differences: What the restored database has otherwise; empty when it is the same.
+    """
+
+    tables: dict[str, int]
+    bytes: int
+    seconds: float
+    differences: list[str]
+
+
+def take(url: str, file: Path) -> int:
+    """Dump the database at `url` into a new file, which only its owner can read. Returns its size
+    in bytes.
+
+    Raises:
+        BackupError: The file exists, or pg_dump failed.
+        ProgramError: There is no pg_dump that is new enough.
+        psycopg.OperationalError: Postgres cannot be reached.
+    """
+    with _patient(url) as connection:
+        return _dump(url, file, connection.info.server_version // 10_000, snapshot=None)
+
+
+def restore(file: Path, into: str) -> None:
+    """Restore a dump into a database that does not exist yet, at the URL `into`. Where that fails
+    the new database is dropped again.
+
+    Raises:
+        BackupError: The database exists, or pg_restore failed.
+        ProgramError: There is no pg_restore that is new enough.
+        psycopg.OperationalError: That server cannot be reached.
+    """
+    with _new_database(into, keep=True):
+        _restore(file, into)
+
+
+def verify(url: str, into: str | None = None) -> Proof:
+    """Take a dump, restore it into a scratch database, compare, and drop that database.
+
+    Args:
+        url: The database to be proven restorable.
+        into: The URL of the scratch database, which must not exist. By default one on the same
+            server, named after the database with `_restored` at its end.
+
+    Raises:
+        BackupError: The scratch database exists, or dump or restore failed.
+        ProgramError: There is no pg_dump or pg_restore that is new enough.
+        psycopg.OperationalError: A server cannot be reached.
+    """
+    began = time.monotonic()
+    scratch = into or scratch_beside(url)
+    with (
+        tempfile.TemporaryDirectory(prefix="stashjobs-backup-") as folder,
+        _new_database(scratch, keep=False),
+    ):
+        file = Path(folder) / "dump"
+        with _snapshot(url) as (connection, snapshot):
+            version = connection.info.server_version // 10_000
+            size = _dump(url, file, version, snapshot)
+            original = read(connection)
+        _restore(file, scratch)
+        with _snapshot(scratch) as (connection, _):
+            restored = read(connection)
+    return _proof(original, restored, size, time.monotonic() - began)
+
+
+def scratch_beside(url: str) -> str:
+    """The URL of the default scratch database."""
+    name = str(conninfo_to_dict(url).get("dbname") or "postgres")
+    kept = name.encode()[: LONGEST_NAME - len(SUFFIX)].decode(errors="ignore")
+    return make_conninfo(url, dbname=kept + SUFFIX)
+
+
+def _proof(original: Contents, restored: Contents, size: int, seconds: float) -> Proof:
+    rows = {name: table.rows for name, table in original.tables.items()}
+    return Proof(rows, size, seconds, differences(original, restored))
+
+
+def _dump(url: str, file: Path, server: int, snapshot: str | None) -> int:
+    try:
+        file.touch(mode=0o600, exist_ok=False)
+    except FileExistsError:
+        raise BackupError(f"{file} exists; give another name, or remove it") from None
+    except OSError as error:
+        raise BackupError(f"{file} cannot be written: {error.strerror}") from error
+    options = ["--format=custom", f"--file={file}"]
+    if snapshot is not None:
+        options.append(f"--snapshot={snapshot}")
+    try:
+        programs.run(programs.find("pg_dump", server), options, url)
+    except programs.ProgramError as error:
+        file.unlink(missing_ok=True)
+        raise BackupError(f"the dump failed: {error}") from error
+    return file.stat().st_size
+
+
+def _restore(file: Path, url: str) -> None:
+    if not file.is_file():
+        raise BackupError(f"there is no dump {file}; make one with: stashjobs backup take FILE")
+    with database.connect(url) as connection:
+        server = connection.info.server_version // 10_000
+    name = conninfo_to_dict(url)["dbname"]
+    options = ["--exit-on-error", "--no-owner", "--no-privileges", f"--dbname={name}", str(file)]
+    try:
+        programs.run(programs.find("pg_restore", server), options, url)
+    except programs.ProgramError as error:
+        raise BackupError(f"the restore failed: {error}") from error
+
+
+@contextlib.contextmanager
+def _snapshot(url: str) -> Iterator[tuple[Connection, str]]:
+    """A transaction that sees one moment, and the name by which others can see the same."""
+    with _patient(url) as connection, connection.transaction():
+        connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        row = connection.execute("SELECT pg_export_snapshot()").fetchone()
+        yield connection, "" if row is None else row[0]
+
+
+def _patient(url: str) -> Connection:
+    return database.connect(url, statement_timeout_seconds=0)
+
+
+@contextlib.contextmanager
+def _new_database(url: str, *, keep: bool) -> Iterator[None]:
+    """Make the database of a URL; drop it afterwards unless it is to be kept and nothing failed."""
+    name = str(conninfo_to_dict(url).get("dbname") or "")
+    if not name:
+        raise BackupError("the URL names no database: .../name at its end")
+    # `postgres` is the database that is there to be connected to (Postgres docs, "initdb").
+    with _patient(make_conninfo(url, dbname="postgres")) as server:
+        identifier = sql.Identifier(name)
+        try:
+            server.execute(sql.SQL("CREATE DATABASE {} TEMPLATE template0").format(identifier))
+        except psycopg.errors.DuplicateDatabase:
+            raise BackupError(
+                f"the database {name} exists, and nothing is restored over it. Drop it if it is "
+                "left from an earlier run, or give another with --into"
+            ) from None
+        except psycopg.errors.InsufficientPrivilege as error:
+            raise BackupError(
+                f"this role may not create the database {name}; give it CREATEDB, or another "
+                "server with --into"
+            ) from error
+        done = False
+        try:
+            yield
+            done = True
+        finally:
+            if not (keep and done):
+                server.execute(sql.SQL("DROP DATABASE {} (FORCE)").format(identifier))

@@ -1,0 +1,53 @@
+"""The command line: `stashjobs COMMAND`. Exit code 0 done, 1 the thing asked for failed, 2 wrong
+use.
+
+Each command is a module that is imported when it is called, so that `stashjobs status` does not
+wait for what only `stashjobs dev` needs.
+"""
+
+from __future__ import annotations
+
+import importlib
+
+import click
+
+COMMANDS = {
+    "backup": "stashjobs.tools.cli.backup:backup",
+    "cancel": "stashjobs.tools.cli.operate:cancel",
+    "cost": "stashjobs.tools.cli.cost:cost",
+    "demo": "infra.commands.demo:demo",
+    "dev": "infra.commands.dev:dev",
+    "doctor": "stashjobs.tools.cli.doctor:doctor",
+    "enqueue": "stashjobs.tools.cli.enqueue:enqueue",
+    "keys": "stashjobs.tools.cli.keys:keys",
+    "list": "stashjobs.tools.cli.jobs:list_jobs",
+    "migrate": "stashjobs.tools.cli.migrate:migrate",
+    "new": "infra.commands.new:new",
+    "retry": "stashjobs.tools.cli.operate:retry",
+    "schedules": "stashjobs.tools.cli.schedules:schedules",
+    "smoke": "stashjobs.tools.cli.smoke:smoke",
+    "stats": "stashjobs.tools.cli.types:stats",
+    "status": "stashjobs.tools.cli.jobs:status",
+    "tokens": "stashjobs.tools.cli.tokens:tokens",
+    "types": "stashjobs.tools.cli.types:types",
+}
+
+
+class Commands(click.Group):
+    """A group whose commands are imported when they are needed."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, name = COMMANDS[cmd_name].partition(":")
+        command: click.Command = getattr(importlib.import_module(module), name)
+        return command
+
+
+@click.command(cls=Commands)
+@click.version_option(package_name="stashjobs")
+def main() -> None:
+    """Background jobs for AWS Lambda: delivered by QStash, recorded in Postgres."""

@@ -1,0 +1,158 @@
+"""What the commands share: which stage they speak to, and how they say what went wrong."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+from dotenv import dotenv_values
+
+from stashjobs.errors import (
+    InvalidPayload,
+    PayloadTooLarge,
+    SettingError,
+    StashjobsError,
+    UnknownJobType,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+R = TypeVar("R")
+
+WRONG_USE = 2
+# Where `stashjobs dev` keeps its data, and what it writes there for other shells.
+HOME_SETTING = "STASHJOBS_HOME"
+DEFAULT_HOME = Path(".stashjobs")
+
+json_option = click.option("--json", "as_json", is_flag=True, help="For machines: JSON.")
+
+
+class WrongUse(click.ClickException):
+    """What was asked for makes no sense; nothing was changed."""
+
+    exit_code = WRONG_USE
+
+
+def command(function: Callable[..., R]) -> Callable[..., R]:
+    """Give a command its `--stage`, its settings, and clear words for what goes wrong."""
+
+    @click.option(
+        "--stage",
+        type=click.Choice(["local", "dev", "staging", "production"]),
+        default=None,
+        help="Whose settings to use.  [default: STAGE, else local]",
+    )
+    @click.option(
+        "--home",
+        type=click.Path(file_okay=False, path_type=Path),
+        envvar=HOME_SETTING,
+        help="Of the `stashjobs dev` that is meant, for the stage local.  [default: .stashjobs]",
+    )
+    @functools.wraps(function)
+    def run(*, stage: str | None, home: Path | None, **options: Any) -> R:
+        load_settings(stage, home)
+        try:
+            return function(**options)
+        except SettingError as error:
+            raise WrongUse(f"{error}{_local_hint()}") from error
+        except (InvalidPayload, PayloadTooLarge, UnknownJobType) as error:
+            raise WrongUse(str(error)) from error
+        except StashjobsError as error:
+            raise click.ClickException(str(error)) from error
+        except Exception as error:
+            import psycopg
+
+            if isinstance(error, psycopg.OperationalError):
+                reason = f"Postgres cannot be reached: {error}".rstrip()
+                raise click.ClickException(f"{reason}{_local_hint()}") from error
+            raise
+
+    return run
+
+
+def _local_hint() -> str:
+    """Most often it is this."""
+    if os.environ.get("STAGE") != "local":
+        return ""
+    return f"\nFor a local one, run `stashjobs dev`; it writes {local_home() / 'dev.env'}."
+
+
+def local_home() -> Path:
+    """Where the `stashjobs dev` that is meant keeps its data."""
+    return Path(os.environ.get(HOME_SETTING) or DEFAULT_HOME)
+
+
+def load_settings(stage: str | None, home: Path | None = None) -> None:
+    """Put the stage's settings into the environment. What is set there already wins.
+
+    For `local` they are those of a running `stashjobs dev`, whose data is in `home`, then those of
+    .env; for another stage those of .env.<stage>, then of .env.
+
+    Raises:
+        WrongUse: No `stashjobs dev` runs with this home.
+    """
+    stage = stage or os.environ.get("STAGE") or "local"
+    os.environ["STAGE"] = stage
+    if home is not None and stage == "local":
+        os.environ[HOME_SETTING] = str(home)
+        if not (home / "dev.env").exists():
+            raise WrongUse(f"no `stashjobs dev --home {home}` runs: there is no dev.env in it")
+    own = local_home() / "dev.env" if stage == "local" else Path(f".env.{stage}")
+    files = [own, Path(".env")]
+    for file in files:
+        for name, value in dotenv_values(file).items():
+            if value and not os.environ.get(name):
+                os.environ[name] = value
+
+
+def load_jobs() -> None:
+    """Declare every job type of the checkout this runs in."""
+    from stashjobs.job import load
+
+    sys.path.insert(0, str(Path.cwd()))
+    try:
+        load()
+    except ModuleNotFoundError as error:
+        if error.name != "functions":
+            raise
+        raise WrongUse("there is no functions/ here; run this in a checkout") from error
+
+
+def refuse_unknown_type(job_type: str | None) -> None:
+    """A type that is neither declared nor has a job is misspelt. None is no type, and well.
+
+    Raises:
+        WrongUse: The message lists the types there are.
+    """
+    if job_type is None:
+        return
+    from stashjobs.job import declared
+    from stashjobs.operators import search
+    from stashjobs.store import database
+
+    with_jobs = search.read_types(database.connection())
+    if job_type in with_jobs:  # of code that is not here, perhaps
+        return
+    load_jobs()
+    known = sorted({*with_jobs, *(job.type for job in declared())})
+    if job_type not in known:
+        raise WrongUse(f"unknown job type {job_type!r}; there are {', '.join(known)}")
+
+
+def counted(count: int, one: str, many: str | None = None) -> str:
+    """`1 job`, `2 jobs`."""
+    return f"{count} {one if count == 1 else many or one + 's'}"
+
+
+def parse_json(text: str) -> Any:
+    """JSON from an argument, or from standard input where the argument is `-`."""
+    try:
+        return json.loads(sys.stdin.read() if text == "-" else text)
+    except ValueError as error:
+        raise WrongUse(f"the payload is not JSON: {error}") from error

@@ -1,0 +1,88 @@
+"""`stashjobs enqueue`: enqueue one job by hand."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import click
+
+from stashjobs.job import find
+from stashjobs.producer import messages
+from stashjobs.tools.cli.common import WrongUse, command, json_option, load_jobs, parse_json
+from stashjobs.tools.cli.publishing import warn_without_function_urls
+
+
+def _moment(text: str) -> datetime:
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:
+        raise click.BadParameter(f"{text!r} is no time; write 2030-01-31T09:00:00Z") from None
+
+
+@click.command()
+@click.argument("job_type", metavar="TYPE")
+@click.argument("payload", required=False)
+@click.option("--example", is_flag=True, help="Take the example of the type's payload model.")
+@click.option("--user-id", help="For whom.")
+@click.option("--organization-id", help="For which organization.")
+@click.option("--delay", type=float, help="Deliver after so many seconds.")
+@click.option(
+    "--at",
+    type=_moment,
+    metavar="TIME",
+    help="Deliver then: 2030-01-31T09:00:00Z, with a time zone.",
+)
+@click.option("--idempotency-key", help="Enqueue nothing if a job of this type has this key.")
+@click.option("--retries", type=int, help="In place of the type's own.")
+@click.option("--encrypted", is_flag=True, default=None, help="Seal the payload.")
+@json_option
+@command
+def enqueue(
+    *, job_type: str, payload: str | None, example: bool, as_json: bool, **options: Any
+) -> None:
+    """Enqueue one job of TYPE.
+
+    PAYLOAD is JSON, or - to read it from standard input.
+    """
+    load_jobs()
+    chosen = find(job_type)
+    if example == (payload is not None):
+        raise WrongUse("give either a payload as JSON (or - for standard input), or --example")
+    document = chosen.example() if example else parse_json(payload or "")
+    warn_without_function_urls([chosen])
+    try:
+        enqueued = chosen.enqueue(document, **options)
+    except ValueError as error:
+        raise WrongUse(str(error)) from error
+    if as_json:
+        answer = {
+            "jobId": enqueued.job_id,
+            "created": enqueued.created,
+            "published": enqueued.published,
+        }
+        click.echo(json.dumps(answer))
+        return
+    if not enqueued.created:
+        click.echo(f"{enqueued.job_id} has this idempotency key already; nothing was enqueued.")
+    elif enqueued.published:
+        click.echo(f"{enqueued.job_id} enqueued. See it with: stashjobs status {enqueued.job_id}")
+    elif (due := _due(**options)) > _now() + timedelta(seconds=messages.horizon_seconds()):
+        click.echo(
+            f"{enqueued.job_id} recorded, due {due:%Y-%m-%d %H:%M} UTC. QStash does not hold a "
+            "message for so long; the relay tells it in time."
+        )
+    else:
+        click.echo(
+            f"{enqueued.job_id} recorded. QStash could not be told yet; the relay does it within a "
+            "minute of when QStash can be reached."
+        )
+
+
+def _due(*, delay: float | None, at: datetime | None, **_options: Any) -> datetime:
+    return at.astimezone(UTC) if at else _now() + timedelta(seconds=delay or 0)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

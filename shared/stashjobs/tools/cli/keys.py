@@ -1,0 +1,112 @@
+"""`stashjobs keys`: the keys that seal payloads, from making one to retiring it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from datetime import UTC, datetime
+
+import click
+
+from stashjobs import sealing
+from stashjobs.config import settings
+from stashjobs.errors import StashjobsError
+from stashjobs.operators import retry_and_cancel
+from stashjobs.tools.cli.common import WrongUse, command, counted, json_option
+
+
+@click.group()
+def keys() -> None:
+    """Make and rotate the keys in PAYLOAD_KEYS."""
+
+
+@keys.command()
+@click.option("--id", "key_id", help="Its id.  [default: today, as 2026-11-05]")
+@json_option
+@command
+def new(*, key_id: str | None, as_json: bool) -> None:
+    """Make a new key and say where to put it.
+
+    The key goes to standard output, alone; everything else to standard error.
+    """
+    has_keys = settings.optional(sealing.SETTING) is not None
+    taken = list(sealing.keys().by_id) if has_keys else []
+    if key_id is None:
+        key_id = _free_id(taken)
+    elif not sealing.is_key_id(key_id):
+        raise WrongUse("--id: 1 to 32 letters, digits, dots, hyphens or underscores")
+    elif key_id in taken:
+        raise WrongUse(f"--id: {key_id} is in PAYLOAD_KEYS already; an id stands for one key")
+    entry = sealing.new_entry(key_id)
+    if as_json:
+        click.echo(json.dumps({"entry": entry}))
+        return
+    click.echo(entry)
+    click.echo(_advice(key_id, taken), err=True)
+
+
+def _free_id(taken: list[str]) -> str:
+    today = f"{datetime.now(UTC):%Y-%m-%d}"
+    later = (f"{today}.{number}" for number in range(2, 1000))
+    return next(key_id for key_id in (today, *later) if key_id not in taken)
+
+
+def _advice(key_id: str, taken: list[str]) -> str:
+    if not taken:
+        return "Set PAYLOAD_KEYS to this, in every app that enqueues and in the stage's secret."
+    others = ",".join(f"{other}:…" for other in taken)
+    return (
+        f"1. Add it, last, everywhere:     PAYLOAD_KEYS={others},{key_id}:…\n"
+        f"2. Then put it first, everywhere: PAYLOAD_KEYS={key_id}:…,{others}\n"
+        "3. Then: stashjobs keys rotate. It says which old keys may be retired."
+    )
+
+
+@keys.command()
+@click.option(
+    "--batch",
+    type=click.IntRange(1, 10_000),
+    default=retry_and_cancel.BATCH,
+    show_default=True,
+    help="Rows per statement.",
+)
+@click.option("--dry-run", is_flag=True, help="Only count.")
+@json_option
+@command
+def rotate(*, batch: int, dry_run: bool, as_json: bool) -> None:
+    """Seal anew, with the first key, what other keys have sealed.
+
+    Deliveries go on meanwhile. Every worker must have the first key already.
+    """
+    known = sealing.keys()
+    report = retry_and_cancel.rotate_keys(batch=batch, dry_run=dry_run)
+    if as_json:
+        click.echo(json.dumps(asdict(report) | {"current": known.current.id, "dry_run": dry_run}))
+    else:
+        click.echo(_tell(report, known, dry_run=dry_run))
+    if report.unopened:
+        raise StashjobsError(
+            f"{counted(report.unopened, 'sealed document')} could not be opened and stayed as they "
+            "were: the key is not in PAYLOAD_KEYS, or they are damaged. The log names the jobs."
+        )
+
+
+def _tell(report: retry_and_cancel.Rotation, known: sealing.Keys, *, dry_run: bool) -> str:
+    current = known.current.id
+    done = "would be sealed" if dry_run else "sealed"
+    lines = [f"Payloads and results {done} anew with {current}: {report.resealed}."]
+    if report.passed_over:
+        lines.append(f"In use by others and passed over: {report.passed_over}. Run this again.")
+    lines.append("Sealed documents per key:")
+    for key_id in [*known.by_id, *(report.by_key.keys() - known.by_id.keys())]:
+        count = report.by_key.get(key_id, 0)
+        if key_id == current:
+            note = "current"
+        elif key_id not in known.by_id:
+            note = "not in PAYLOAD_KEYS: put it back"
+        elif count:
+            note = "still needed"
+        else:
+            note = "no row needs it: retire it, once nothing seals with it any more"
+        lines.append(f"  {key_id:<32}  {count:>10}  {note}")
+    return "\n".join(lines)

@@ -1,0 +1,73 @@
+"""`stashjobs schedules`: what is declared, what QStash has, and bringing them in step."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+
+import click
+
+from stashjobs.producer import schedules as declared_schedules
+from stashjobs.tools.cli.common import command, counted, json_option, load_jobs
+from stashjobs.tools.cli.publishing import require_function_urls
+
+
+@click.group()
+def schedules() -> None:
+    """List schedules, and bring QStash in step with those declared in code."""
+
+
+@schedules.command("list")
+@json_option
+@command
+def list_schedules(*, as_json: bool) -> None:
+    """List the declared schedules, and whether QStash has them."""
+    load_jobs()
+    there = {found.schedule_id: found for found in declared_schedules.remote()}
+    rows = [
+        {
+            "name": schedule.name,
+            "type": schedule.job.type,
+            "cron": schedule.cron,
+            "timezone": schedule.timezone,
+            "state": _state(there.get(schedule.schedule_id)),
+        }
+        for schedule in declared_schedules.declared()
+    ]
+    if as_json:
+        click.echo(json.dumps(rows))
+        return
+    for row in rows:
+        click.echo(
+            f"{row['name']:<24} {row['type']:<22} {row['cron']:<14} {row['timezone']:<16} "
+            f"{row['state']}"
+        )
+    if not rows:
+        click.echo("No schedules are declared.")
+
+
+@schedules.command()
+@click.option("--dry-run", is_flag=True, help="Only tell what would be done.")
+@json_option
+@command
+def sync(*, dry_run: bool, as_json: bool) -> None:
+    """Create, change and delete QStash's schedules until they are those declared in code."""
+    load_jobs()
+    wanted = declared_schedules.declared()
+    require_function_urls(schedule.job for schedule in wanted)
+    changes = asdict(declared_schedules.sync(wanted, dry_run=dry_run))
+    if as_json:
+        click.echo(json.dumps(changes))
+        return
+    would = "would be " if dry_run else ""
+    for done in ("created", "changed", "deleted"):
+        for name in changes[done]:
+            click.echo(f"{would}{done} {name}")
+    if not any(changes[done] for done in ("created", "changed", "deleted")):
+        click.echo(f"{counted(len(changes['unchanged']), 'schedule is', 'schedules are')} in step.")
+
+
+def _state(found: object) -> str:
+    if found is None:
+        return "not at QStash; run stashjobs schedules sync"
+    return "paused" if getattr(found, "paused", False) else "active"

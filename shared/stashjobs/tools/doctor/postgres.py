@@ -1,0 +1,217 @@
+"""Postgres: reachable, new enough, encrypted, migrated, indexed, with room for the stack."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import time
+from typing import TYPE_CHECKING
+
+from psycopg.conninfo import conninfo_to_dict
+
+from stashjobs.config import settings
+from stashjobs.errors import MigrationError
+from stashjobs.operators import health, search
+from stashjobs.store import database, migrations
+from stashjobs.tools.doctor import stack
+from stashjobs.tools.doctor.finding import Check, Verdict, green, not_checked, red, yellow
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from stashjobs.store.database import Connection
+
+OLDEST_VERSION = 15
+SLOW_SECONDS = 1.0
+# The relay publishes within a minute of a job's being due; five of them are a relay that is ill.
+LATE_SECONDS = 300.0
+# What an app's pool may open (`database.POOL_MAX_CONNECTIONS`): so much should be left for it.
+FOR_AN_APP = database.POOL_MAX_CONNECTIONS
+
+_CHANGE = re.compile(
+    r"(?im)^\s*(?:"
+    r"CREATE (?:UNIQUE )?INDEX (?:CONCURRENTLY )?(?:IF NOT EXISTS )?(?P<made>\w+)"
+    r"|DROP INDEX (?:CONCURRENTLY )?(?:IF EXISTS )?(?P<dropped>\w+)"
+    r"|ALTER INDEX (?:IF EXISTS )?(?P<old>\w+) RENAME TO (?P<new>\w+))"
+)
+
+# Only those of the schema that the settings lead to.
+READ_INDEXES = """
+SELECT relname, indisvalid FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid
+ WHERE relnamespace = (SELECT relnamespace FROM pg_class
+                        WHERE oid = to_regclass('job_executions'))
+"""
+READ_LIMITS = """
+SELECT current_setting('max_connections')::int,
+       current_setting('superuser_reserved_connections')::int
+         + coalesce(current_setting('reserved_connections', true), '0')::int
+"""
+READ_OLDEST_UNPUBLISHED = """
+SELECT coalesce(extract(epoch FROM now() - min(available_at)), 0)::float
+  FROM job_executions WHERE published_at IS NULL AND status IN ('pending', 'retrying')
+"""
+
+READ_HAS_JOBS = "SELECT to_regclass('job_executions') IS NOT NULL"
+READ_NEWEST = """
+SELECT max(created_at), coalesce(extract(epoch FROM now() - max(created_at)), 0)::float
+  FROM job_executions
+"""
+
+
+def version() -> Verdict:
+    """It answers, and is new enough."""
+    with _connected() as connection:
+        number = connection.info.server_version
+    told = f"Postgres {number // 10_000}.{number % 10_000}"
+    if number // 10_000 < OLDEST_VERSION:
+        return red(told, f"upgrade it to {OLDEST_VERSION} or newer")
+    return green(told)
+
+
+def tls() -> Verdict:
+    """What travels is encrypted, and the URL insists on it."""
+    with _connected() as connection:
+        encrypted = bool(connection.pgconn.ssl_in_use)
+    mode = conninfo_to_dict(settings.postgres_url()).get("sslmode")
+    return judge_tls(settings.stage(), str(mode or "prefer"), encrypted=encrypted)
+
+
+def judge_tls(stage: str, mode: str, *, encrypted: bool) -> Verdict:
+    """A verdict on a connection; `mode` is libpq's `sslmode`."""
+    if stage == "local" and not encrypted:
+        return not_checked("this is the local stage")
+    if not encrypted:
+        return red("the connection is not encrypted", "add ?sslmode=require to POSTGRES_URL")
+    if mode not in {"require", "verify-ca", "verify-full"}:
+        return yellow(
+            "encrypted, and POSTGRES_URL would also take it unencrypted",
+            "add ?sslmode=require (better: verify-full) to POSTGRES_URL",
+        )
+    return green(f"encrypted, sslmode={mode}")
+
+
+def migrations_are_current() -> Verdict:
+    """The database has what this checkout expects."""
+    then = f"stashjobs migrate --stage {settings.stage()}"
+    try:
+        pending = migrations.migrate(settings.postgres_url(), dry_run=True)
+    except MigrationError as error:
+        return red(str(error), "see docs/deployment.md, Migrations")
+    if pending:
+        return red(f"{len(pending)} are not applied: {', '.join(pending)}", then)
+    return green(f"all {len(migrations.available())} are applied")
+
+
+def expected_indexes() -> set[str]:
+    """The names of all indexes that the migrations leave behind."""
+    names: set[str] = set()
+    for migration in migrations.available():
+        for change in _CHANGE.finditer(migration.sql):
+            names -= {change["dropped"], change["old"]}
+            names |= {name for name in (change["made"], change["new"]) if name}
+    return names
+
+
+def indexes() -> Verdict:
+    """The deployment guide's five and ours are there, and none was left half-built."""
+    with _connected() as connection:
+        there: dict[str, bool] = dict(connection.execute(READ_INDEXES).fetchall())
+    missing = sorted(expected_indexes() - there.keys())
+    broken = sorted(name for name, valid in there.items() if not valid)
+    if missing:
+        then = "make them again as shared/stashjobs/store/migrations/ has them, with CONCURRENTLY"
+        return red(f"missing: {', '.join(missing)}", then)
+    if broken:
+        return red(f"not valid: {', '.join(broken)}", f"REINDEX INDEX CONCURRENTLY {broken[0]}")
+    return green(f"all {len(expected_indexes())} are there and valid")
+
+
+def timeouts() -> Verdict:
+    """No statement, and no wait for a lock, goes on for ever."""
+    with _connected() as connection:
+        missing = database.missing_timeouts(connection)
+        role = connection.info.user
+    if missing:
+        told = f"no {' and no '.join(missing)}: the pooler took no startup options"
+        return yellow(told, f"ALTER ROLE {role} SET {missing[0]} = '30s' (docs/connections.md)")
+    return green("statement_timeout and lock_timeout hold")
+
+
+def connection_budget() -> Verdict:
+    """What the stack may open fits into what the server grants (docs/connections.md)."""
+    budget = stack.connections()
+    with _connected() as connection:
+        row = connection.execute(READ_LIMITS).fetchone() or (0, 0)
+    granted, reserved = row
+    left = granted - reserved - budget
+    told = f"{budget} for the stack, of {granted} less {reserved} that are reserved"
+    if left < 0:
+        return red(told, "raise the server's max_connections, or lower MaxConnections")
+    if left < FOR_AN_APP:
+        then = f"{left} are left for your app, whose pool takes up to {FOR_AN_APP}; raise it"
+        return yellow(told, then)
+    return green(f"{told}; {left} are left")
+
+
+def read_replica() -> Verdict:
+    """What POSTGRES_READ_URL leads to has what Postgres itself has, and is not far behind."""
+    url = settings.optional("POSTGRES_READ_URL")
+    if url is None:
+        return not_checked("POSTGRES_READ_URL is optional, and not set")
+    with _connected() as connection:
+        newest, age = connection.execute(READ_NEWEST).fetchone() or (None, 0.0)
+    with database.connect(url) as connection:
+        if connection.execute(READ_HAS_JOBS).fetchone() == (False,):
+            return red(
+                "there is no job_executions where POSTGRES_READ_URL leads",
+                "is it a replica of this stage's database?",
+            )
+        there, _ = connection.execute(READ_NEWEST).fetchone() or (None, 0.0)
+    if newest is not None and (there is None or there < newest) and age > LATE_SECONDS:
+        told = f"it lacks a job that was enqueued {age / 60:.0f} minutes ago"
+        return red(told, "is it a replica of this stage's database, and does replication run?")
+    return green("it has the newest job" if newest is not None else "it answers")
+
+
+def queries() -> Verdict:
+    """What the dashboard and the alarms ask is answered, and quickly."""
+    began = time.monotonic()
+    with _connected() as connection:
+        health.read(connection)
+        health.read_queue(connection)
+        search.newest(connection, search.Filter(), limit=1)
+    seconds = time.monotonic() - began
+    told = f"the health and list queries took {seconds:.2f} s"
+    if seconds > SLOW_SECONDS:
+        return yellow(told, "look at the load; do clean-ups run? (docs/cleanup.md)")
+    return green(told)
+
+
+def relay() -> Verdict:
+    """Nothing that is due waits for QStash to be told of it."""
+    with _connected() as connection:
+        row = connection.execute(READ_OLDEST_UNPUBLISHED).fetchone()
+    late = 0.0 if row is None else row[0]
+    if late > LATE_SECONDS:
+        told = f"a job has waited {late / 60:.0f} minutes to be told to QStash"
+        return red(told, "see RelayFunction's log: does it run every minute?")
+    return green("nothing waits to be told to QStash")
+
+
+@contextlib.contextmanager
+def _connected() -> Iterator[Connection]:
+    with database.connect(settings.postgres_url()) as connection:
+        yield connection
+
+
+CHECKS = (
+    Check("Postgres", version, decides=True),
+    Check("Postgres TLS", tls),
+    Check("migrations", migrations_are_current),
+    Check("indexes", indexes),
+    Check("timeouts", timeouts),
+    Check("connection budget", connection_budget),
+    Check("read replica", read_replica),
+    Check("queries", queries),
+    Check("relay", relay),
+)
