@@ -89,7 +89,7 @@ _RUNNING = f"""{_SUBSCRIPTIONS}
 _PAYING = f"{_RUNNING} AND status IN ('active', 'past_due', 'canceled')"
 # In the currency's smallest unit. A month is a twelfth of a year, also of one in weeks or days.
 _A_MONTH = """
-       coalesce(unit_amount * coalesce(quantity, 1)::numeric / coalesce(interval_count, 1)
+       coalesce(interval_amount / coalesce(interval_count, 1)
          * CASE billing_interval WHEN 'day' THEN 365.0 / 12 WHEN 'week' THEN 52.0 / 12
                                  WHEN 'year' THEN 1.0 / 12 ELSE 1 END, 0)
 """

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from decimal import ROUND_HALF_UP
 from typing import TYPE_CHECKING, Any, Literal
 
 from functions.process_stripe_webhook.models import Event
@@ -214,11 +215,12 @@ def _until(subscription: Subscription) -> str:
     return "Thank you."
 
 
-def _amount(subscription: Subscription) -> int:
-    """What a period costs: the price, or, where it has none of its own, the first invoice."""
-    if subscription.unit_amount is not None:
-        return subscription.unit_amount * (subscription.quantity or 1)
-    return subscription.latest_invoice.amount_due if subscription.latest_invoice else 0
+def _amount(subscription: Subscription) -> int | None:
+    """What an interval costs, in the currency's smallest unit. None where only the invoice will
+    tell: what is metered, in tiers, or discounted."""
+    if subscription.interval_amount is None or subscription.discounted:
+        return None
+    return int(subscription.interval_amount.to_integral_value(ROUND_HALF_UP))
 
 
 def one_line(text: str | None) -> str:

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 # Where an app says whose customer or subscription it is.
 USER_KEYS = ("user_id", "userId")
@@ -67,7 +68,11 @@ class Invoice:
 
 @dataclass(frozen=True, slots=True)
 class Subscription:
-    """A subscription; price, product and the like are its first item's."""
+    """A subscription; price, product and the like are its first item's.
+
+    `interval_amount` is what all its items cost in one interval, in the currency's smallest unit
+    and before discounts and taxes. None: only the invoice will tell.
+    """
 
     subscription_id: str
     customer: Customer
@@ -77,6 +82,8 @@ class Subscription:
     product_id: str | None
     quantity: int | None
     unit_amount: int | None
+    interval_amount: Decimal | None
+    discounted: bool
     currency: str | None
     billing_interval: str | None
     interval_count: int | None
@@ -134,6 +141,12 @@ def subscription(thing: Mapping[str, Any]) -> Subscription:
         product_id=id_of(price.get("product")),
         quantity=first.get("quantity", thing.get("quantity")),
         unit_amount=price.get("unit_amount", price.get("amount")),
+        interval_amount=_interval_amount(items, thing),
+        discounted=bool(
+            thing.get("discount")
+            or thing.get("discounts")
+            or any(item.get("discounts") for item in items)
+        ),
         currency=thing.get("currency") or price.get("currency"),
         billing_interval=recurring.get("interval"),
         interval_count=recurring.get("interval_count"),
@@ -219,6 +232,43 @@ def _price(
         return price, price.get("recurring") or {}
     plan = item.get("plan") or thing.get("plan") or {}
     return plan, plan
+
+
+def _interval_amount(
+    items: Sequence[Mapping[str, Any]], thing: Mapping[str, Any]
+) -> Decimal | None:
+    """The sum of the items, where they all recur together. Flexible subscriptions may mix
+    intervals, and then there is no one interval to name a price for
+    (https://docs.stripe.com/billing/subscriptions/mixed-interval)."""
+    priced = [(item, *_price(item, thing)) for item in items]
+    intervals = {(how.get("interval"), how.get("interval_count")) for _, _, how in priced}
+    if len(intervals) != 1:
+        return None
+    amounts = [
+        _item_amount(price, recurring, item.get("quantity", thing.get("quantity")))
+        for item, price, recurring in priced
+    ]
+    known = [amount for amount in amounts if amount is not None]
+    return sum(known, Decimal(0)) if len(known) == len(amounts) else None
+
+
+def _item_amount(
+    price: Mapping[str, Any], recurring: Mapping[str, Any], quantity: int | None
+) -> Decimal | None:
+    """What an item costs in one interval; None for a metered or a tiered price. A price may be a
+    fraction of the smallest unit (`unit_amount_decimal`), and be asked for packages of several
+    (`transform_quantity`; https://docs.stripe.com/api/prices/object)."""
+    each = price.get("unit_amount_decimal", price.get("amount_decimal"))
+    if each is None:
+        each = price.get("unit_amount", price.get("amount"))
+    metered = "metered" in {recurring.get("usage_type"), price.get("usage_type")}
+    if each is None or metered or price.get("billing_scheme") == "tiered":
+        return None
+    count = Decimal(1 if quantity is None else quantity)
+    if package := price.get("transform_quantity") or price.get("transform_usage"):
+        rounding = ROUND_CEILING if package.get("round") == "up" else ROUND_FLOOR
+        count = (count / package["divide_by"]).to_integral_value(rounding)
+    return Decimal(str(each)) * count
 
 
 def _first(metadata: Mapping[str, Any], keys: tuple[str, ...]) -> str | None:

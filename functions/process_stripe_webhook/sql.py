@@ -31,7 +31,8 @@ TAKE_READING = "SELECT nextval('stripe_reading')"
 
 _CUSTOMER_STATE = ("email", "name", "deleted", "reading")
 _SUBSCRIPTION_STATE = (
-    "customer_id", "status", "price_id", "product_id", "quantity", "unit_amount", "currency",
+    "customer_id", "status", "price_id", "product_id", "quantity", "unit_amount",
+    "interval_amount", "currency",
     "billing_interval", "interval_count", "current_period_end", "cancel_at_period_end",
     "cancel_at", "canceled_at", "ended_at", "trial_end", "latest_invoice_id",
     "latest_invoice_status", "started_at", "event_id", "event_created", "reading",

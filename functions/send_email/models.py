@@ -249,7 +249,7 @@ class SubscriptionCreated(TemplateData):
 
     name: Line
     plan_name: Line
-    amount: MinorUnits
+    amount: MinorUnits | None = None
     currency: Currency
     manage_url: Link
     interval: Literal["day", "week", "month", "year"] = "month"

@@ -134,7 +134,8 @@ def _plans(plans: Rows) -> Section:
     ]
     note = (
         "At the end of the period, with the prices of today: a year's price counts as a twelfth, "
-        "discounts and taxes are left out, and metered prices count as nothing."
+        "discounts and taxes are left out. Where a price is metered or in tiers, only the invoice "
+        "tells, and the subscription counts as nothing."
     )
     return Section("Plans", note, table=Table(columns, rows))
 

@@ -88,9 +88,7 @@ def _formatted(name: str, python: str) -> str:
     if importlib.util.find_spec("ruff") is None:
         return python
     command = [sys.executable, "-m", "ruff", "format", "--line-length", "100", "-"]
-    done = subprocess.run(
-        command, input=python, capture_output=True, text=True, check=False
-    )
+    done = subprocess.run(command, input=python, capture_output=True, text=True, check=False)
     if done.returncode:
         said = " ".join(done.stderr.split())
         raise Misfit(f"{name}: ruff does not format what was made from it: {said}")

@@ -62,6 +62,8 @@ def subscribe(table: Table, number: int, **fields: Any) -> None:
         "reading": 1,
         **fields,
     }
+    if row["unit_amount"] is not None:
+        row.setdefault("interval_amount", row["unit_amount"] * row["quantity"])
     names, marks = ", ".join(row), ", ".join(["%s"] * len(row))
     table.run(f"INSERT INTO subscriptions ({names}) VALUES ({marks})", *row.values())
 

@@ -41,6 +41,7 @@ def test_a_subscription_as_it_is_now(stripe: StripeServer, process: Process, row
         "product_id": "prod_1",
         "quantity": 3,
         "unit_amount": 4900,
+        "interval_amount": 3 * 4900,
         "currency": "eur",
         "billing_interval": "month",
         "interval_count": 1,

@@ -151,16 +151,63 @@ def test_the_email_of_a_new_plan() -> None:
     }
 
 
-def test_a_price_without_an_amount_costs_what_the_first_invoice_says() -> None:
-    tiered = stripe.item()
-    tiered["price"] |= {"unit_amount": None}
-    [_, email] = told(
-        "customer.subscription.created",
-        subscription=stripe.subscription(
-            items={"data": [tiered]}, latest_invoice=stripe.invoice(amount_due=777)
+def priced(**changes: Any) -> dict[str, Any]:
+    made = stripe.item(quantity=changes.pop("quantity", 1))
+    made["price"] |= changes
+    return made
+
+
+METERED = {"interval": "month", "interval_count": 1, "usage_type": "metered"}
+YEARLY = {"interval": "year", "interval_count": 1, "usage_type": "licensed"}
+
+
+@pytest.mark.parametrize(
+    ("subscription", "amount"),
+    [
+        ({"items": {"data": [priced(), priced(unit_amount_decimal="100.5", quantity=3)]}}, 5202),
+        ({"items": {"data": [priced(unit_amount=None, unit_amount_decimal="0.5")]}}, 1),
+        (
+            {
+                "items": {
+                    "data": [
+                        priced(quantity=11, transform_quantity={"divide_by": 5, "round": "up"})
+                    ]
+                }
+            },
+            3 * 4900,
         ),
+        (
+            {
+                "items": {
+                    "data": [
+                        priced(quantity=11, transform_quantity={"divide_by": 5, "round": "down"})
+                    ]
+                }
+            },
+            2 * 4900,
+        ),
+        ({"items": {"data": [priced(recurring=METERED), priced()]}}, None),
+        ({"items": {"data": [priced(), priced(recurring=YEARLY)]}}, None),
+        (
+            {
+                "items": {
+                    "data": [
+                        priced(billing_scheme="tiered", unit_amount=None, unit_amount_decimal=None)
+                    ]
+                }
+            },
+            None,
+        ),
+        ({"discounts": ["di_1"]}, None),
+    ],
+)
+def test_the_price_is_that_of_all_items_for_one_interval_or_left_out(
+    subscription: dict[str, Any], amount: int | None
+) -> None:
+    [_, email] = told(
+        "customer.subscription.created", subscription=stripe.subscription(**subscription)
     )
-    assert email.payload["data"]["amount"] == 777
+    assert email.payload["data"].get("amount") == amount
 
 
 def test_an_email_that_cannot_be_sent_says_why() -> None:
