@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 
 BEFORE = r"""
 import json, re, time
-from stashjobs.observability import telemetry
+from stashjobs.observability.log import logger
 from stashjobs.delivery import handler as worker
-telemetry.logger()
+logger()
 def megabytes():  # of this program alone; ru_maxrss begins with what the parent had
     return int(re.search(r"VmHWM:\s+(\d+)", open("/proc/self/status").read())[1]) / 1024
 before, began = megabytes(), time.perf_counter()

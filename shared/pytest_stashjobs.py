@@ -120,7 +120,7 @@ def stashjobs_settings(
 ) -> Iterator[pytest.MonkeyPatch]:
     """The settings of a working system, in the environment until the test ends. What would lead out
     of this machine, or let somebody in elsewhere, is not set."""
-    from stashjobs.observability.telemetry import SECRET_SETTINGS
+    from stashjobs.observability.redaction import SECRET_SETTINGS
 
     prefixed = [name for name in os.environ if name.startswith(UNSET_PREFIXES)]
     for name in [*SECRET_SETTINGS, *UNSET, *prefixed]:

@@ -15,7 +15,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from starlette.exceptions import HTTPException
 
 from functions.api.errors import misfit
-from stashjobs.observability import telemetry
+from stashjobs.observability.log import logger
 from stashjobs.operators import access
 from stashjobs.store import database
 
@@ -103,7 +103,7 @@ def _authorize(
     database.pool()
     with database.borrowed() as own:
         decision = access.authorize(own, token, scope, asked)
-    telemetry.logger().info(
+    logger().info(
         "access",
         extra={
             "outcome": decision.outcome,

@@ -12,7 +12,8 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
 from stashjobs.errors import InvalidPayload, PayloadTooLarge, SettingError, UnknownJobType
-from stashjobs.observability import telemetry
+from stashjobs.observability import redaction
+from stashjobs.observability.log import logger
 from stashjobs.operators.retry_and_cancel import NoSuchJob, NotPossible
 from stashjobs.producer.schedules import NoSuchSchedule, NotSynced, QStashFailed
 
@@ -155,9 +156,9 @@ def _answer(
     reasons: list[str] | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> JSONResponse:
-    document: dict[str, Any] = {"error": telemetry.storable(telemetry.redact(error))}
+    document: dict[str, Any] = {"error": redaction.storable(redaction.redact(error))}
     if reasons:
-        document["reasons"] = [telemetry.storable(reason) for reason in reasons]
+        document["reasons"] = [redaction.storable(reason) for reason in reasons]
     given = dict(headers or {})
     if status == 503:
         given.setdefault("Retry-After", RETRY_SECONDS)
@@ -215,7 +216,7 @@ async def _unstorable(_request: Request, error: Exception) -> JSONResponse:
 
 
 async def _too_broad(_request: Request, error: Exception) -> JSONResponse:
-    telemetry.logger().warning("too broad", error=telemetry.one_line(error))
+    logger().warning("too broad", error=redaction.one_line(error))
     return _answer(
         422,
         "the search took too long; narrow it with createdAfter, createdBefore, userId or "
@@ -224,21 +225,19 @@ async def _too_broad(_request: Request, error: Exception) -> JSONResponse:
 
 
 async def _unavailable(_request: Request, error: Exception) -> JSONResponse:
-    telemetry.logger().error("database", error=telemetry.one_line(error))
+    logger().error("database", error=redaction.one_line(error))
     return _answer(503, "the database cannot be reached; try again")
 
 
 async def _misconfigured(_request: Request, error: Exception) -> JSONResponse:
-    telemetry.logger().error("misconfigured", error=str(error))
+    logger().error("misconfigured", error=str(error))
     return _answer(500, "the service is not configured; its log says what lacks")
 
 
 async def _broken(_request: Request, error: Exception) -> JSONResponse:
     """Starlette answers this outside of every middleware, so the headers are added here."""
-    described = telemetry.describe_error(error)
-    telemetry.logger().error(
-        "broken", error=telemetry.one_line(error), traceback=described["traceback"]
-    )
+    described = redaction.describe_error(error)
+    logger().error("broken", error=redaction.one_line(error), traceback=described["traceback"])
     return _answer(500, "something went wrong; the log says what it was", headers=HEADERS)
 
 

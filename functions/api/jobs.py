@@ -26,7 +26,7 @@ from functions.api.job_schemas import (
 )
 from functions.api.schema import Moment, Nothing, Text
 from stashjobs.job import Job, declared, find
-from stashjobs.observability import telemetry
+from stashjobs.observability.log import logger
 from stashjobs.operators import retry_and_cancel, search
 from stashjobs.operators.search import Filter, JobExecution
 from stashjobs.producer import dispatcher
@@ -100,7 +100,7 @@ def enqueue_jobs(
         enqueued = dispatcher.enqueue_prepared([_prepared(one) for one in jobs])
     except ValueError as error:
         raise HTTPException(422, str(error)) from error
-    telemetry.logger().info(
+    logger().info(
         "enqueued by request",
         extra={"actor": actor, "jobs": len(enqueued), "job_id": enqueued[0].job_id},
     )

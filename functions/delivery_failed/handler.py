@@ -18,7 +18,8 @@ from stashjobs.delivery.response import answer, refuse
 from stashjobs.delivery.signature import InvalidSignature
 from stashjobs.errors import InvalidEnvelope, SettingError, UnknownJobType
 from stashjobs.job import find, load
-from stashjobs.observability import telemetry
+from stashjobs.observability import redaction
+from stashjobs.observability.log import logger
 from stashjobs.recovery.relay import given_up, record_given_up
 from stashjobs.store import database, outbox
 from stashjobs.store.executions import NewJob
@@ -77,10 +78,10 @@ def _record_unseen(message: Envelope, dead: GivenUp) -> bool:
     try:
         job = find(message.job_type)
     except UnknownJobType as error:
-        telemetry.logger().error("not recorded", error=telemetry.one_line(error))
+        logger().error("not recorded", error=redaction.one_line(error))
         return False
     if job.encrypted and not sealing.is_sealed(message.payload):
-        telemetry.logger().error("not recorded", error=f"{job.type} takes only sealed payloads")
+        logger().error("not recorded", error=f"{job.type} takes only sealed payloads")
         return False
     new = NewJob(
         job_id=dead.job_id,

@@ -10,7 +10,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from stashjobs.config import settings
-from stashjobs.observability import metrics, telemetry
+from stashjobs.observability import metrics, redaction
+from stashjobs.observability.log import logger
 from stashjobs.operators import health
 from stashjobs.store import database
 
@@ -29,20 +30,20 @@ MAX_DEAD_LETTERS = 1_000
 def handler(_event: Mapping[str, Any], lambda_context: Any) -> dict[str, Any]:
     """Emit the metrics of this minute, each as soon as it is known; what cannot be read is left out
     and logged."""
-    telemetry.logger().append_keys(function_request_id=lambda_context.aws_request_id)
+    logger().append_keys(function_request_id=lambda_context.aws_request_id)
     values: dict[str, float] = {}
     averages: dict[str, float] = {}
     try:
         values, averages = read()
     except Exception as error:  # noqa: BLE001 - the metrics of QStash are worth having alone
-        telemetry.logger().error("the jobs could not be read", error=telemetry.one_line(error))
+        logger().error("the jobs could not be read", error=redaction.one_line(error))
     emit(values, averages)
     at_qstash: dict[str, float] = {}
     for name, count in {"DeadLetters": count_dead_letters, "HeldBack": count_held_back}.items():
         try:
             at_qstash[name] = count()
         except Exception as error:  # noqa: BLE001
-            telemetry.logger().error("QStash could not be asked", error=telemetry.one_line(error))
+            logger().error("QStash could not be asked", error=redaction.one_line(error))
             break  # the next question would wait as long for nothing
     emit(at_qstash, {})
     return {**values, **at_qstash, "AverageSeconds": averages}

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from stashjobs.job import load
-from stashjobs.observability import telemetry
+from stashjobs.observability.log import logger
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,5 +24,5 @@ def handler(_event: Mapping[str, Any], lambda_context: Any) -> dict[str, int]:
     seconds = lambda_context.get_remaining_time_in_millis() / 1000 - RESERVE_SECONDS
     report = asdict(relay.run(time.time() + seconds))
     if any(report.values()):
-        telemetry.logger().info("relayed", extra=report)
+        logger().info("relayed", extra=report)
     return report

@@ -23,7 +23,8 @@ from functions.webhooks.sources import BUILT_IN, STRIPE, Source, Unreadable
 from stashjobs.config import settings
 from stashjobs.delivery import request as lambda_event
 from stashjobs.errors import InvalidPayload, PayloadTooLarge, SettingError
-from stashjobs.observability import telemetry
+from stashjobs.observability import redaction
+from stashjobs.observability.log import logger
 from stashjobs.producer.dispatcher import DEFAULT_MAX_PAYLOAD_BYTES
 from stashjobs.store import database
 
@@ -71,16 +72,16 @@ def handler(event: Event, _lambda_context: Any) -> Response:
         return _refuse(refused.status, str(refused), headers=refused.headers)
     except SettingError as error:
         # The caller is a stranger, or a sender; neither can mend it.
-        return _refuse(500, "this webhook is not set up", log_reason=telemetry.one_line(error))
+        return _refuse(500, "this webhook is not set up", log_reason=redaction.one_line(error))
     except psycopg.Error as error:
         return _refuse(
             503,
             "the event could not be recorded; send it again",
             headers={"Retry-After": str(RETRY_AFTER_SECONDS)},
-            log_reason=telemetry.one_line(error),
+            log_reason=redaction.one_line(error),
         )
     _publish(enqueued)
-    telemetry.logger().info(
+    logger().info(
         "webhook",
         source=source.name,
         webhook_event=webhook.event,
@@ -210,5 +211,5 @@ def _refuse(
     headers: Mapping[str, str] | None = None,
     log_reason: str | None = None,
 ) -> Response:
-    telemetry.logger().warning("refused", status=status, error=log_reason or reason)
+    logger().warning("refused", status=status, error=log_reason or reason)
     return lambda_event.respond(status, {"status": "refused", "error": reason}, headers)

@@ -13,7 +13,7 @@ import yaml
 
 from infra.local.template import _Loader, read_template
 from stashjobs.config import stage_secret
-from stashjobs.observability.telemetry import SECRET_SETTINGS
+from stashjobs.observability.redaction import SECRET_SETTINGS
 from tests.translation import ROOT, decide
 
 DOCUMENT: dict[str, Any] = yaml.load((ROOT / "template.yaml").read_text(), Loader=_Loader)  # noqa: S506

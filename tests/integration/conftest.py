@@ -10,7 +10,7 @@ import pytest
 
 from infra.local.s3 import S3
 from stashjobs import files
-from stashjobs.observability import telemetry
+from stashjobs.observability.log import logger
 from stashjobs.producer import dispatcher
 from tests.buckets import Bucket
 from tests.deliveries import Table
@@ -47,13 +47,13 @@ class Log:
 @pytest.fixture(scope="session", autouse=True)
 def _the_logger_outlives_a_test() -> None:
     """Made within a test, it would write to that test's captured output, which is closed later."""
-    telemetry.logger()
+    logger()
 
 
 @pytest.fixture
 def log() -> Iterator[Log]:
     """The log of this test alone."""
-    telemetry.logger()
+    logger()
     stream = io.StringIO()
     handlers = [
         handler

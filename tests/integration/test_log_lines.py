@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from stashjobs.observability import telemetry
+from stashjobs.observability.log import DELIVERY_KEYS, SAMPLE_RATE, logger
 from tests.deliveries import Table, deliver, delivery, handle, lambda_context, probe
 
 if TYPE_CHECKING:
@@ -32,12 +32,12 @@ def speak(_payload: Any, context: Context) -> None:
 @pytest.fixture
 def sampled(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
     """Half of all deliveries have debug lines; the logger is made anew."""
-    monkeypatch.setenv(telemetry.SAMPLE_RATE, "0.5")
-    telemetry.logger.cache_clear()
+    monkeypatch.setenv(SAMPLE_RATE, "0.5")
+    logger.cache_clear()
     yield monkeypatch
     monkeypatch.undo()
-    telemetry.logger.cache_clear()
-    telemetry.logger()
+    logger.cache_clear()
+    logger()
 
 
 def test_every_line_of_an_attempt_says_which_one_it_is(table: Table, log: Log) -> None:
@@ -51,7 +51,7 @@ def test_every_line_of_an_attempt_says_which_one_it_is(table: Table, log: Log) -
         "completed",
     ]
     for line in log.lines:
-        said = {name: line[name] for name in telemetry.DELIVERY_KEYS if name != "trace_id"}
+        said = {name: line[name] for name in DELIVERY_KEYS if name != "trace_id"}
         assert said == {
             "job_id": job_id,
             "job_type": "probe",
@@ -143,19 +143,19 @@ def test_whether_debug_lines_are_written_is_drawn_for_each_delivery(
 def test_a_rate_that_is_none_costs_the_debug_lines_and_nothing_else(
     table: Table, sampled: pytest.MonkeyPatch, log: Log, rate: str
 ) -> None:
-    sampled.setenv(telemetry.SAMPLE_RATE, rate)
-    telemetry.logger.cache_clear()
+    sampled.setenv(SAMPLE_RATE, rate)
+    logger.cache_clear()
     assert deliver(probe(), table.add(probe())).status == 200
     assert [line["message"] for line in log.lines] == [
-        f"{telemetry.SAMPLE_RATE} is not a number from 0 to 1, so no debug lines are sampled",
+        f"{SAMPLE_RATE} is not a number from 0 to 1, so no debug lines are sampled",
         "processing",
         "completed",
     ]
 
 
 def test_a_rate_of_zero_samples_none(table: Table, sampled: pytest.MonkeyPatch, log: Log) -> None:
-    sampled.setenv(telemetry.SAMPLE_RATE, "0")
-    telemetry.logger.cache_clear()
+    sampled.setenv(SAMPLE_RATE, "0")
+    logger.cache_clear()
     deliver(probe(), table.add(probe()))
     assert [line["message"] for line in log.lines] == ["processing", "completed"]
     assert "sampling_rate" not in log.text
@@ -168,7 +168,7 @@ def test_nothing_secret_and_no_payload_is_in_a_line(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Whatever becomes of the job, and with the debug lines."""
-    telemetry.logger().setLevel("DEBUG")
+    logger().setLevel("DEBUG")
     settings.setenv("RESEND_API_KEY", f"re_{CANARY}")
     settings.setenv("SENTRY_DSN", f"http://{CANARY}@127.0.0.1:9/1")
     settings.setenv("OTEL_EXPORTER_OTLP_HEADERS", f"authorization=Bearer%20{CANARY}")
@@ -189,7 +189,7 @@ def test_nothing_secret_and_no_payload_is_in_a_line(
         settings.setenv("POSTGRES_URL", f"postgresql://nobody:{CANARY}@127.0.0.1:9/none")
         assert deliver(probe(), "nobody-knows-it").status == 503
     finally:
-        telemetry.logger().setLevel("INFO")
+        logger().setLevel("INFO")
     assert len(log.lines) > 8
     assert CANARY not in log.text
     assert CANARY not in capsys.readouterr().out

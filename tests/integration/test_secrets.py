@@ -12,7 +12,7 @@ import pytest
 
 import stashjobs
 from stashjobs import Context
-from stashjobs.observability.telemetry import SECRET_SETTINGS
+from stashjobs.observability.redaction import SECRET_SETTINGS
 from stashjobs.testing.qstash import serving
 from tests.deliveries import Table, deliver, probe
 

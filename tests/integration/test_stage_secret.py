@@ -15,7 +15,7 @@ from stashjobs.config import secrets_manager, settings, stage_secret
 from stashjobs.delivery import request
 from stashjobs.delivery.signature import InvalidSignature
 from stashjobs.errors import SettingError
-from stashjobs.observability import telemetry
+from stashjobs.observability import redaction
 from stashjobs.store import database
 from tests.conftest import CURRENT_KEY, NEXT_KEY
 from tests.deliveries import Table, handle, http_event, probe, sign
@@ -301,7 +301,7 @@ def test_a_placeholder_counts_as_missing_and_is_told_as_what_it_is(secrets: Secr
         match=rf"QSTASH_TOKEN is still the placeholder REPLACE_ME in the secret {NAME}",
     ) as refused:
         settings.require("QSTASH_TOKEN")
-    assert "REPLACE_ME" in telemetry.redact(str(refused.value))
+    assert "REPLACE_ME" in redaction.redact(str(refused.value))
 
 
 def test_a_placeholder_in_the_environment_is_one_too(
@@ -314,12 +314,12 @@ def test_a_placeholder_in_the_environment_is_one_too(
 
 def test_a_setting_of_the_secret_is_taken_out_of_the_log_too(secrets: Secrets) -> None:
     assert settings.require("RESEND_API_KEY") == "re_first"
-    assert telemetry.redact("sent with re_first") == "sent with [RESEND_API_KEY]"
+    assert redaction.redact("sent with re_first") == "sent with [RESEND_API_KEY]"
 
 
 def test_the_log_neither_waits_for_the_secret_nor_fails_with_it(
     secrets: Secrets, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL_SECRETS_MANAGER", "http://127.0.0.1:1")
-    assert telemetry.redact("some words") == "some words"
+    assert redaction.redact("some words") == "some words"
     assert secrets.asked == 0

@@ -19,7 +19,7 @@ from stashjobs import Context, InvalidPayload, envelope
 from stashjobs.envelope import Envelope
 from stashjobs.errors import InvalidEnvelope
 from stashjobs.ids import job_id_from, new_job_id
-from stashjobs.observability.telemetry import describe_error
+from stashjobs.observability.redaction import describe_error
 from stashjobs.producer.dispatcher import Options, prepare
 
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ from aws_lambda_powertools.logging.formatter import (
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stashjobs.observability.log import DELIVERY_KEYS
 from stashjobs.observability.log_format import Formatter
-from stashjobs.observability.telemetry import DELIVERY_KEYS
 
 PATTERNS = {"level": "<%(levelname)s>", "location": "%(funcName)s", "timestamp": "%(asctime)s Z"}
 OTHERS = sorted({*RESERVED_LOG_ATTRS} - {*PATTERNS})

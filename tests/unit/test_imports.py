@@ -80,7 +80,7 @@ except DeliveryRefused:  # there is no Postgres
 )
 
 
-def test_while_telemetry_is_off_a_delivery_loads_nothing_of_it(repository: Path) -> None:
+def test_while_tracing_is_off_a_delivery_loads_nothing_of_it(repository: Path) -> None:
     loaded = loaded_by(DELIVERY, repository)
     assert "aws_lambda_powertools.logging" in loaded
     assert loaded.isdisjoint(HEAVY)

@@ -12,7 +12,7 @@ import pytest
 
 from stashjobs import PermanentError, SealError, SettingError, sealing
 from stashjobs.errors import InvalidPayload
-from stashjobs.observability import telemetry
+from stashjobs.observability import redaction
 from stashjobs.sealing import Place, is_sealed, parse_keys, seal, unseal
 
 PLACE = Place("0192f0c1-0000-7000-8000-000000000001", "send-email", "payload")
@@ -158,7 +158,7 @@ def test_a_sealed_text_that_is_no_json_is_refused_without_showing_it() -> None:
     document = sealing._encrypt(b"not json: marker", sealing.keys().current, PLACE)
     with pytest.raises(SealError, match="what was sealed is no JSON") as caught:
         unseal(document, PLACE)
-    assert "marker" not in telemetry.describe_error(caught.value)["traceback"]
+    assert "marker" not in redaction.describe_error(caught.value)["traceback"]
 
 
 # ------------------------------------------------------------------ PAYLOAD_KEYS
@@ -218,7 +218,7 @@ def test_a_key_does_not_show_itself() -> None:
 
 
 def test_a_single_key_is_taken_out_of_texts() -> None:
-    assert telemetry.redact(f"oh: {KEY}!") == "oh: [PAYLOAD_KEYS]!"
+    assert redaction.redact(f"oh: {KEY}!") == "oh: [PAYLOAD_KEYS]!"
 
 
 def test_a_new_entry_is_a_random_key() -> None:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from functions.api.dashboard import formatting
 from functions.monitor.handler import count_dead_letters
 from stashjobs.job import declared
-from stashjobs.observability import telemetry
+from stashjobs.observability import redaction
+from stashjobs.observability.log import logger
 from stashjobs.operators import health, statistics
 
 if TYPE_CHECKING:
@@ -193,7 +194,7 @@ def dead_letters() -> Condition:
         state = _when(count > 0)
         now = f"{formatting.plural(count, 'message')} that QStash has given up on"
     except Exception as error:  # noqa: BLE001 - the other conditions are worth having alone
-        telemetry.logger().warning("QStash could not be asked", error=telemetry.one_line(error))
+        logger().warning("QStash could not be asked", error=redaction.one_line(error))
         now = "QStash could not be asked; the log says why"
     return Condition(
         "dead-letters",

@@ -13,7 +13,7 @@ from fastapi import Depends, HTTPException, Request
 from functions.api.auth import connection
 from functions.api.dashboard import sessions
 from functions.api.dashboard.sessions import Session
-from stashjobs.observability import telemetry
+from stashjobs.observability.log import logger
 from stashjobs.operators import access
 
 if TYPE_CHECKING:
@@ -195,7 +195,7 @@ def set_cookie(request: Request, response: Response, value: str | None) -> None:
 def log_access(request: Request, decision: access.Decision) -> None:
     """A line in the log; the row is there already."""
     of = asked(request)
-    telemetry.logger().info(
+    logger().info(
         "access",
         extra={
             "outcome": decision.outcome,
@@ -209,7 +209,7 @@ def log_access(request: Request, decision: access.Decision) -> None:
 
 def log_refusal(request: Request, why: str) -> None:
     """A line in the log for what was refused though the token is good."""
-    telemetry.logger().warning(
+    logger().warning(
         "refused",
         extra={"reason": why, "path": request.url.path, "source_ip": asked(request).source_ip},
     )

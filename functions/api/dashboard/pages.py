@@ -17,7 +17,8 @@ from starlette.responses import HTMLResponse, Response
 from functions.api.dashboard import auth, charts, formatting, redaction
 from stashjobs.config import settings
 from stashjobs.errors import SettingError, StashjobsError, UnknownJobType
-from stashjobs.observability import telemetry
+from stashjobs.observability.log import logger
+from stashjobs.observability.redaction import one_line, redact
 from stashjobs.operators.retry_and_cancel import NotPossible
 from stashjobs.producer.schedules import QStashFailed
 
@@ -84,7 +85,7 @@ def error_page(request: Request, error: Exception) -> Response:
         return sign_in_page(request, 401)
     status, reason, headers = _explained(error)
     if status >= 500:
-        telemetry.logger().error("dashboard", error=telemetry.one_line(error))
+        logger().error("dashboard", error=one_line(error))
     title = TITLES.get(status, "Something went wrong")
     page = render(request, "error.html", status, number=status, title=title, reason=reason)
     page.headers.update(headers)
@@ -118,7 +119,7 @@ def _explained(error: Exception) -> tuple[int, str, dict[str, str]]:
     if isinstance(error, (StashjobsError, ValueError)):
         status = next((STATUSES[kind] for kind in type(error).__mro__ if kind in STATUSES), 422)
         wait = {"Retry-After": "5"} if status == 503 else {}
-        return status, telemetry.redact(str(error)), wait
+        return status, redact(str(error)), wait
     return 500, "the log says what it was", {}
 
 

@@ -12,7 +12,7 @@ import re
 from typing import Any
 
 from stashjobs import sealing
-from stashjobs.observability import telemetry
+from stashjobs.observability import redaction
 
 HIDDEN = "[hidden]"
 _SECRET_WORDS = {
@@ -61,7 +61,7 @@ def mask(document: Any) -> Any:
 
 def mask_text(text: str) -> str:
     """A text, such as an error, without the secrets that can be told by their form."""
-    text = telemetry.redact(text)
+    text = redaction.redact(text)
     text = _SECRET_IN_URL.sub(rf"\1{HIDDEN}", text)
     text = _USER_IN_URL.sub(rf"\1{HIDDEN}@", text)
     text = _BEARER.sub(rf"\1 {HIDDEN}", text)

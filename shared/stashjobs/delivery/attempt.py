@@ -20,7 +20,7 @@ from stashjobs.errors import (
     SettingError,
 )
 from stashjobs.job import Job, to_json
-from stashjobs.observability import telemetry
+from stashjobs.observability import redaction
 from stashjobs.sealing import Place
 from stashjobs.store import database
 
@@ -80,7 +80,7 @@ def _unsealed(job: Job[Any, Any], document: Any, context: Context) -> Any:
 def shown(context: Context, error: BaseException) -> BaseException:
     """The error as the row, the log and the answer may show it. Whatever happens once a sealed
     payload is open may have parts of it in its words."""
-    return telemetry.Redacted(error) if context.sealed else error
+    return redaction.Redacted(error) if context.sealed else error
 
 
 def _attempt(job: Job[Any, Any], document: Any, context: Context) -> Outcome:

@@ -64,9 +64,9 @@ class Context:
     @property
     def logger(self) -> Logger:
         """The Powertools logger; its lines carry this job's id, type and attempt."""
-        from stashjobs.observability import telemetry
+        from stashjobs.observability.log import logger
 
-        return telemetry.logger()
+        return logger()
 
     def remaining_seconds(self) -> float:
         """The time until the deadline, in seconds, not below 0."""

@@ -32,7 +32,7 @@ from stashjobs.errors import (
     SettingError,
 )
 from stashjobs.ids import job_id_from
-from stashjobs.observability import metrics, sentry, telemetry, tracing
+from stashjobs.observability import log, metrics, redaction, sentry, tracing
 from stashjobs.store import database, executions
 from stashjobs.store.executions import Claim, Lease, NewJob, Recorded
 
@@ -121,7 +121,7 @@ class Ending(NamedTuple):
 
 def prepare() -> None:
     """Make ready what every delivery needs, so that the first one need not."""
-    telemetry.logger()
+    log.logger()
 
 
 def deliver(job: Job[Any, Any], event: Event, lambda_context: Any) -> Response:
@@ -138,7 +138,7 @@ def deliver(job: Job[Any, Any], event: Event, lambda_context: Any) -> Response:
             answer for success, and an error for a reason to invoke again.
     """
     began = time.time()
-    telemetry.begin_delivery(job.type, lambda_context.aws_request_id)
+    log.begin_delivery(job.type, lambda_context.aws_request_id)
     try:
         message, source = _receive(job, event, lambda_context)
     except InvalidSignature as error:
@@ -148,9 +148,7 @@ def deliver(job: Job[Any, Any], event: Event, lambda_context: Any) -> Response:
     except SettingError as error:
         ending = _refuse("Unavailable", 500, error)
     else:
-        telemetry.append_keys(
-            job_id=message.job_id, message_id=source.message_id, retried=source.retried
-        )
+        log.append_keys(job_id=message.job_id, message_id=source.message_id, retried=source.retried)
         ending = _traced(job, message, source, lambda_context, began)
     _emit(job, ending)
 
@@ -173,9 +171,9 @@ def _traced(
         request_id=lambda_context.aws_request_id,
         began=began,
     ) as span:
-        telemetry.append_keys(trace_id=span.trace_id)
+        log.append_keys(trace_id=span.trace_id)
         ending = _process(job, message, source, lambda_context, began)
-        span.ended(ending.metric, ending.error_type, telemetry.delivery_keys())
+        span.ended(ending.metric, ending.error_type, log.delivery_keys())
     tracing.flush(float(lambda_context.get_remaining_time_in_millis()) / 1000)
     return ending
 
@@ -210,10 +208,10 @@ def _process(
         lease_seconds=lease_seconds,
         sealed=sealing.is_sealed(claim.payload),
     )
-    telemetry.append_keys(
+    log.append_keys(
         attempt=claim.attempt, user_id=claim.user_id, organization_id=claim.organization_id
     )
-    telemetry.info("processing")
+    log.info("processing")
     outcome = attempt.run(job, claim.payload, context)
     _debug("ran", began)
     try:
@@ -228,21 +226,21 @@ def _refuse(
     count: Count, status: int, error: BaseException, *, retry_after: float | None = None
 ) -> Ending:
     response = refuse(status, error, retry_after=retry_after)
-    return Ending(response, count, telemetry.type_name(error))
+    return Ending(response, count, redaction.type_name(error))
 
 
 def _emit(job: Job[Any, Any], ending: Ending) -> None:
     values: dict[str, tuple[metrics.Unit, float]] = {ending.metric: ("Count", 1)}
     if ending.seconds is not None:
         values["AttemptSeconds"] = ("Seconds", ending.seconds)
-    metrics.emit(values, job_type=job.type, about=telemetry.delivery_keys())
+    metrics.emit(values, job_type=job.type, about=log.delivery_keys())
 
 
 def _debug(message: str, began: float) -> None:
     """A debug line, with the milliseconds so far; nothing is put together where there is none."""
-    log = telemetry.logger()
-    if log.log_level <= logging.DEBUG:
-        log.debug(message, ms=round((time.time() - began) * 1000), stacklevel=3)
+    logger = log.logger()
+    if logger.log_level <= logging.DEBUG:
+        logger.debug(message, ms=round((time.time() - began) * 1000), stacklevel=3)
 
 
 # --- verify and read
@@ -341,10 +339,10 @@ def _record(context: Context, outcome: Outcome) -> tuple[Outcome, Recorded | Non
             return outcome, _write(context, outcome)
         except psycopg.Error as error:
             shown = attempt.shown(context, error)
-            telemetry.logger().warning("not recorded yet", error=telemetry.one_line(shown))
+            log.logger().warning("not recorded yet", error=redaction.one_line(shown))
             if outcome.error is None and isinstance(error, UNSTORABLE):
                 why = f"{context.job_type} ran, but its result cannot be kept: "
-                outcome = Outcome("failed", error=PermanentError(why + telemetry.one_line(shown)))
+                outcome = Outcome("failed", error=PermanentError(why + redaction.one_line(shown)))
             elif context.has_connection:
                 context.rollback()
                 if outcome.error is None:
@@ -361,7 +359,7 @@ def _write(context: Context, outcome: Outcome) -> Recorded | None:
             job_id=context.job_id,
             attempt=context.attempt,
             status=outcome.status,
-            details=telemetry.describe_error(outcome.error),
+            details=redaction.describe_error(outcome.error),
             counted=outcome.counted,
             wait_seconds=min(outcome.retry_after or 0.0, MAX_RETRY_AFTER_SECONDS),
         )
@@ -392,22 +390,22 @@ def _answer(context: Context, outcome: Outcome, recorded: Recorded | None, began
     seconds = time.time() - began
     document["status"] = outcome.status
     if outcome.error is None:
-        telemetry.info(outcome.status, duration_ms=round(seconds * 1000))
+        log.info(outcome.status, duration_ms=round(seconds * 1000))
         context.publish_enqueued()
         return Ending(answer(200, document), "Completed", seconds=seconds)
-    document["error"] = telemetry.one_line(outcome.error)
+    document["error"] = redaction.one_line(outcome.error)
     _tell_of_error(context, outcome, document["error"], seconds)
     return Ending(
         _answer_error(outcome, document),
         COUNT_OF[outcome.status],
-        telemetry.type_name(outcome.error),
+        redaction.type_name(outcome.error),
         seconds,
     )
 
 
 def _tell_of_error(context: Context, outcome: Outcome, error: str, seconds: float) -> None:
-    log = telemetry.logger()
-    say = log.error if outcome.status == "failed" else log.warning
+    logger = log.logger()
+    say = logger.error if outcome.status == "failed" else logger.warning
     say(outcome.status, error=error, duration_ms=round(seconds * 1000))
     if outcome.error is not None and not outcome.intended:
         sentry.report(outcome.error, context, "error" if outcome.status == "failed" else "warning")
@@ -425,7 +423,7 @@ def _answer_error(outcome: Outcome, document: dict[str, Any]) -> Response:
 def _answer_overtaken(document: dict[str, Any], recorded: Recorded | None) -> Ending:
     """Another delivery took the job while this attempt ran; its word counts, not this one's."""
     status = None if recorded is None else recorded.status
-    telemetry.logger().warning("lease lost", row_status=status)
+    log.logger().warning("lease lost", row_status=status)
     why = "this attempt had lost its lease"
     return Ending(_answer_standing(document, status, why, BUSY_RETRY_SECONDS), "LeaseLost")
 
@@ -438,8 +436,8 @@ def _answer_unclaimed(job: Job[Any, Any], message: Message, claim: Claim | None)
     if claim is None and not message.envelope.has_payload:
         return _refuse("Unreadable", 489, InvalidEnvelope("there is no job with this id"))
     status = "processing" if claim is None else claim.status
-    telemetry.append_keys(attempt=None if claim is None else claim.attempt)
-    telemetry.logger().info("not claimed", row_status=status)
+    log.append_keys(attempt=None if claim is None else claim.attempt)
+    log.logger().info("not claimed", row_status=status)
     wait = claim.wait if claim is not None else None
     if wait is None or wait <= 0:
         wait = BUSY_RETRY_SECONDS  # the lease of whoever got there first is not known
@@ -462,6 +460,6 @@ def _answer_standing(
 
 def _answer_duplicate(message: Message, duplicate: Duplicate) -> Ending:
     """The message's idempotency key belongs to another job: that job stands for both."""
-    telemetry.logger().info("duplicate idempotency key", first_job_id=duplicate.first_job_id)
+    log.logger().info("duplicate idempotency key", first_job_id=duplicate.first_job_id)
     document = {"jobId": duplicate.first_job_id, "status": "duplicate", "ran": False}
     return Ending(answer(200, document), "Duplicate")

@@ -7,7 +7,8 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from stashjobs.delivery import request
-from stashjobs.observability import telemetry
+from stashjobs.observability import redaction
+from stashjobs.observability.log import logger
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,6 +31,6 @@ def answer(
 
 def refuse(status: int, error: BaseException, *, retry_after: float | None = None) -> Response:
     """The answer for a request that got no further than its message."""
-    reason = telemetry.one_line(error)
-    telemetry.logger().warning("refused", status=status, error=reason)
+    reason = redaction.one_line(error)
+    logger().warning("refused", status=status, error=reason)
     return answer(status, {"status": "refused", "error": reason}, retry_after=retry_after)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from stashjobs.config import settings
 from stashjobs.errors import SettingError
-from stashjobs.observability import telemetry
+from stashjobs.observability import redaction
 
 if TYPE_CHECKING:
     from sentry_sdk import Client
@@ -33,7 +33,7 @@ def report(error: BaseException, context: Context, level: Literal["warning", "er
     """Tell Sentry how an attempt ended; nothing while `SENTRY_DSN` is not set. Never raises.
 
     Args:
-        error: As the row may show it (`telemetry.Redacted` where the job is sealed).
+        error: As the row may show it (`redaction.Redacted` where the job is sealed).
         context: Of which job. Its ids become tags; who it is for is not told.
         level: `error` where the job has failed, `warning` where it will be repeated.
     """
@@ -54,17 +54,17 @@ def report(error: BaseException, context: Context, level: Literal["warning", "er
     except SettingError:
         return  # nobody knows whether it is set; whoever needs the secret says so
     except Exception as failure:  # noqa: BLE001 - a report must not change how the job ended
-        log.warning("the error could not be reported to Sentry: %s", telemetry.one_line(failure))
+        log.warning("the error could not be reported to Sentry: %s", redaction.one_line(failure))
 
 
 def _event(error: BaseException, client: Client) -> Event:
     from sentry_sdk.utils import event_from_exception
 
-    if isinstance(error, telemetry.Redacted):
+    if isinstance(error, redaction.Redacted):
         return {"exception": {"values": [{"type": error.type_name, "value": str(error)}]}}
     event, _hint = event_from_exception(error, client_options=client.options)
     for each in event["exception"]["values"]:
-        each["value"] = telemetry.redact(str(each["value"]))[: telemetry.MAX_MESSAGE_CHARACTERS]
+        each["value"] = redaction.redact(str(each["value"]))[: redaction.MAX_MESSAGE_CHARACTERS]
     return event
 
 

@@ -140,7 +140,7 @@ class Processing:
         Args:
             outcome: As the metrics name it.
             error: The type of the error, if there was one.
-            keys: `telemetry.delivery_keys`, of which the job's id and attempt are told.
+            keys: `log.delivery_keys`, of which the job's id and attempt are told.
         """
         if self._span is None:
             return

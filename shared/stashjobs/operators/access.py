@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from stashjobs.config import settings
-from stashjobs.observability import telemetry
+from stashjobs.observability import redaction
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -124,7 +124,7 @@ def authorize_hash(
             "admin_per_minute": DEFAULT_PER_MINUTE,
             "scope": scope,
             "method": request.method,
-            "path": telemetry.storable(request.path[:500]),
+            "path": redaction.storable(request.path[:500]),
             "source_ip": request.source_ip,
             "request_id": request.request_id,
         },

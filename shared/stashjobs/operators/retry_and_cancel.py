@@ -18,7 +18,7 @@ from psycopg.types.json import Jsonb
 from stashjobs import sealing
 from stashjobs.errors import SealError, StashjobsError
 from stashjobs.job import declared
-from stashjobs.observability import telemetry
+from stashjobs.observability import redaction
 from stashjobs.operators.search import Filter
 from stashjobs.producer import dispatcher
 from stashjobs.sealing import Place, Purpose
@@ -349,7 +349,7 @@ def _cancel_messages(message_ids: list[str]) -> None:
     try:
         dispatcher.qstash().message.cancel_many(message_ids)
     except Exception as error:  # noqa: BLE001
-        log.info("QStash's messages could not be cancelled: %s", telemetry.one_line(error))
+        log.info("QStash's messages could not be cancelled: %s", redaction.one_line(error))
 
 
 @dataclass(slots=True)

@@ -22,7 +22,7 @@ from stashjobs.config import settings
 from stashjobs.errors import InvalidPayload, PayloadTooLarge
 from stashjobs.ids import new_job_id
 from stashjobs.job import Job, find, to_json
-from stashjobs.observability import telemetry, tracing
+from stashjobs.observability import redaction, tracing
 from stashjobs.producer import messages
 from stashjobs.sealing import Place
 from stashjobs.store import database, executions, outbox
@@ -275,7 +275,7 @@ def publish(jobs: Sequence[Unpublished]) -> dict[str, str | None]:
             "QStash could not be told of %d jobs; they are recorded and will be published "
             "by the relay: %s",
             len(jobs) - len(told),
-            telemetry.one_line(error),
+            redaction.one_line(error),
         )
     if told:
         try:
@@ -283,7 +283,7 @@ def publish(jobs: Sequence[Unpublished]) -> dict[str, str | None]:
                 outbox.confirm_published(own, told)
         except Exception as error:  # noqa: BLE001
             log.warning(
-                "%d published jobs could not be confirmed: %s", len(told), telemetry.one_line(error)
+                "%d published jobs could not be confirmed: %s", len(told), redaction.one_line(error)
             )
     return told
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from stashjobs.config import settings
 from stashjobs.errors import SettingError, StashjobsError
 from stashjobs.job import Job
-from stashjobs.observability import telemetry
+from stashjobs.observability import redaction
 from stashjobs.producer import dispatcher, messages
 from stashjobs.store import database
 
@@ -304,7 +304,7 @@ def _ask(question: Callable[[], Answer]) -> Answer:
     except SettingError:
         raise
     except Exception as error:
-        log.warning("QStash could not be asked: %s", telemetry.one_line(error))
+        log.warning("QStash could not be asked: %s", redaction.one_line(error))
         raise QStashFailed("QStash did not do it; the log says why. Try again") from error
 
 

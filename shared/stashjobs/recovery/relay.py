@@ -18,7 +18,7 @@ from stashjobs.config import settings
 from stashjobs.errors import InvalidEnvelope
 from stashjobs.ids import job_id_from
 from stashjobs.job import declared
-from stashjobs.observability import telemetry
+from stashjobs.observability import redaction
 from stashjobs.producer import dispatcher, messages
 from stashjobs.store import database, executions, outbox
 from stashjobs.store.outbox import GivenUp, Unpublished
@@ -76,7 +76,7 @@ def run(deadline: float, *, quiet_seconds: float = QUIET_SECONDS) -> Report:
         find_vanished(report, deadline)
     except Exception as error:  # noqa: BLE001 - QStash may be away; the next run looks again
         log.warning(
-            "QStash could not be asked what became of messages: %s", telemetry.one_line(error)
+            "QStash could not be asked what became of messages: %s", redaction.one_line(error)
         )
     return report
 
@@ -122,7 +122,7 @@ def publish_unpublished(report: Report, deadline: float, quiet_seconds: float) -
             except Exception as error:  # noqa: BLE001 - whatever it was, the rows stay unpublished
                 if not _is_about_the_messages(error):
                     report.refused += len(batch)
-                    log.warning("QStash takes no messages: %s", telemetry.one_line(error))
+                    log.warning("QStash takes no messages: %s", redaction.one_line(error))
                     return
                 if len(batch) > 1:
                     # One that QStash will never take must not hold up the others. Smaller batches
@@ -143,11 +143,11 @@ def publish_unpublished(report: Report, deadline: float, quiet_seconds: float) -
 def _refused(report: Report, unpublished: Unpublished, error: Exception) -> None:
     """Write on the row why nothing happens to it; in the end the job has failed."""
     report.refused += 1
-    reason = f"QStash refuses this job's message: {telemetry.one_line(error)}"
+    reason = f"QStash refuses this job's message: {redaction.one_line(error)}"
     outbox.record_refused(
         database.connection(),
         unpublished.job_id,
-        reason=telemetry.storable(reason),
+        reason=redaction.storable(reason),
         patience_seconds=REFUSED_PATIENCE_SECONDS,
     )
     names = {"job_id": unpublished.job_id, "job_type": unpublished.job_type}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from infra.local.stack import WEBHOOK_SECRETS, load_secrets
-from stashjobs.observability.telemetry import redact
+from stashjobs.observability.redaction import redact
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from stashjobs.errors import SettingError
-from stashjobs.observability import telemetry
+from stashjobs.observability import redaction
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -123,7 +123,7 @@ def _find(check: Check, seconds: float) -> Finding:
 
 def _line(text: str) -> str:
     """`text` without secrets, in one line."""
-    return " ".join(telemetry.redact(text).split())
+    return " ".join(redaction.redact(text).split())
 
 
 def _look(check: Check) -> Verdict:
@@ -139,11 +139,11 @@ def _look(check: Check) -> Verdict:
     except Exception as error:  # noqa: BLE001 - the other findings are still wanted
         if _is_unreachable(error):
             return red(
-                f"cannot be reached: {telemetry.one_line(error)}",
+                f"cannot be reached: {redaction.one_line(error)}",
                 "is its address right, is it up, and does a firewall let you through?",
             )
         return red(
-            f"the check failed: {telemetry.one_line(error)}",
+            f"the check failed: {redaction.one_line(error)}",
             "see docs/troubleshooting.md for this message",
         )
 

@@ -6,7 +6,7 @@ import threading
 from typing import Any
 
 from stashjobs.config import settings
-from stashjobs.observability import telemetry
+from stashjobs.observability import redaction
 from stashjobs.producer import messages
 
 # template.yaml's default for MaxConnections.
@@ -104,7 +104,7 @@ def function_urls() -> dict[str, str]:
     try:
         found = client("lambda").get_function_configuration(FunctionName=function("RelayFunction"))
     except (BotoCoreError, ClientError, KeyError) as error:
-        raise NotHere(f"{name()} does not tell: {telemetry.one_line(error)}") from error
+        raise NotHere(f"{name()} does not tell: {redaction.one_line(error)}") from error
     variables: dict[str, str] = found.get("Environment", {}).get("Variables", {})
     return {
         setting: url

@@ -5,37 +5,14 @@ from __future__ import annotations
 import functools
 import logging
 import os
-import re
 import sys
-import traceback
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote, urlsplit
 
 from stashjobs.config import settings
 
 if TYPE_CHECKING:
     from aws_lambda_powertools import Logger
 
-SECRET_SETTINGS = (
-    "POSTGRES_URL",
-    "POSTGRES_READ_URL",
-    "QSTASH_TOKEN",
-    "QSTASH_CURRENT_SIGNING_KEY",
-    "QSTASH_NEXT_SIGNING_KEY",
-    "RESEND_API_KEY",
-    "STRIPE_SECRET_KEY",
-    "STRIPE_WEBHOOK_SECRET",
-    "GITHUB_WEBHOOK_SECRET",
-    "RESEND_WEBHOOK_SECRET",
-    "PAYLOAD_KEYS",
-    "ADMIN_TOKEN",
-    "SENTRY_DSN",
-    "FILES_LINK_SECRET",
-    "OTEL_EXPORTER_OTLP_HEADERS",
-)
-_PASSWORD_IN_URL = re.compile(r"://[^:/@]*:([^@]+)@")
-MAX_MESSAGE_CHARACTERS = 2_000
-MAX_TRACEBACK_CHARACTERS = 4_000
 # Powertools' logger is the standard library's of this name, with a handler that formats.
 SERVICE = "stashjobs"
 # Powertools' own name for it.
@@ -138,75 +115,3 @@ def _share(text: str) -> float | None:
     except ValueError:
         return None
     return share if 0 <= share <= 1 else None
-
-
-def redact(text: str) -> str:
-    """`text` without the value of any secret setting, or the password in one that is a URL."""
-    for name in SECRET_SETTINGS:
-        value = settings.known(name) or ""
-        for secret in [value, *_PASSWORD_IN_URL.findall(value), *_keys_in(name, value)]:
-            if len(secret) >= 8:
-                text = text.replace(secret, f"[{name}]")
-    return text
-
-
-def _keys_in(name: str, value: str) -> list[str]:
-    """Each of several secrets in one setting, alone; the ids of payload keys are none."""
-    if name == "PAYLOAD_KEYS":
-        return [entry.partition(":")[2].strip() for entry in value.split(",")]
-    if name.endswith("_WEBHOOK_SECRET"):
-        return [entry.strip() for entry in value.split(",")]
-    if name == "OTEL_EXPORTER_OTLP_HEADERS":
-        values = [entry.partition("=")[2].strip() for entry in value.split(",")]
-        return [form for each in values for form in (each, unquote(each))]
-    if name == "SENTRY_DSN":
-        return [urlsplit(value).username or ""]
-    return []
-
-
-class Redacted(Exception):
-    """What is left of an error whose words may show a sealed payload: its type."""
-
-    def __init__(self, error: BaseException) -> None:
-        super().__init__("not shown, since the job is sealed")
-        self.type_name = type(error).__name__
-
-
-def describe_error(error: BaseException) -> dict[str, Any]:
-    """An error as the row keeps it: type, message and trimmed traceback, secrets taken out.
-
-    The end of a traceback says where it broke, so the beginning is what is trimmed.
-    """
-    if isinstance(error, Redacted):
-        return {"type": error.type_name, "message": str(error)}
-    trace = redact("".join(traceback.format_exception(error)))
-    if len(trace) > MAX_TRACEBACK_CHARACTERS:
-        trace = "…" + trace[-MAX_TRACEBACK_CHARACTERS:]
-    return {
-        "type": type_name(error),
-        "message": storable(redact(_message(error)))[:MAX_MESSAGE_CHARACTERS] or type_name(error),
-        "traceback": storable(trace),
-    }
-
-
-def type_name(error: BaseException) -> str:
-    """The error's type, also of one that is `Redacted`."""
-    return error.type_name if isinstance(error, Redacted) else type(error).__name__
-
-
-def one_line(error: BaseException) -> str:
-    """`Type: message`, secrets taken out: an error for a log line or an answer."""
-    described = describe_error(error)
-    return f"{described['type']}: {described['message']}"
-
-
-def storable(text: str) -> str:
-    """`text` as Postgres can keep it: without U+0000 and halves of surrogate pairs."""
-    return text.replace("\0", "�").encode("utf-8", "replace").decode()
-
-
-def _message(error: BaseException) -> str:
-    try:
-        return str(error)
-    except Exception:  # noqa: BLE001 - an error that cannot speak must be recorded all the same
-        return ""
