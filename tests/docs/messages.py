@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 Node = TypeVar("Node", bound=ast.AST)
 
-FOLDERS = ("shared", "functions", "infra/local")
+FOLDERS = ("shared", "functions", "infra/commands", "infra/local")
 HOLE = "…"
 FINDINGS = {"red", "yellow"}
 """The doctor's. Their first argument is what was found; the second, what to do, is printed too."""

@@ -160,7 +160,7 @@ def test_each_span_says_what_the_conventions_for_messaging_ask_for(
         "messaging.destination.name": "traced",
         "messaging.message.id": "msg_1",
         "stashjobs.outcome": "Completed",
-        "stashjobs.delivery.attempt": 1,
+        "stashjobs.attempt": 1,
     }
     assert attributes(collector.one("claim")) == {
         "db.system.name": "postgresql",
