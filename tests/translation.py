@@ -28,12 +28,12 @@ import boto3
 from samtranslator.parser.parser import Parser
 from samtranslator.translator.translator import Translator
 from samtranslator.yaml_helper import yaml_parse
-path, code, parameters = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
+path, code, layer, parameters = *sys.argv[1:4], json.loads(sys.argv[4])
 document = yaml_parse(open(path).read())
 for resource in document["Resources"].values():
     properties = resource.get("Properties", {})
     for name in {"CodeUri", "ContentUri"} & properties.keys():
-        properties[name] = code
+        properties[name] = layer if name == "ContentUri" else code
 session = boto3.Session(region_name="us-east-1")
 translator = Translator({}, Parser(), boto_session=session)
 print(json.dumps(translator.translate(document, parameter_values=parameters)))
@@ -41,14 +41,14 @@ print(json.dumps(translator.translate(document, parameter_values=parameters)))
 
 
 @functools.cache
-def _translated(parameters: str) -> str:
+def _translated(parameters: str, layer: str = CODE) -> str:
     if not PYTHON.exists():
         reason = "SAM's translator is not here; `make build` installs it"
         if os.environ.get("CI") == "true":
             pytest.fail(reason)
         pytest.skip(reason)
     ran = subprocess.run(
-        [PYTHON, "-W", "ignore", "-c", TRANSLATE, ROOT / "template.yaml", CODE, parameters],
+        [PYTHON, "-W", "ignore", "-c", TRANSLATE, ROOT / "template.yaml", CODE, layer, parameters],
         capture_output=True,
         text=True,
         check=False,
@@ -63,6 +63,19 @@ def translate(**parameters: str) -> dict[str, Any]:
     are left out, and each `Fn::If` is decided."""
     document: dict[str, Any] = json.loads(_translated(json.dumps(parameters, sort_keys=True)))
     return decide(document, parameters)
+
+
+def translated(**parameters: str) -> dict[str, Any]:
+    """The same, with its conditions still in it."""
+    return translate_with(CODE, parameters)
+
+
+def translate_with(layer: str, parameters: dict[str, str]) -> dict[str, Any]:
+    """The same, with this layer's address."""
+    document: dict[str, Any] = json.loads(
+        _translated(json.dumps(parameters, sort_keys=True), layer)
+    )
+    return document
 
 
 def decide(document: dict[str, Any], parameters: dict[str, str]) -> dict[str, Any]:

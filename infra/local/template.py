@@ -6,6 +6,7 @@ that appear in names, environment variables and events (AWS docs, "AWS SAM templ
 is left out rather than guessed.
 """
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ import yaml
 
 REGION = "us-east-1"
 ACCOUNT = "123456789012"
+STACK_SETTINGS = "StackSecret"
 RESERVED = "ReservedConcurrentExecutions"
 PSEUDO_PARAMETERS = {
     "AWS::AccountId": ACCOUNT,
@@ -75,9 +77,14 @@ class Function:
 
 @dataclass(frozen=True)
 class Template:
-    """All of it."""
+    """All of it.
+
+    Attributes:
+        settings: What the stack's secret would tell the functions, as far as it is known here.
+    """
 
     functions: dict[str, Function]
+    settings: dict[str, str] = field(default_factory=dict)
 
 
 class _Loader(yaml.SafeLoader):
@@ -126,7 +133,7 @@ def read_template(
     for name, resource in document["Resources"].items():
         if resource.get("Type") == "AWS::Serverless::Function" and resolver.is_wanted(resource):
             functions[name] = _function(name, resource.get("Properties") or {}, defaults, resolver)
-    return Template(functions)
+    return Template(functions, _settings(document["Resources"].get(STACK_SETTINGS), resolver))
 
 
 class _Resolver:
@@ -295,6 +302,26 @@ def _environment(
             continue
     # A reference that CloudFormation resolves while deploying ("Using dynamic references").
     return {name: value for name, value in known.items() if "{{resolve:" not in value}
+
+
+def _settings(secret: Any, resolver: _Resolver) -> dict[str, str]:
+    """The settings in the text of a secret, without those that are empty or only AWS knows."""
+    if secret is None:
+        return {}
+    text, own = secret["Properties"]["SecretString"]["Fn::Sub"]
+
+    def replace(found: re.Match[str]) -> str:
+        try:
+            return _text(resolver.value({"Fn::Sub": [found[0], own]}))
+        except UnknownHereError:
+            return found[0]
+
+    known: dict[str, Any] = json.loads(re.sub(r"\$\{[^}]+\}", replace, text))
+    return {
+        name: value if isinstance(value, str) else json.dumps(value)
+        for name, value in known.items()
+        if value and "${" not in str(value)
+    }
 
 
 def _text(value: Any) -> str:

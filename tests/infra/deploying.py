@@ -30,6 +30,7 @@ OWN_API = {
     "AWS::Lambda::Alias",
     "AWS::Lambda::Url",
     "AWS::SNS::Subscription",
+    "AWS::SSM::Parameter",
     "AWS::Scheduler::Schedule",
     "AWS::SecretsManager::Secret",
 }
@@ -89,6 +90,8 @@ class Deployment:
                     return self.attributes[".".join(argument)]
                 case "Fn::Sub":
                     return self._substitute(argument)
+                case "Fn::Split":
+                    return self.resolve(argument[1]).split(argument[0])
                 case "Fn::Join":
                     return argument[0].join(map(str, self.resolve(argument[1])))
                 case "Fn::FindInMap":
@@ -115,10 +118,15 @@ class Deployment:
             host = name.lower().removesuffix("functionurl")
             self.attributes[f"{name}.FunctionUrl"] = f"https://{host}.lambda-url.{REGION}.on.aws/"
         self.values["ServerlessDeploymentApplication"] = "application"
+        for name, each in self.of_type("AWS::SSM::Parameter").items():
+            made = self.resolve(each["Properties"])
+            boto3.client("ssm").put_parameter(Name=name, **made)
+            self.attributes[f"{name}.Value"] = made["Value"]
         self._create_secret("StageSecret")
         self._create_by_cloudformation()
         self._create_secret("FilesLinkSecret")
         self._create_api()
+        self._create_secret("StackSecret")
         for name in self.of_type("AWS::Lambda::Alias"):
             self._create_alias(name)
         self._create_alarms()

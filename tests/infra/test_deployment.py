@@ -55,9 +55,10 @@ def test_a_function_has_its_settings_from_the_secret_and_no_secret_itself(
 ) -> None:
     client = boto3.client("lambda")
     arn = boto3.client("secretsmanager").describe_secret(SecretId="stashjobs/production")["ARN"]
+    own = "stashjobs/production/stack"
     for name in function_names():
         variables = client.get_function_configuration(FunctionName=name)["Environment"]["Variables"]
-        assert variables["SETTINGS_SECRET"].split(",")[0] == arn
+        assert variables["SETTINGS_SECRET"].split(",")[:2] == [arn, own]
         assert variables["STAGE"] == "production"
         words = ("SECRET", "TOKEN", "KEY", "POSTGRES")
         secret = [each for each in variables if any(word in each for word in words)]
@@ -68,6 +69,19 @@ def test_the_secret_has_placeholders_only(production: Deployment) -> None:
     client = boto3.client("secretsmanager")
     values = json.loads(client.get_secret_value(SecretId="stashjobs/production")["SecretString"])
     assert set(values.values()) == {"REPLACE_ME"}
+
+
+def test_the_stacks_own_secret_has_its_address_and_the_functions_urls(
+    production: Deployment,
+) -> None:
+    """Nobody sets BASE_URL by hand."""
+    client = boto3.client("secretsmanager")
+    text = client.get_secret_value(SecretId="stashjobs/production/stack")["SecretString"]
+    known = json.loads(text)
+    assert known["BASE_URL"] == production.outputs["BaseUrl"]
+    urls = [url for name, url in known.items() if name.startswith("FUNCTION_URL_")]
+    assert len(set(urls)) == len(urls) == sum(each.has_url for each in FUNCTIONS.values())
+    assert known["WEBHOOK_SOURCES"] == {}
 
 
 def test_the_key_that_signs_links_is_in_a_secret_of_its_own(production: Deployment) -> None:

@@ -17,8 +17,12 @@ OWN_LOGS = (
     "arn:${AWS::Partition}:logs:${AWS::Region}:${AWS::AccountId}:log-group:/stashjobs/${Stage}/*"
 )
 LOGS = {"logs:CreateLogStream": {OWN_LOGS}, "logs:PutLogEvents": {OWN_LOGS}}
-READS = {"secretsmanager:GetSecretValue": {"StageSecret"}}
-READS_LINK_KEY = {"secretsmanager:GetSecretValue": {"StageSecret", "FilesLinkSecret"}}
+STACK_SECRET = (
+    "arn:${AWS::Partition}:secretsmanager:${AWS::Region}:${AWS::AccountId}:"
+    "secret:stashjobs/${Stage}/stack-??????"
+)
+READS = {"secretsmanager:GetSecretValue": {"StageSecret", STACK_SECRET}}
+READS_LINK_KEY = {"secretsmanager:GetSecretValue": {"StageSecret", STACK_SECRET, "FilesLinkSecret"}}
 REPORTS_FAILURE = {"sqs:SendMessage": {"ScheduleDeadLetters.Arn"}}
 
 # Every function may write its log and read its settings. What some may do beside:

@@ -138,9 +138,7 @@ def _in_template(text: YamlText, wanted: Wanted, jobs: list[str]) -> None:
     last = text.last_of(functions, "Resources").removesuffix("Function")
     text.add_after(filled("function.yaml.txt", wanted), "Resources", f"{last}Logs", apart=True)
     if wanted.has_url:
-        line = f"FUNCTION_URL_{wanted.setting}: !GetAtt {wanted.logical}FunctionUrl.FunctionUrl"
-        for function in entries.ENQUEUE_ALL:
-            text.append(line, "Resources", function, "Properties", "Environment", "Variables")
+        entries.tell_function_url(text, wanted)
     output = f"{wanted.logical}FunctionName:\n  Value: !Ref {wanted.logical}Function\n"
     text.add_after(output, "Outputs", f"{last}FunctionName")
 

@@ -11,8 +11,9 @@ if TYPE_CHECKING:
     from infra.commands.scaffold.texts import YamlText
     from infra.commands.scaffold.wanted import Wanted
 
-# These enqueue jobs of every type, so they must know where each is reached.
-ENQUEUE_ALL = ("RelayFunction", "ApiFunction")
+# The secret that tells every function where each is reached, and the last line of its JSON.
+STACK_SECRET = ("Resources", "StackSecret", "Properties", "SecretString")
+LAST_SETTING = '"WEBHOOK_SOURCES":'
 # So much of a budget a new type begins with; whoever knows its load gives it more.
 SHARE_OF_BUDGET = 1 / 40
 OPERATORS = "Operators"
@@ -43,6 +44,12 @@ def _share(text: YamlText, place: tuple[str, ...], name: str, value: str) -> int
         where = ".".join((*place, name))
         raise Misfit(f"{text.name}: {where} is {value!r}; a share is a whole number on that line")
     return int(value)
+
+
+def tell_function_url(text: YamlText, wanted: Wanted) -> None:
+    """A setting of the stack's secret, before the last of them."""
+    url = f"${{{wanted.logical}FunctionUrl.FunctionUrl}}"
+    text.add_line_before(LAST_SETTING, f'"FUNCTION_URL_{wanted.setting}": "{url}",', *STACK_SECRET)
 
 
 def in_dashboard(path: str, text: str, wanted: Wanted) -> str:

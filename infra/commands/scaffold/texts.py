@@ -60,6 +60,15 @@ class YamlText:
         at, _ = self._span(path)
         self._insert(at, block, _indent_of(self._lines[at]))
 
+    def add_line_before(self, beginning: str, line: str, *path: str) -> None:
+        """Insert a line below a place, in front of the one that begins so, indented like it."""
+        start, end = self._span(path)
+        for at in range(start, end):
+            if self._lines[at].lstrip().startswith(beginning):
+                self._insert(at, line, _indent_of(self._lines[at]))
+                return
+        raise Misfit(f"{self.name}: {'.'.join(path)} has no line that begins with {beginning}")
+
     def append(self, block: str, *path: str) -> None:
         """Insert a block as the last one below a place."""
         _, end, indent = self._inside(path)

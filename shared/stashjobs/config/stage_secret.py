@@ -148,8 +148,13 @@ def _values(source: str) -> dict[str, str]:
                 f"the secret {secret_id} ({SETTING}) cannot be read: {error}. See docs/settings.md."
             ) from None
         for name, setting in _parse(secret_id, text).items():
-            merged.setdefault(name, setting)
+            if not _is_given(merged.get(name)):
+                merged[name] = setting
     return merged
+
+
+def _is_given(setting: str | None) -> bool:
+    return bool(setting and setting.strip()) and not str(setting).startswith(PLACEHOLDER)
 
 
 def _parse(secret_id: str, text: str) -> dict[str, str]:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
-import zipfile
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -22,7 +20,6 @@ if TYPE_CHECKING:
     from tests.integration.doctor.conftest import Aws
 
 URL = "https://probe.lambda-url.eu-central-1.on.aws/"
-TRUST: dict[str, Any] = {"Version": "2012-10-17", "Statement": []}
 
 
 @pytest.fixture
@@ -34,42 +31,30 @@ def job(production: pytest.MonkeyPatch) -> Job[Any, Any]:
 
 
 @pytest.fixture
-def relay(aws: Aws) -> Callable[[dict[str, str]], None]:
-    """Deploy a stack whose relay has these variables."""
+def deployed(aws: Aws) -> Callable[[dict[str, str]], None]:
+    """Deploy a stack whose own secret has these settings."""
 
-    def deploy(variables: dict[str, str]) -> None:
-        code = io.BytesIO()
-        with zipfile.ZipFile(code, "w") as archive:
-            archive.writestr("handler.py", "")
-        role = aws.client("iam").create_role(
-            RoleName="relay", AssumeRolePolicyDocument=json.dumps(TRUST)
+    def deploy(known: dict[str, str]) -> None:
+        aws.client("secretsmanager").create_secret(
+            Name="stashjobs/production/stack", SecretString=json.dumps(known)
         )
-        aws.client("lambda").create_function(
-            FunctionName="stashjobs-production-relay",
-            Role=role["Role"]["Arn"],
-            Runtime="python3.13",
-            Handler="handler.handler",
-            Code={"ZipFile": code.getvalue()},
-            Environment={"Variables": variables},
-        )
-        aws.deploy("", outputs="  RelayFunctionName: {Value: stashjobs-production-relay}")
 
     return deploy
 
 
-def test_it_is_asked_of_the_deployed_relay(
-    relay: Callable[[dict[str, str]], None], job: Job[Any, Any]
+def test_it_is_asked_of_the_stacks_secret(
+    deployed: Callable[[dict[str, str]], None], job: Job[Any, Any]
 ) -> None:
-    relay({"FUNCTION_URL_PROBE": URL, "STAGE": "production"})
+    deployed({"FUNCTION_URL_PROBE": URL, "BASE_URL": "https://jobs.acme-inc.com"})
     assert stack.function_urls() == {"FUNCTION_URL_PROBE": URL}
     publishing.require_function_urls([job])
     assert os.environ["FUNCTION_URL_PROBE"] == URL
 
 
 def test_what_is_set_here_wins(
-    relay: Callable[[dict[str, str]], None], job: Job[Any, Any], production: pytest.MonkeyPatch
+    deployed: Callable[[dict[str, str]], None], job: Job[Any, Any], production: pytest.MonkeyPatch
 ) -> None:
-    relay({"FUNCTION_URL_PROBE": URL, "FUNCTION_URL_OTHER": URL})
+    deployed({"FUNCTION_URL_PROBE": URL, "FUNCTION_URL_OTHER": URL})
     production.setenv("FUNCTION_URL_PROBE", "https://mine.example.org")
     other: Any = type("Other", (), {"type": "other", "timeout": 60.0})
     assert publishing.ask_for_function_urls([job, other]) == []
@@ -77,9 +62,9 @@ def test_what_is_set_here_wins(
 
 
 def test_a_schedule_is_not_sent_to_an_address_that_hangs_up(
-    relay: Callable[[dict[str, str]], None], job: Job[Any, Any]
+    deployed: Callable[[dict[str, str]], None], job: Job[Any, Any]
 ) -> None:
-    relay({"STAGE": "production"})
+    deployed({"BASE_URL": "https://jobs.acme-inc.com"})
     with pytest.raises(SettingError, match="FUNCTION_URL_PROBE is not set"):
         publishing.require_function_urls([job])
 

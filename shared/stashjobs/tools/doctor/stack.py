@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from typing import Any
 
@@ -92,8 +93,7 @@ def function(logical_id: str) -> str:
 
 
 def function_urls() -> dict[str, str]:
-    """The settings `FUNCTION_URL_<TYPE>` of the deployed relay. It publishes jobs of every type, so
-    it has all of them.
+    """The settings `FUNCTION_URL_<TYPE>` of the stack's own secret, which has all of them.
 
     Raises:
         NotHere: AWS cannot be asked, or does not tell. The message says why.
@@ -102,15 +102,21 @@ def function_urls() -> dict[str, str]:
     from botocore.exceptions import BotoCoreError, ClientError
 
     try:
-        found = client("lambda").get_function_configuration(FunctionName=function("RelayFunction"))
-    except (BotoCoreError, ClientError, KeyError) as error:
-        raise NotHere(f"{name()} does not tell: {redaction.one_line(error)}") from error
-    variables: dict[str, str] = found.get("Environment", {}).get("Variables", {})
+        found = client("secretsmanager").get_secret_value(SecretId=secret_name())
+        told: dict[str, str] = json.loads(found["SecretString"])
+    except (BotoCoreError, ClientError, KeyError, ValueError) as error:
+        reason = redaction.one_line(error)
+        raise NotHere(f"the secret {secret_name()} does not tell: {reason}") from error
     return {
         setting: url
-        for setting, url in variables.items()
+        for setting, url in told.items()
         if setting.startswith(messages.FUNCTION_URL_PREFIX) and url
     }
+
+
+def secret_name() -> str:
+    """The secret with what the stack itself knows, which each deploy writes."""
+    return f"stashjobs/{settings.stage()}/stack"
 
 
 def resources(kind: str) -> dict[str, str]:
