@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from stashjobs.observability.log import DELIVERY_KEYS, SAMPLE_RATE, logger
+from stashjobs.observability.log import SAMPLE_RATE, logger
 from tests.deliveries import Table, deliver, delivery, handle, lambda_context, probe
 
 if TYPE_CHECKING:
@@ -51,17 +51,39 @@ def test_every_line_of_an_attempt_says_which_one_it_is(table: Table, log: Log) -
         "completed",
     ]
     for line in log.lines:
-        said = {name: line[name] for name in DELIVERY_KEYS if name != "trace_id"}
-        assert said == {
-            "job_id": job_id,
-            "job_type": "probe",
-            "attempt": 1,
-            "message_id": "msg_1",
-            "retried": "2",
-            "function_request_id": "request-1",
-            "user_id": "u_1",
-            "organization_id": "o_1",
-        }
+        assert (
+            line.items()
+            >= {
+                "job_id": job_id,
+                "job_type": "probe",
+                "attempt": 1,
+                "message_id": "msg_1",
+                "retried": "2",
+                "function_request_id": "request-1",
+                "user_id": "u_1",
+                "organization_id": "o_1",
+            }.items()
+        )
+
+
+def test_a_key_that_a_job_adds_to_the_logger_stays_with_its_delivery(
+    table: Table, log: Log, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def add_keys(_payload: Any, context: Context) -> None:
+        context.logger.append_keys(customer=CANARY, job_id=CANARY)
+        context.logger.thread_safe_append_keys(region=CANARY)
+        context.logger.set_correlation_id(CANARY)
+
+    first = table.add(probe())
+    deliver(probe(add_keys), first)
+    assert log.lines[-1]["customer"] == CANARY
+    # The metrics are the layer's own: a job's keys are not in them.
+    assert CANARY not in capsys.readouterr().out
+
+    before = len(log.lines)
+    deliver(probe(speak), second := table.add(probe()))
+    assert {line["job_id"] for line in log.lines[before:]} == {second}
+    assert CANARY not in str(log.lines[before:])
 
 
 def test_a_line_says_where_it_was_said(table: Table, log: Log) -> None:

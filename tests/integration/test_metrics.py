@@ -72,6 +72,16 @@ def test_a_delivery_is_one_line_in_the_namespace_and_dimensions_of_the_monitor(
     assert before * 1000 - 1 <= line["_aws"]["Timestamp"] <= time.time() * 1000
 
 
+def test_a_service_name_of_the_environment_is_no_dimension(
+    table: Table, settings: pytest.MonkeyPatch, capsys: Captured
+) -> None:
+    """Alarms and dashboard look at Stage and Type alone."""
+    settings.setenv("POWERTOOLS_SERVICE_NAME", "orders")
+    deliver(probe(), table.add(probe()))
+    [line] = emitted(capsys)
+    assert line["_aws"]["CloudWatchMetrics"][0]["Dimensions"] == [["Stage", "Type"]]
+
+
 def test_a_metrics_line_is_found_by_the_job(table: Table, capsys: Captured) -> None:
     job_id = table.add(probe(), user_id="u_1")
     message = {"jobId": job_id, "type": "probe"}

@@ -122,6 +122,7 @@ class Ending(NamedTuple):
 def prepare() -> None:
     """Make ready what every delivery needs, so that the first one need not."""
     log.logger()
+    metrics.new()
 
 
 def deliver(job: Job[Any, Any], event: Event, lambda_context: Any) -> Response:
@@ -211,7 +212,7 @@ def _process(
     log.append_keys(
         attempt=claim.attempt, user_id=claim.user_id, organization_id=claim.organization_id
     )
-    log.info("processing")
+    log.logger().info("processing")
     outcome = attempt.run(job, claim.payload, context)
     _debug("ran", began)
     try:
@@ -390,7 +391,7 @@ def _answer(context: Context, outcome: Outcome, recorded: Recorded | None, began
     seconds = time.time() - began
     document["status"] = outcome.status
     if outcome.error is None:
-        log.info(outcome.status, duration_ms=round(seconds * 1000))
+        log.logger().info(outcome.status, duration_ms=round(seconds * 1000))
         context.publish_enqueued()
         return Ending(answer(200, document), "Completed", seconds=seconds)
     document["error"] = redaction.one_line(outcome.error)

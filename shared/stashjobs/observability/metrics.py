@@ -1,5 +1,5 @@
-"""Metrics in CloudWatch's embedded metric format (AWS docs, "Specification: Embedded metric
-format"): a line of the log is a metric, so nothing is called and nothing can fail on the way.
+"""Metrics in CloudWatch's embedded metric format, by Powertools' Metrics: a line of the log is a
+metric, so nothing is called and nothing can fail on the way.
 
 The one place that knows namespace and dimensions. Names, units and alarms are in
 docs/monitoring.md.
@@ -7,10 +7,6 @@ docs/monitoring.md.
 
 from __future__ import annotations
 
-import functools
-import json
-import sys
-import time
 from typing import TYPE_CHECKING, Any, Literal
 
 from stashjobs.config import settings
@@ -18,13 +14,19 @@ from stashjobs.config import settings
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from aws_lambda_powertools.metrics import EphemeralMetrics
+
 NAMESPACE = "stashjobs"
 
 Unit = Literal["Count", "Percent", "Seconds"]
 
-# Not by Powertools' Metrics, which cost a delivery more than its two lines of log, nor by
-# `json.dumps`, which would make an encoder for every line.
-_to_json = json.JSONEncoder(separators=(",", ":")).encode
+
+def new() -> EphemeralMetrics:
+    """An empty set of metrics. Imported at first use: a producer need not have Powertools."""
+    from aws_lambda_powertools.metrics import EphemeralMetrics
+
+    # Without a service of its own it would take POWERTOOLS_SERVICE_NAME as one more dimension.
+    return EphemeralMetrics(namespace=NAMESPACE, service="")
 
 
 def emit(
@@ -43,27 +45,12 @@ def emit(
     """
     if not values:
         return
-    dimensions = {"Stage": settings.stage()} | ({} if job_type is None else {"Type": job_type})
-    directive = _directive(tuple(dimensions), tuple((name, values[name][0]) for name in values))
-    said = {
-        **dimensions,
-        **(about or {}),
-        **{name: [float(value)] for name, (_, value) in values.items()},
-    }
-    # What Lambda logs is what is written here, in one piece: `print` writes the line's end apart.
-    sys.stdout.write(
-        f'{{"_aws":{{"Timestamp":{int(time.time() * 1000)},"CloudWatchMetrics":[{directive}]}},'
-        f"{_to_json(said)[1:]}\n"
-    )
-
-
-@functools.lru_cache(maxsize=32)  # a job's are two or three, and writing them was a third of it
-def _directive(dimensions: tuple[str, ...], metrics: tuple[tuple[str, Unit], ...]) -> str:
-    """What CloudWatch is to make of the line, as JSON."""
-    return _to_json(
-        {
-            "Namespace": NAMESPACE,
-            "Dimensions": [dimensions],
-            "Metrics": [{"Name": name, "Unit": unit} for name, unit in metrics],
-        }
-    )
+    metrics = new()
+    metrics.add_dimension("Stage", settings.stage())
+    if job_type is not None:
+        metrics.add_dimension("Type", job_type)
+    for name, (unit, value) in values.items():
+        metrics.add_metric(name, unit, value)
+    for key, value in (about or {}).items():
+        metrics.add_metadata(key, value)
+    metrics.flush_metrics()
