@@ -58,6 +58,7 @@ PORT_OPTIONS = {
 @click.option(
     "--only", type=click.Choice(["qstash"]), help="Run this part alone; --port is its port."
 )
+@click.option("--token", help="With --only qstash: the token that its clients have.")
 def dev(
     *,
     port: int | None,
@@ -70,16 +71,19 @@ def dev(
     home: Path | None,
     as_json: bool,
     only: str | None,
+    token: str | None,
 ) -> None:
     """Run the whole system on this machine: Postgres, QStash, Stripe, S3, mailbox, functions.
 
     A port of 0 chooses a free one. Ctrl-C stops everything; the data stays.
     """
+    if token is not None and only is None:
+        raise click.UsageError("--token goes with --only qstash")
     root = checkout()
     home = home or root / ".stashjobs"
     if only == "qstash":
         chosen = qstash_port if port is None else port
-        _until_stopped(_run_qstash(chosen, home, as_json=as_json), {"gateway": chosen})
+        _until_stopped(_run_qstash(chosen, home, token, as_json=as_json), {"gateway": chosen})
         return
     ports = {
         "gateway": 8700 if port is None else port,
@@ -196,7 +200,7 @@ async def _run_stack(root: Path, home: Path, ports: dict[str, int], *, as_json: 
         await asyncio.Event().wait()
 
 
-async def _run_qstash(port: int, home: Path, *, as_json: bool) -> None:
+async def _run_qstash(port: int, home: Path, token: str | None, *, as_json: bool) -> None:
     from infra.local.stack import QSTASH, StackError, load_secrets, lock, qstash_server
     from stashjobs.tools.servers.ports import ensure_port_is_free
 
@@ -210,6 +214,7 @@ async def _run_qstash(port: int, home: Path, *, as_json: bool) -> None:
     try:
         ensure_port_is_free(port)
         kept = {name: value for name, value in load_secrets(home).items() if name in QSTASH}
+        kept |= {} if token is None else {"QSTASH_TOKEN": token}
         server = qstash_server(home, port, kept)
         try:
             await server.start()

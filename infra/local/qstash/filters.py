@@ -35,6 +35,28 @@ _MESSAGE_FIELDS: dict[str, Callable[[Message], Iterable[str | None]]] = {
 }
 
 
+_OTHERS = {
+    "api",  # what the JavaScript SDK's types say is ignored
+    "count",
+    "cursor",
+    "dlqIds",
+    "fromDate",
+    "order",
+    "qstash_token",
+    "responseStatus",
+    "state",
+    "toDate",
+    "trimBody",
+}
+
+
+def check(query: Query) -> None:
+    """Refuse a filter that there is not: left out, it would match everything. The words are
+    undocumented."""
+    if unknown := sorted(query.keys() - _MESSAGE_FIELDS.keys() - _OTHERS):
+        raise bad_request(f"unknown filter: {unknown[0]}")
+
+
 def values(query: Query, name: str) -> set[str]:
     """Every value given for a filter; a whole value counts too, since a URL may hold a comma."""
     given = [value for value in query.get(name, ()) if value]
@@ -61,6 +83,7 @@ class MessageFilter:
     """A predicate over messages and one point in time of each."""
 
     def __init__(self, query: Query) -> None:
+        check(query)
         self._wanted = [
             (field, wanted)
             for name, field in _MESSAGE_FIELDS.items()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hmac
 import json
 import logging
+import re
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlencode
@@ -18,6 +19,7 @@ from .options import collect
 if TYPE_CHECKING:
     from .model import Headers
 
+_STATIC_SEGMENT = re.compile(r"/([A-Za-z0-9]+)(?![^/])")
 ACCOUNT = web.AppKey("account", Account)
 _logger = logging.getLogger(__name__)
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -80,14 +82,36 @@ async def json_of(request: web.Request) -> dict[str, Any]:
     return expect(value, dict, "it")
 
 
-def destination_of(request: web.Request, prefix: str) -> tuple[str, Headers]:
+def whatever_the_case(routes: web.RouteTableDef) -> list[web.RouteDef]:
+    """The same routes, matched whatever the case: the Go SDK says `/v2/Schedules`."""
+    return [
+        web.route(
+            route.method,
+            _STATIC_SEGMENT.sub(_in_any_case, route.path),
+            route.handler,
+            **route.kwargs,
+        )
+        for route in routes
+        if isinstance(route, web.RouteDef)
+    ]
+
+
+def _in_any_case(found: re.Match[str]) -> str:
+    return f"/{{_{found.start()}:(?i:{found[1]})}}"
+
+
+def destination_of(request: web.Request, segments: int) -> tuple[str, Headers]:
     """The destination in the path, exactly as sent, and the request's configuration.
+
+    Args:
+        segments: How many parts of the path come before it.
 
     Docs: "Use as Webhook Receiver": configuration may also come as lower-case query parameters,
     `?upstash-retries=3`; every other parameter belongs to the destination.
     """
     headers = collect(request.headers.items())
-    path, _, query = request.raw_path.removeprefix(prefix).partition("?")
+    # From the raw path: the destination is not decoded.
+    path, _, query = request.raw_path.split("/", segments + 1)[-1].partition("?")
     if not query:
         return path, headers
     kept = []

@@ -26,7 +26,7 @@ def _caller(request: web.Request) -> str:
 @routes.post("/v2/publish/{destination:.*}")
 async def publish(request: web.Request) -> web.Response:
     """`POST /v2/publish/{destination}`; with `Upstash-Cron` it creates a schedule ("Schedules")."""
-    destination, headers = destination_of(request, "/v2/publish/")
+    destination, headers = destination_of(request, 2)
     body = await request.read()
     account = request.app[ACCOUNT]
     if "upstash-cron" in headers:
@@ -40,9 +40,7 @@ async def publish(request: web.Request) -> web.Response:
 async def enqueue(request: web.Request) -> web.Response:
     """`POST /v2/enqueue/{queueName}/{destination}`."""
     queue = request.match_info["queue"]
-    # From the raw path, since the name may be one that is only refused later.
-    prefix = "/".join(request.raw_path.split("/", 4)[:4]) + "/"
-    destination, headers = destination_of(request, prefix)
+    destination, headers = destination_of(request, 3)
     publisher = request.app[ACCOUNT].publisher
     publication = publisher.prepare(
         destination, headers, await request.read(), caller_ip=_caller(request), queue=queue
@@ -107,6 +105,7 @@ async def cancel_messages(request: web.Request) -> web.Response:
     deliveries = request.app[ACCOUNT].deliveries
     query = query_of(request)
     body = await json_of(request)
+    filters.check({**query, **_filters_in(body)})
     if "messageIds" in body:
         wanted = _ids_in(body, "messageIds")
     elif ids := filters.values(query, "messageIds"):
@@ -158,6 +157,7 @@ async def delete_dead_letters(request: web.Request) -> web.Response:
     """`DELETE /v2/dlq`: ids in the body or the query, else a page of what the filters match."""
     dead_letters = request.app[ACCOUNT].dead_letters
     body = await json_of(request)
+    filters.check({**query_of(request), **_filters_in(body)})
     if "dlqIds" in body:
         ids = _ids_in(body, "dlqIds")
         return reply({"deleted": sum(dead_letters.remove(one) for one in ids)})
@@ -182,6 +182,7 @@ async def retry_dead_letters(request: web.Request) -> web.Response:
     """`POST /v2/dlq/retry`; its cursor is empty, not absent, at the end (qstash-js, `utils.ts`)."""
     account = request.app[ACCOUNT]
     query = {**query_of(request), **_filters_in(await json_of(request))}
+    filters.check(query)
     letters, cursor = account.dead_letters.find(query)
     if missing := filters.values(query, "dlqIds") - {letter.id for letter in letters}:
         known = {part for one in missing for part in one.split(",")} - {one.id for one in letters}

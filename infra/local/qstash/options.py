@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from . import retry
 from .duration import parse_seconds
-from .errors import ApiError, bad_request, quota_exceeded
+from .errors import ApiError, bad_request, not_found, quota_exceeded
 from .model import Delivery, FlowControl, Headers, Limits, Redact
 
 if TYPE_CHECKING:
@@ -56,6 +56,11 @@ class Options:
         if len(body) > self._limits.max_message_bytes:
             # 413 and the quota's name are undocumented; the wording is that of other quotas.
             raise quota_exceeded("maxMessageSize", self._limits.max_message_bytes, 413)
+        if self.text("upstash-workflow-init") is not None:
+            raise bad_request(
+                "Upstash Workflow is not part of this local QStash (docs/local.md);"
+                " use Upstash's own dev server for it"
+            )
         delay = self._seconds("upstash-delay") or 0
         not_before = self._not_before()
         wait = delay if not_before is None else not_before - now_ms // 1000
@@ -249,6 +254,15 @@ def _is_number(text: str) -> bool:
 def _invalid(name: str, value: str) -> ApiError:
     """400 that names the field (Changelog, December 2024); the words are undocumented."""
     return bad_request(f"invalid {canonical(name)} header: {value}")
+
+
+def check_destination(destination: str) -> None:
+    """Refuse what is neither a URL nor, by its name, a URL group that exists."""
+    if not destination:
+        raise bad_request("a non-empty destination must be provided")
+    if re.fullmatch(r"[A-Za-z0-9_-]+", destination):
+        raise not_found("topic", destination)
+    check_url(destination)
 
 
 def check_url(url: str, what: str = "destination") -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from . import ids
 from .errors import bad_request, expect
 from .model import Delivery, Headers, Limits, Message
-from .options import Options, check_url
+from .options import Options, check_destination
 from .queues import Queues, check_name
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ class Publisher:
         """Validate; raises ApiError."""
         group = self._groups.find(destination)
         if group is None:
-            check_url(destination)
+            check_destination(destination)
         else:
             headers = {**group.headers, **headers}
         if queue is not None:

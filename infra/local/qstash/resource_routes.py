@@ -116,7 +116,7 @@ async def resume_schedule(request: web.Request) -> web.Response:
 @routes.post("/v2/schedules/{destination:.*}")
 async def create_schedule(request: web.Request) -> web.Response:
     """`POST /v2/schedules/{destination}`."""
-    destination, headers = destination_of(request, "/v2/schedules/")
+    destination, headers = destination_of(request, 2)
     schedules = request.app[ACCOUNT].schedules
     body = await request.read()
     return reply(

@@ -13,7 +13,7 @@ from aiohttp import web
 from . import message_routes, resource_routes
 from .account import Account
 from .clock import Clock
-from .http_api import ACCOUNT, authentication, refusals
+from .http_api import ACCOUNT, authentication, refusals, whatever_the_case
 from .model import Limits
 from .store import Store
 from .transport import Faults, NoFaults
@@ -119,8 +119,8 @@ class QStashServer:
             client_max_size=self._options.limits.max_batch_bytes + 1,
         )
         application[ACCOUNT] = self._running
-        application.add_routes(message_routes.routes)
-        application.add_routes(resource_routes.routes)
+        application.add_routes(whatever_the_case(message_routes.routes))
+        application.add_routes(whatever_the_case(resource_routes.routes))
         self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=1.0)
         await self._runner.setup()
         await web.TCPSite(self._runner, self._options.host, self._options.port).start()

@@ -8,6 +8,7 @@ import hmac
 import json
 import time
 from dataclasses import dataclass
+from urllib.parse import urlsplit, urlunsplit
 
 from . import ids
 
@@ -30,6 +31,12 @@ def _encode(data: bytes) -> str:
     return base64.urlsafe_b64encode(data).decode().rstrip("=")
 
 
+def _with_path(url: str) -> str:
+    """A URL that is a host alone is called at `/`, and signed so."""
+    parts = urlsplit(url)
+    return url if parts.path else urlunsplit(parts._replace(path="/"))
+
+
 def sign(key: str, url: str, body: bytes) -> str:
     """The JWT for one delivery attempt.
 
@@ -40,7 +47,7 @@ def sign(key: str, url: str, body: bytes) -> str:
     now = int(time.time())
     claims = {
         "iss": "Upstash",
-        "sub": url,
+        "sub": _with_path(url),
         "exp": now + LIFETIME_SECONDS,
         "nbf": 0,
         "iat": now,

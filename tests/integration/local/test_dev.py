@@ -340,8 +340,8 @@ def test_for_people_it_lists_the_urls_and_then_every_delivery(dev: Callable[...,
     assert errors.strip().endswith("Job | handled hello")
 
 
-def test_qstash_alone_prints_what_an_app_needs(dev: Callable[..., Dev]) -> None:
-    running = dev("--only=qstash")
+def test_qstash_alone_takes_a_token_and_prints_what_an_app_needs(dev: Callable[..., Dev]) -> None:
+    running = dev("--only=qstash", "--token=of-a-client")
     assert running.process.stdout
     settings = dict(running.process.stdout.readline().rstrip().split("=", 1) for _ in range(4))
 
@@ -353,6 +353,7 @@ def test_qstash_alone_prints_what_an_app_needs(dev: Callable[..., Dev]) -> None:
     ) as answer:
         keys = json.load(answer)
 
+    assert settings["QSTASH_TOKEN"] == "of-a-client"
     assert keys["current"] == settings["QSTASH_CURRENT_SIGNING_KEY"]
     assert keys["next"] == settings["QSTASH_NEXT_SIGNING_KEY"]
     assert running.end(signal.SIGINT) == (0, "")

@@ -12,7 +12,7 @@ from qstash import Receiver as Verifier
 from qstash.errors import SignatureError
 from qstash.log import LogState
 
-from tests.integration.qstash.support import Received, Receiver, eventually, id_of
+from tests.integration.qstash.support import Received, Receiver, call, eventually, id_of
 
 if TYPE_CHECKING:
     from qstash import AsyncQStash
@@ -45,7 +45,7 @@ async def test_the_claims_are_the_documented_ones(
     claims = jwt.decode(token, server.current_signing_key, algorithms=["HS256"])
     assert list(claims) == ["iss", "sub", "exp", "nbf", "iat", "jti", "body"]
     assert claims["iss"] == "Upstash"
-    assert claims["sub"] == receiver.url
+    assert claims["sub"] == f"{receiver.url}/"  # a host alone is called at its root
     assert claims["exp"] - claims["iat"] == 300
     assert claims["nbf"] == 0  # changelog, September 2024
     assert claims["jti"].startswith("jwt_")
@@ -64,7 +64,7 @@ async def test_after_a_rotation_the_new_current_key_signs(
     await client.message.publish(url=receiver.url, body="x")
     [request] = await receiver.wait()
     old = Verifier(before.current, before.next)
-    old.verify(signature=request.headers["Upstash-Signature"], body="x", url=receiver.url)
+    old.verify(signature=request.headers["Upstash-Signature"], body="x", url=f"{receiver.url}/")
     jwt.decode(request.headers["Upstash-Signature"], rotated.current, algorithms=["HS256"])
 
 
@@ -189,3 +189,22 @@ async def _retry_planned(client: AsyncQStash, message_id: str, count: int) -> An
         return planned[0] if len(planned) == count else None
 
     return await eventually(look)
+
+
+async def test_a_body_that_is_no_utf_8_arrives_as_it_was_sent(
+    receiver: Receiver, server: QStashServer
+) -> None:
+    body = b"\xff\x00\xfe"
+    status, _ = await call(server, "POST", f"/v2/publish/{receiver.url}/raw", data=body)
+    assert status == 200
+    [request] = await receiver.wait()
+    assert request.body == body
+    delayed = await call(
+        server,
+        "POST",
+        f"/v2/publish/{receiver.url}/raw",
+        data=body,
+        headers={"Upstash-Delay": "1h"},
+    )
+    _, found = await call(server, "GET", f"/v2/messages/{delayed[1]['messageId']}")
+    assert base64.b64decode(found["bodyBase64"]) == body

@@ -7,7 +7,7 @@ from qstash.errors import QStashError
 
 from infra.local.qstash import Limits, QStashOptions, QStashServer
 from infra.local.qstash.queues import Queues
-from tests.integration.qstash.support import call, sdk
+from tests.integration.qstash.support import call, id_of, sdk
 
 if TYPE_CHECKING:
     from qstash import AsyncQStash
@@ -47,11 +47,7 @@ async def test_the_token_may_be_a_query_parameter(server: QStashServer, receiver
             400,
             "invalid destination url: endpoint has invalid scheme, add http:// or https://",
         ),
-        (
-            {"url_group": "nobody"},
-            400,
-            "invalid destination url: endpoint has invalid scheme, add http:// or https://",
-        ),
+        ({"url_group": "nobody"}, 404, "topic nobody not found"),
         ({"retries": 6}, 400, "quota maxRetries exceeded, current limit: 5"),
         ({"delay": "400d"}, 400, "quota maxDelay exceeded, current limit: 31536000"),
         ({"deduplication_id": "a:b"}, 400, "DeduplicationId cannot contain ':'"),
@@ -157,3 +153,54 @@ async def test_what_goes_wrong_inside_is_an_error_in_the_same_form(
 ) -> None:
     monkeypatch.setattr(Queues, "all", lambda _self: 1 / 0)
     assert await call(server, "GET", "/v2/queues") == (500, {"error": "internal server error"})
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("GET", "/v2/dlq?labeel=x", None),
+        ("DELETE", "/v2/dlq?labeel=x", None),
+        ("DELETE", "/v2/dlq", {"labeel": "x"}),
+        ("DELETE", "/v2/messages?labeel=x", None),
+        ("DELETE", "/v2/messages", {"labeel": "x"}),
+        ("POST", "/v2/dlq/retry?labeel=x", None),
+        ("POST", "/v2/dlq/retry", {"labeel": "x"}),
+        ("GET", "/v2/logs?labeel=x", None),
+        ("GET", "/v2/events?labeel=x", None),
+    ],
+)
+async def test_a_filter_that_there_is_not_is_refused_and_changes_nothing(
+    server: QStashServer, client: AsyncQStash, method: str, path: str, body: Any
+) -> None:
+    kept = id_of(await client.message.publish(url="http://127.0.0.1:9", delay="1h"))
+    status, answer = await call(server, method, path, json=body)
+    assert (status, answer) == (400, {"error": "unknown filter: labeel"})
+    assert (await client.message.get(kept)).message_id == kept
+
+
+async def test_the_filter_that_the_javascript_sdk_calls_ignored_is(server: QStashServer) -> None:
+    assert (await call(server, "DELETE", "/v2/dlq?api=1"))[0] == 200
+
+
+async def test_without_a_destination_nothing_is_published(server: QStashServer) -> None:
+    status, answer = await call(server, "POST", "/v2/publish/")
+    assert (status, answer) == (400, {"error": "a non-empty destination must be provided"})
+
+
+async def test_paths_are_matched_whatever_their_case(
+    server: QStashServer, receiver: Receiver
+) -> None:
+    url = f"{receiver.url}/Hook"
+    headers = {"Upstash-Cron": "0 0 1 1 *"}
+    status, made = await call(server, "POST", f"/V2/Schedules/{url}", headers=headers)
+    assert status == 200
+    status, found = await call(server, "GET", f"/v2/SCHEDULES/{made['scheduleId']}")
+    assert (status, found["destination"]) == (200, url)
+
+
+async def test_upstash_workflow_is_refused_in_words(server: QStashServer) -> None:
+    headers = {"Upstash-Workflow-Init": "true"}
+    path = "/v2/publish/http://127.0.0.1:9"
+    status, answer = await call(server, "POST", path, headers=headers)
+    assert status == 400
+    assert "Upstash Workflow is not part of this local QStash" in answer["error"]
