@@ -48,10 +48,23 @@ def needs(scope: str) -> Any:
     return Security(_actor, scopes=[scope])
 
 
+def needs_enqueue() -> Any:
+    """A dependency: the request's token may enqueue something; what, its value tells
+    (`Decision.may_enqueue`)."""
+    return Security(_decision, scopes=["enqueue"])
+
+
 def _actor(
     request: Request, _given: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]
 ) -> str:
     return str(request.state.actor)
+
+
+def _decision(
+    request: Request, _given: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]
+) -> access.Decision:
+    decision: access.Decision = request.state.decision
+    return decision
 
 
 class Guarded(APIRoute):
@@ -60,14 +73,14 @@ class Guarded(APIRoute):
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         answer = super().get_route_handler()
-        scope = _scope_of(self.endpoint)
+        scope, of_a_type = _scope_of(self.endpoint)
         known = sorted(field.alias for field in self.dependant.query_params)
         reads_json = self.body_field is not None
 
         async def handle(request: Request) -> Response:
             if scope is not None:
                 given = await bearer(request)
-                await run_in_threadpool(_authorize, request, given, scope)
+                await run_in_threadpool(_authorize, request, given, scope, of_a_type)
             _refuse_unknown_parameters(request, known)
             if reads_json:
                 await _refuse_other_than_json(request)
@@ -81,16 +94,20 @@ class Guarded(APIRoute):
         return handle
 
 
-def _scope_of(endpoint: Callable[..., Any]) -> str | None:
+def _scope_of(endpoint: Callable[..., Any]) -> tuple[str | None, bool]:
+    """The scope that a route needs, and whether one that names a job type will do."""
     for hint in typing.get_type_hints(endpoint, include_extras=True).values():
         for mark in getattr(hint, "__metadata__", ()):
-            if isinstance(mark, params.Security) and mark.dependency is _actor:
-                return next(iter(mark.scopes or []))
-    return None
+            if isinstance(mark, params.Security) and mark.dependency in {_actor, _decision}:
+                return next(iter(mark.scopes or [])), mark.dependency is _decision
+    return None, False
 
 
 def _authorize(
-    request: Request, credentials: HTTPAuthorizationCredentials | None, scope: str
+    request: Request,
+    credentials: HTTPAuthorizationCredentials | None,
+    scope: str,
+    of_a_type: bool,
 ) -> None:
     event: dict[str, Any] = request.scope.get("aws.event") or {}
     asked = access.Request(
@@ -102,7 +119,7 @@ def _authorize(
     token = credentials.credentials if credentials else ""
     database.pool()
     with database.borrowed() as own:
-        decision = access.authorize(own, token, scope, asked)
+        decision = access.authorize(own, token, scope, asked, or_of_a_type=of_a_type)
     logger().info(
         "access",
         extra={
@@ -114,6 +131,7 @@ def _authorize(
         },
     )
     request.state.actor = decision.actor
+    request.state.decision = decision
     if decision.actor is not None:
         request.state.remaining = decision.remaining
     _refuse(decision, scope)

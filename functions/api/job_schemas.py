@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Discriminator, Field, StrictBool, Tag
 
@@ -58,14 +58,17 @@ class NewJob(Wire):
     metadata: Annotated[dict[str, Any], Field(default_factory=dict)]
 
 
+NOTIFICATION = {"userId": "u_1", "type": "news", "title": "Hello", "message": "It works."}
+
+
 class NewJobs(Wire):
     """Jobs to be enqueued, all of them or none."""
 
     model_config = example(
         {
             "jobs": [
-                {"type": "cleanup-old-data", "payload": {}},
-                {"type": "cleanup-old-data", "payload": {}, "delay": 3600},
+                {"type": "create-notification", "payload": NOTIFICATION},
+                {"type": "create-notification", "payload": NOTIFICATION, "delay": 3600},
             ]
         }
     )
@@ -273,6 +276,7 @@ class JobType(Wire):
             "parallelism": None,
             "encrypted": False,
             "retention": None,
+            "enqueuedBy": "apps",
             "description": "Send one email.",
             "payloadSchema": {"type": "object"},
             "example": None,
@@ -288,6 +292,7 @@ class JobType(Wire):
     parallelism: int | None
     encrypted: bool
     retention: int | None
+    enqueued_by: Literal["apps", "operators", "system"]
     description: str
     payload_schema: dict[str, Any]
     example: Any

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from fastapi import APIRouter, Header, HTTPException, Path, Query, Response
 
 from functions.api import cursor as cursors
-from functions.api.auth import Connected, Guarded, needs
+from functions.api.auth import Connected, Guarded, needs, needs_enqueue
 from functions.api.errors import WITH_TOKEN, misfit, refusals
 from functions.api.job_schemas import (
     Accepted,
@@ -27,7 +27,7 @@ from functions.api.job_schemas import (
 from functions.api.schema import Moment, Nothing, Text
 from stashjobs.job import Job, declared, find
 from stashjobs.observability.log import logger
-from stashjobs.operators import retry_and_cancel, search
+from stashjobs.operators import access, retry_and_cancel, search
 from stashjobs.operators.search import Filter, JobExecution
 from stashjobs.producer import dispatcher
 from stashjobs.store.executions import Status  # noqa: TC001 - FastAPI reads annotations
@@ -40,6 +40,9 @@ if TYPE_CHECKING:
 
 MAX_PAGE = 200
 MAX_KEY = 255
+# The keys of what the system itself enqueues (process_stripe_webhook.customer_emails): a caller who
+# took one first would keep that job from being enqueued.
+RESERVED_KEYS = ("stashjobs:", "stripe:")
 # A search by what no index serves would go through every row.
 STATEMENT_SECONDS = 5
 # For an operation on many: after it a last batch ends before API Gateway hangs up.
@@ -79,7 +82,7 @@ JobId = Annotated[Text, Path(description="As `jobId` of the enqueue.", examples=
 def enqueue_jobs(
     new: OneOrMany,
     response: Response,
-    actor: Annotated[str, needs("enqueue")],
+    asker: Annotated[access.Decision, needs_enqueue()],
     idempotency_key: Annotated[
         str | None,
         Header(
@@ -96,13 +99,15 @@ def enqueue_jobs(
     jobs = [new] if isinstance(new, NewJob) else new.jobs
     if idempotency_key is not None:
         _give_keys(new, idempotency_key)
+    for one in jobs:
+        _refuse_forbidden(one, asker)
     try:
         enqueued = dispatcher.enqueue_prepared([_prepared(one) for one in jobs])
     except ValueError as error:
         raise HTTPException(422, str(error)) from error
     logger().info(
         "enqueued by request",
-        extra={"actor": actor, "jobs": len(enqueued), "job_id": enqueued[0].job_id},
+        extra={"actor": asker.actor, "jobs": len(enqueued), "job_id": enqueued[0].job_id},
     )
     accepted = [_accepted(one) for one in enqueued]
     if isinstance(new, NewJobs):
@@ -236,6 +241,7 @@ def _described(job: Job[Any, Any]) -> JobType:
         parallelism=job.parallelism,
         encrypted=job.encrypted,
         retention=job.retention,
+        enqueued_by=job.enqueued_by,
         description=(job.__doc__ or "").strip().partition("\n")[0],
         payload_schema=schema,
         example=next(iter(schema.get("examples", [])), None),
@@ -250,6 +256,25 @@ def _give_keys(new: NewJob | NewJobs, key: str) -> None:
         return
     for number, each in enumerate(new.jobs):
         each.idempotency_key = each.idempotency_key or f"{key}:{number}"
+
+
+def _refuse_forbidden(new: NewJob, asker: access.Decision) -> None:
+    job = find(new.type)
+    if not asker.may_enqueue(job):
+        logger().warning("refused", extra={"actor": asker.actor, "job_type": job.type})
+        if job.enqueued_by == "system":
+            raise HTTPException(403, f"{job.type} is enqueued by the system itself, by no token")
+        raise HTTPException(
+            403,
+            f"this token may not enqueue {job.type}: it needs the scope enqueue:{job.type}"
+            + (", or enqueue and operate" if job.enqueued_by == "operators" else ", or enqueue"),
+        )
+    key = (new.idempotency_key or "").lower()
+    if key.startswith(RESERVED_KEYS):
+        raise HTTPException(
+            422,
+            f"idempotency keys that begin with {' or '.join(RESERVED_KEYS)} are the system's own",
+        )
 
 
 def _prepared(new: NewJob) -> executions.NewJob:

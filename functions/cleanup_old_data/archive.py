@@ -1,7 +1,8 @@
 """The archive: gzip JSON Lines in S3, one object a batch, partitioned by the day of creation.
 
 `archive/executions/date=2026-06-09/<first id>-<hash>.jsonl.gz`: Athena and its like read `date=...`
-as a column. `statements.REMEMBER_BATCHES` makes the keys.
+as a column. `sql.REMEMBER_BATCHES` makes the keys. Who asked for what is beside it, in
+`archive/access/`.
 """
 
 from __future__ import annotations

@@ -94,7 +94,7 @@ class Cleaner:
         finished = finished and self._free_idempotency_keys()
         finished = finished and self._delete_notifications()
         finished = finished and self._delete_emails()
-        self._done.finished = finished and self._delete_access_log()
+        self._done.finished = finished and self._archive_access_log()
         return self._done
 
     def _archive_executions(self) -> bool:
@@ -184,10 +184,32 @@ class Cleaner:
             self._done.emails += deleted
         return self._has_time()
 
-    def _delete_access_log(self) -> bool:
-        for deleted in self._deleted(sql.DELETE_ACCESS_LOG, self._retention.cutoff):
-            self._done.access_log += deleted
-        return self._has_time()
+    def _archive_access_log(self) -> bool:
+        after = 0
+        while self._has_time():
+            began = time.monotonic()
+            last = self._archive_accesses(after)
+            if last is None:
+                return True
+            after = last
+            self._note(began)
+        return False
+
+    def _archive_accesses(self, after: int) -> int | None:
+        """One object of who asked for what: the commit at the end of the block deletes the rows.
+        Returns the last one's id; None: there are no more."""
+        connection = database.connection()
+        parameters = {"cutoff": self._retention.cutoff, "rows": self._rows, "after": after}
+        with connection.transaction():
+            gone = connection.execute(sql.DELETE_ACCESS_LOG, parameters, binary=True).fetchone()
+            count, last, key, lines = gone or (0, None, "", b"")
+            if last is None:
+                return None
+            size = archive.write(key, lines)
+        self._done.access_log += count
+        self._done.objects += 1
+        self._done.bytes += size
+        return int(last)
 
     def _walked(self, statement: str, cutoff: datetime) -> Iterator[int]:
         """How many rows each batch changed, by time and id, until there are no more or the time is

@@ -6,7 +6,14 @@ from functions.cleanup_old_data.models import CleanedUp, Cleanup
 from stashjobs import Context, job
 
 
-@job("cleanup-old-data", endpoint="/api/jobs/cleanup", retries=1, timeout=600, parallelism=1)
+@job(
+    "cleanup-old-data",
+    endpoint="/api/jobs/cleanup",
+    retries=1,
+    timeout=600,
+    parallelism=1,
+    enqueued_by="operators",
+)
 def cleanup_old_data(cleanup: Cleanup, context: Context) -> CleanedUp:
     """Move what is past its retention to the archive, and say how much that was."""
     from functions.cleanup_old_data.cleaner import Cleaner

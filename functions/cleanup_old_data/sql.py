@@ -166,14 +166,25 @@ COUNT_EMAILS = """
 SELECT count(*) FROM emails WHERE sent_at < %(cutoff)s AND status_at < %(cutoff)s
 """
 
+# The rows of one day (UTC), the archive's partition. The object is named for its first row, so what
+# is written and then not committed is written again, as the same object. FOR UPDATE, so that two
+# clean-ups never name one object for different rows.
 DELETE_ACCESS_LOG = """
-WITH old AS MATERIALIZED (
-    SELECT access_id FROM access_log
+WITH oldest AS MATERIALIZED (
+    SELECT access_id, (at AT TIME ZONE 'UTC')::date AS day FROM access_log
      WHERE access_id > %(after)s AND at < %(cutoff)s
      ORDER BY access_id
-     LIMIT %(rows)s),
+     LIMIT %(rows)s
+       FOR UPDATE),
+old AS (
+    SELECT access_id FROM oldest WHERE day = (SELECT day FROM oldest ORDER BY access_id LIMIT 1)),
 gone AS (
-    DELETE FROM access_log WHERE access_id IN (SELECT access_id FROM old) RETURNING access_id)
-SELECT (SELECT count(*) FROM gone), max(access_id) FROM old
+    DELETE FROM access_log WHERE access_id IN (SELECT access_id FROM old) RETURNING *)
+SELECT count(*), max(access_id),
+       'archive/access/date=' || to_char(min(at AT TIME ZONE 'UTC'), 'YYYY-MM-DD') || '/'
+         || lpad(min(access_id)::text, 19, '0') || '.jsonl.gz',
+       convert_to(coalesce(string_agg(row_to_json(gone)::text || E'\n', '' ORDER BY access_id), ''),
+                  'UTF8')
+  FROM gone
 """
 COUNT_ACCESS_LOG = "SELECT count(*) FROM access_log WHERE at < %(cutoff)s"

@@ -6,7 +6,14 @@ from functions.export_data.models import Export, Exported
 from stashjobs import Context, job
 
 
-@job("export-data", endpoint="/api/jobs/export", retries=2, timeout=300, parallelism=1)
+@job(
+    "export-data",
+    endpoint="/api/jobs/export",
+    retries=2,
+    timeout=300,
+    parallelism=1,
+    enqueued_by="operators",
+)
 def export_data(export: Export, context: Context) -> Exported:
     """Write the rows to a file in S3, and send the link to whoever waits for it."""
     from functions.export_data import exporter

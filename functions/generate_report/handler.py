@@ -7,7 +7,14 @@ from functions.generate_report.period import Period
 from stashjobs import Context, job
 
 
-@job("generate-report", endpoint="/api/jobs/report", retries=2, timeout=180, parallelism=2)
+@job(
+    "generate-report",
+    endpoint="/api/jobs/report",
+    retries=2,
+    timeout=180,
+    parallelism=2,
+    enqueued_by="operators",
+)
 def generate_report(request: ReportRequest, context: Context) -> GeneratedReport:
     """Make the report, put it into S3, and send the link to whoever waits for it."""
     # Here and not above: reportlab, Jinja and boto3 cost a cold start that only this needs.

@@ -26,6 +26,7 @@ EVENTS = frozenset(
     retries=5,
     timeout=120,
     parallelism=4,
+    enqueued_by="system",
 )
 def process_stripe_webhook(webhook: StripeWebhook, context: Context) -> dict[str, Any]:
     """Bring our tables to what Stripe says now, and tell the customer what matters to them."""

@@ -11,7 +11,14 @@ from functions.process_webhook.models import Webhook
 from stashjobs import Context, job
 
 
-@job("process-webhook", endpoint="/api/jobs/webhook", retries=5, timeout=60, parallelism=4)
+@job(
+    "process-webhook",
+    endpoint="/api/jobs/webhook",
+    retries=5,
+    timeout=60,
+    parallelism=4,
+    enqueued_by="system",
+)
 def process_webhook(webhook: Webhook, context: Context) -> Any:
     """Hand the event to its handler, whose result is the job's. What it writes with
     `context.connection` is committed together with the completion."""

@@ -11,7 +11,7 @@ import re
 import typing
 from functools import cached_property
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
 from stashjobs.config import settings
 from stashjobs.errors import InvalidPayload, UnknownJobType
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 Payload = TypeVar("Payload")
 Result = TypeVar("Result")
 
+# Who may enqueue a type over HTTP, the widest first (docs/api.md, "Access").
+ENQUEUED_BY = ("apps", "operators", "system")
 _TYPE_NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 NO_EXAMPLE = (
     'its model gives no example; give it model_config = {"json_schema_extra": {"examples": [...]}}'
@@ -58,6 +60,7 @@ class Job(Generic[Payload, Result]):
         parallelism: int | None,
         encrypted: bool = False,
         retention: int | None = None,
+        enqueued_by: str = "apps",
     ) -> None:
         self.function = function
         self.type = type
@@ -69,6 +72,7 @@ class Job(Generic[Payload, Result]):
         self.parallelism = parallelism
         self.encrypted = encrypted
         self.retention = retention
+        self.enqueued_by = enqueued_by
         self.__doc__ = function.__doc__
 
     def __repr__(self) -> str:
@@ -332,6 +336,7 @@ def job(
     parallelism: int | None = None,
     encrypted: bool = False,
     retention: int | None = None,
+    enqueued_by: Literal["apps", "operators", "system"] = "apps",
 ) -> Callable[[Callable[[Payload, Context], Result]], Job[Payload, Result]]:
     """Declare a job type.
 
@@ -348,6 +353,10 @@ def job(
         encrypted: Its payloads and results are sealed, always (docs/sealed-payloads.md).
         retention: For how many days its ended jobs are kept, before the clean-up moves them to the
             archive; the clean-up's own default where it is None (docs/cleanup.md).
+        enqueued_by: Who may enqueue it over HTTP. `apps`: every token with the scope `enqueue`.
+            `operators`: a token whose scope names the type (`enqueue:export-data`), or that has
+            `operate` too; for what reads others' data or deletes. `system`: no token; for what
+            stands for a verified sender. Python code that has the database is not asked.
 
     Raises:
         ValueError: An argument makes no sense, or another function has this type already.
@@ -364,6 +373,10 @@ def job(
 
     if retention is not None and retention < 1:
         raise ValueError(f"{type}: retention is {retention} days, it must be 1 or more")
+    if enqueued_by not in ENQUEUED_BY:
+        raise ValueError(
+            f"{type}: enqueued_by is {enqueued_by!r}, it must be one of {', '.join(ENQUEUED_BY)}"
+        )
 
     def declare(function: Callable[[Payload, Context], Result]) -> Job[Payload, Result]:
         declared = Job(
@@ -377,6 +390,7 @@ def job(
             parallelism=parallelism,
             encrypted=encrypted,
             retention=retention,
+            enqueued_by=enqueued_by,
         )
         other = _registry.get(type)
         if other is not None and _name(other.function) != _name(function):

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import re
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -17,11 +19,13 @@ from stashjobs.config import settings
 from stashjobs.observability import redaction
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from psycopg import Connection
 
+    from stashjobs.job import Job
+
 SCOPES = ("enqueue", "read", "operate")
+# `enqueue:send-email`: this type alone, and also one that `enqueue` does not cover.
+_TYPE_SCOPE = re.compile(r"enqueue:[a-z][a-z0-9]*(-[a-z0-9]+)*")
 ADMIN = "admin"
 DEFAULT_PER_MINUTE = 600
 # 32 random bytes cannot be guessed, so a plain hash needs no salt and no slowness.
@@ -49,12 +53,22 @@ class Decision:
         actor: The token's name, where it is known.
         remaining: How many requests are left in this minute.
         wait: Seconds until the next minute.
+        scopes: What the token has, where it is known.
     """
 
     outcome: str
     actor: str | None
     remaining: int
     wait: int
+    scopes: Sequence[str] = ()
+
+    def may_enqueue(self, job: Job[Any, Any]) -> bool:
+        """Whether the token may enqueue jobs of this type (`@job(enqueued_by=)`)."""
+        if job.enqueued_by == "system":
+            return False
+        if f"enqueue:{job.type}" in self.scopes:
+            return True
+        return "enqueue" in self.scopes and (job.enqueued_by == "apps" or "operate" in self.scopes)
 
 
 # Looking up, counting and writing down is one round trip.
@@ -76,17 +90,22 @@ WITH known AS (
 ), decided AS (
     SELECT CASE WHEN known.name IS NULL THEN 'unknown'
                 WHEN counted.used > known.per_minute THEN 'limited'
-                WHEN NOT %(scope)s = ANY(known.scopes) THEN 'forbidden'
+                WHEN NOT %(scope)s = ANY(known.scopes)
+                 AND NOT (%(or_of_a_type)s AND EXISTS (
+                       SELECT FROM unnest(known.scopes) AS own
+                        WHERE starts_with(own, %(scope)s || ':'))) THEN 'forbidden'
                 ELSE 'allowed' END AS outcome,
            known.name AS actor,
-           greatest(0, coalesce(known.per_minute - counted.used, 0)) AS remaining
+           greatest(0, coalesce(known.per_minute - counted.used, 0)) AS remaining,
+           coalesce(known.scopes, '{}') AS scopes
       FROM (SELECT) AS always LEFT JOIN known ON true LEFT JOIN counted ON true
 ), logged AS (
     INSERT INTO access_log (actor, method, path, outcome, source_ip, request_id)
     SELECT actor, %(method)s, %(path)s, outcome, %(source_ip)s, %(request_id)s FROM decided
 )
 SELECT outcome, actor, remaining,
-       ceil(extract(epoch FROM date_trunc('minute', now()) + interval '1 minute' - now()))::int
+       ceil(extract(epoch FROM date_trunc('minute', now()) + interval '1 minute' - now()))::int,
+       scopes
   FROM decided
 """
 
@@ -107,13 +126,26 @@ SELECT name, scopes, per_minute, created_at, expires_at, revoked_at
 """
 
 
-def authorize(connection: Connection[Any], token: str, scope: str, request: Request) -> Decision:
-    """Decide about a request, count it, and write it down."""
-    return authorize_hash(connection, hash_of(token), scope, request)
+def authorize(
+    connection: Connection[Any],
+    token: str,
+    scope: str,
+    request: Request,
+    *,
+    or_of_a_type: bool = False,
+) -> Decision:
+    """Decide about a request, count it, and write it down. With `or_of_a_type`, a scope for one
+    type (`enqueue:send-email`) will do, and the route asks `Decision.may_enqueue`."""
+    return authorize_hash(connection, hash_of(token), scope, request, or_of_a_type=or_of_a_type)
 
 
 def authorize_hash(
-    connection: Connection[Any], token_hash: bytes, scope: str, request: Request
+    connection: Connection[Any],
+    token_hash: bytes,
+    scope: str,
+    request: Request,
+    *,
+    or_of_a_type: bool = False,
 ) -> Decision:
     """`authorize`, for a session, which knows only the hash of the token it began with."""
     row = connection.execute(
@@ -123,6 +155,7 @@ def authorize_hash(
             "is_admin": is_admin(token_hash),
             "admin_per_minute": DEFAULT_PER_MINUTE,
             "scope": scope,
+            "or_of_a_type": or_of_a_type,
             "method": request.method,
             "path": redaction.storable(request.path[:500]),
             "source_ip": request.source_ip,
@@ -141,6 +174,11 @@ def is_admin(token_hash: bytes) -> bool:
 def hash_of(token: str) -> bytes:
     """What the database keeps of a token."""
     return hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()
+
+
+def is_scope(text: str) -> bool:
+    """Whether a token can have this scope: one of `SCOPES`, or `enqueue:` and a job type."""
+    return text in SCOPES or _TYPE_SCOPE.fullmatch(text) is not None
 
 
 def create_token(

@@ -216,7 +216,8 @@ def retry(job_id: str, *, actor: str, payload: Any = None) -> None:
             is, or where the type is declared encrypted here.
 
     Raises:
-        NotPossible: There is no such job, or it has not ended.
+        NotPossible: There is no such job, or it has not ended, or a payload is given for a type
+            that only the system enqueues.
         InvalidPayload: The payload does not fit its type, where that is declared here, or has a
             reserved member.
         PayloadTooLarge: It is larger than `MAX_PAYLOAD_BYTES` allows.
@@ -238,6 +239,11 @@ def _checked_and_sealed(job_id: str, payload: Any) -> Any:
     job_type, is_sealed = row
     sealing.refuse_mark(job_type, payload)
     job = next((job for job in declared() if job.type == job_type), None)
+    if job is not None and job.enqueued_by == "system":
+        raise NotPossible(
+            f"{job_type} stands for a verified source, so its payload cannot be replaced; "
+            "retry it as it is"
+        )
     if job is not None:
         payload = job.dump_payload(payload)
     dispatcher.refuse_too_large(payload)

@@ -176,7 +176,7 @@ class ThroughApi:
                 "BASE_URL its address?"
             ) from error
         if answer.is_error:
-            scopes = ". SMOKE_TOKEN needs the scopes enqueue and read"
+            scopes = ". SMOKE_TOKEN needs the scopes enqueue:TYPE (of what is sent) and read"
             raise SmokeError(
                 f"{method} {path} answered {answer.status_code}: {answer.text[:500]}"
                 f"{scopes if answer.status_code in {401, 403} else ''}"

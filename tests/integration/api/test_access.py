@@ -7,7 +7,9 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
+from psycopg.errors import CheckViolation
 
+from functions.process_webhook.handler import process_webhook
 from stashjobs.operators import access, search
 
 if TYPE_CHECKING:
@@ -128,6 +130,106 @@ def test_only_the_hash_of_a_token_is_kept(anonymous: TestClient, table: Table) -
     token = access.create_token(table.other, "hashed", ["read"])
     assert token is not None
     assert token not in str(table.run("SELECT * FROM access_tokens"))
+
+
+# --- who may enqueue what
+
+EXPORT = {
+    "type": "export-data",
+    "payload": {"entity": "executions", "format": "csv", "email": "attacker@example.com"},
+}
+FORGED = {"source": "github", "event": "push", "id": "1", "body": {}}
+
+
+def enqueue(token: TestClient, job_type: str, payload: object, **more: object) -> tuple[int, str]:
+    answer = token.post("/api/jobs", json={"type": job_type, "payload": payload, **more})
+    return answer.status_code, answer.text
+
+
+@pytest.mark.parametrize(
+    ("job_type", "payload"),
+    [
+        ("export-data", {"entity": "executions", "format": "csv", "email": "attacker@example.com"}),
+        ("generate-report", {"kind": "usage", "format": "json"}),
+        ("cleanup-old-data", {"retention": 1}),
+        ("process-webhook", FORGED),
+        ("process-stripe-webhook", {"event": {}}),
+    ],
+)
+def test_the_scope_enqueue_alone_is_no_way_to_what_is_not_for_apps(
+    caller: Callable[..., TestClient], table: Table, job_type: str, payload: object
+) -> None:
+    for scopes in (["enqueue"], ["enqueue", "read"], ["enqueue:send-email", "operate"]):
+        status, text = enqueue(caller(*scopes), job_type, payload)
+        assert status == 403, text
+        assert job_type in text
+    assert table.rows() == []
+
+
+@pytest.mark.parametrize(
+    "scopes", [["enqueue", "operate"], ["enqueue:export-data"], ["read", "enqueue:export-data"]]
+)
+def test_operators_types_want_operate_or_the_type_by_its_name(
+    caller: Callable[..., TestClient], scopes: list[str]
+) -> None:
+    status, text = enqueue(caller(*scopes), "export-data", {"entity": "executions"})
+    assert status == 202, text
+
+
+def test_no_token_at_all_enqueues_what_stands_for_a_verified_source(
+    caller: Callable[..., TestClient], table: Table
+) -> None:
+    everything = caller("enqueue", "operate", "read", "enqueue:process-webhook")
+    status, text = enqueue(everything, "process-webhook", FORGED)
+    assert (status, "by the system itself" in text) == (403, True)
+    assert table.rows() == []
+
+
+def test_a_scope_for_one_type_is_for_this_type_and_nothing_else(
+    caller: Callable[..., TestClient], table: Table
+) -> None:
+    token = caller("enqueue:create-notification")
+    fits = {"userId": "u_1", "type": "t", "title": "x", "message": "m"}
+    assert enqueue(token, "create-notification", fits)[0] == 202
+    assert enqueue(token, "send-email", {})[0] == 403
+    marks = token.post("/api/users/u_1/notifications/read", json={})
+    assert marks.status_code == 403
+    many = {"jobs": [{"type": "create-notification", "payload": fits}, EXPORT]}
+    assert token.post("/api/jobs", json=many).status_code == 403
+    assert len(table.rows()) == 1
+
+
+@pytest.mark.parametrize("key", ["stripe:sub_1:started:email", "STRIPE:x", "stashjobs:x"])
+def test_the_systems_own_idempotency_keys_cannot_be_taken(
+    caller: Callable[..., TestClient], table: Table, key: str
+) -> None:
+    token = caller("enqueue")
+    fits = {"userId": "u_1", "type": "t", "title": "x", "message": "m"}
+    status, text = enqueue(token, "create-notification", fits, idempotencyKey=key)
+    assert (status, "the system's own" in text) == (422, True)
+    body = {"type": "create-notification", "payload": fits}
+    answer = token.post("/api/jobs", json=body, headers={"Idempotency-Key": key})
+    assert answer.status_code == 422
+    assert table.rows() == []
+
+
+def test_the_payload_of_a_verified_event_cannot_be_replaced(
+    caller: Callable[..., TestClient], table: Table
+) -> None:
+    job_id = table.add(process_webhook, FORGED)
+    table.run("UPDATE job_executions SET status = 'cancelled', completed_at = now()")
+    operator = caller("operate")
+    forged = operator.post(f"/api/jobs/{job_id}/retry", json={"payload": FORGED | {"id": "2"}})
+    assert forged.status_code == 409
+    assert table.row(job_id)["payload"] == FORGED
+    assert operator.post(f"/api/jobs/{job_id}/retry").status_code == 200
+
+
+@pytest.mark.parametrize("scope", ["enqueue:", "enqueue:Nope", "read:x", "admin", "a,read", ""])
+def test_a_scope_that_makes_no_sense_is_none(table: Table, scope: str) -> None:
+    assert not access.is_scope(scope)
+    with pytest.raises(CheckViolation):
+        access.create_token(table.other, "odd", [scope])
 
 
 def test_a_token_over_its_rate_is_429_until_the_next_minute(

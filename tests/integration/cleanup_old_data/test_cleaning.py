@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import psycopg
 import pytest
 
+from functions.cleanup_old_data import archive
 from functions.cleanup_old_data import cleaner as cleaning
 from functions.cleanup_old_data.handler import cleanup_old_data
 from functions.cleanup_old_data.models import CleanedUp
@@ -243,7 +244,9 @@ def test_emails_of_which_nothing_was_heard_for_long_go(past: Past) -> None:
     assert [row["email_id"] for row in left] == ["late", "new"]
 
 
-def test_the_access_log_is_kept_as_long_as_a_job(past: Past) -> None:
+def test_the_access_log_is_kept_as_long_as_a_job_and_then_archived(
+    past: Past, bucket: Bucket
+) -> None:
     past.table.run("TRUNCATE access_log")
     for days in (100, 99, 98, 1):
         past.table.run(
@@ -258,6 +261,28 @@ def test_the_access_log_is_kept_as_long_as_a_job(past: Past) -> None:
     assert past.clean(batch_rows=2).access_log == 3
 
     assert [row["path"] for row in past.table.run("SELECT path FROM access_log")] == ["/1"]
+    assert [row["path"] for row in bucket.archived()] == ["/100", "/99", "/98"]
+    assert all(key.startswith("archive/access/date=2026-08-") for key in bucket.keys("archive/"))
+
+
+def test_no_access_is_deleted_that_did_not_reach_the_archive(
+    past: Past, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(key: str, lines: bytes) -> int:
+        raise ConnectionError(f"S3 is away: {key}, {len(lines)}")
+
+    past.table.run("TRUNCATE access_log")
+    past.table.run(
+        "INSERT INTO access_log (at, method, path, outcome) "
+        "SELECT '2026-06-01T00:00:00Z', 'GET', '/' || n, 'allowed' FROM generate_series(1, 3) AS n"
+    )
+    with monkeypatch.context() as away:
+        away.setattr(archive, "write", broken)
+        with pytest.raises(ConnectionError):
+            past.clean()
+    assert len(past.table.run("SELECT access_id FROM access_log")) == 3
+    assert past.clean(batch_rows=2).access_log == 3
+    assert [row["path"] for row in bucket.archived()] == ["/1", "/2", "/3"]
 
 
 def test_a_batch_that_another_clean_up_is_at_work_on_is_left_to_it(

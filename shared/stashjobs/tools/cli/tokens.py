@@ -8,10 +8,11 @@ from datetime import UTC, datetime, timedelta
 
 import click
 
-from stashjobs.job import to_json
+from stashjobs.errors import UnknownJobType
+from stashjobs.job import find, to_json
 from stashjobs.operators import access
 from stashjobs.store import database
-from stashjobs.tools.cli.common import WrongUse, command, json_option
+from stashjobs.tools.cli.common import WrongUse, command, json_option, load_jobs
 
 
 @click.group()
@@ -26,8 +27,8 @@ def tokens() -> None:
     "scopes",
     multiple=True,
     required=True,
-    type=click.Choice(access.SCOPES),
-    help="What it may do; give it several times for several.",
+    help=f"What it may do: {', '.join(access.SCOPES)}, or enqueue:TYPE for one type. Give it "
+    "several times for several.",
 )
 @click.option("--days", type=click.IntRange(1), help="Ends after so many days.  [default: never]")
 @click.option(
@@ -43,6 +44,8 @@ def new(
     *, name: str, scopes: tuple[str, ...], days: int | None, per_minute: int, as_json: bool
 ) -> None:
     """Make a token called NAME. It is shown once and kept nowhere."""
+    for scope in scopes:
+        _refuse_wrong_scope(scope)
     expires_at = None if days is None else datetime.now(UTC) + timedelta(days=days)
     token = access.create_token(
         database.connection(), name, scopes, per_minute=per_minute, expires_at=expires_at
@@ -50,6 +53,21 @@ def new(
     if token is None:
         raise WrongUse(f"there is a token called {name} already; revoked ones keep their name")
     click.echo(json.dumps({"name": name, "token": token}) if as_json else token)
+
+
+def _refuse_wrong_scope(scope: str) -> None:
+    if not access.is_scope(scope):
+        known = ", ".join(access.SCOPES)
+        raise WrongUse(f"there is no scope {scope!r}; there are {known}, and enqueue:TYPE")
+    _, _, job_type = scope.partition(":")
+    if job_type:
+        load_jobs()
+        try:
+            job = find(job_type)
+        except UnknownJobType as error:
+            raise WrongUse(str(error)) from None
+        if job.enqueued_by == "system":
+            raise WrongUse(f"{job_type} is enqueued by the system itself, by no token")
 
 
 @tokens.command("list")
