@@ -24,10 +24,14 @@ CONTENT_TYPES = {
 # full-width forms that some take for the same.
 _FORMULA = re.compile(r"[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")
 
-# Microsoft, "Excel specifications and limits".
+# Microsoft, "Excel specifications and limits". Characters are UTF-16 units there.
 SHEET_ROWS = 1_048_576
 CELL_CHARACTERS = 32_767
 CUT_SHORT = " … [cut short: Excel takes no more]"
+_LINE_END = re.compile(r"\r\n?")
+# What OOXML writes as `_x0001_` and the like, and a text that would be taken for one.
+_ESCAPED = re.compile(r"[\x00-\x08\x0b-\x1f\ufffe\uffff]|_x[0-9A-Fa-f]{4}_")
+_ESCAPE_CHARACTERS = 7
 COLUMN_WIDTHS = {"text": 24, "number": 11, "time": 20, "json": 48}
 COPY_BYTES = 1024 * 1024
 
@@ -53,6 +57,30 @@ def harmless(text: str) -> str:
     """`text` as a cell that no spreadsheet takes for a formula: with an apostrophe before it, where
     it would be one."""
     return f"'{text}" if _FORMULA.match(text) else text
+
+
+def excel_text(text: str) -> str:
+    """`text` as a cell of a workbook can hold it: lines end with U+000A, as in Excel, and what is
+    longer than Excel takes is cut, with a mark that says so."""
+    text = _LINE_END.sub("\n", text)
+    # No character is longer than an escape, so most texts need not be measured.
+    if len(text) * _ESCAPE_CHARACTERS <= CELL_CHARACTERS or _size(text) <= CELL_CHARACTERS:
+        return text
+    room = CELL_CHARACTERS - len(CUT_SHORT)
+    shortest, longest = 0, min(len(text), room)
+    while shortest < longest:
+        middle = (shortest + longest + 1) // 2
+        if _size(text[:middle]) <= room:
+            shortest = middle
+        else:
+            longest = middle - 1
+    return text[:shortest] + CUT_SHORT
+
+
+def _size(text: str) -> int:
+    """In UTF-16 units, escapes written out."""
+    units = len(text.encode("utf-16-le", "surrogatepass")) // 2
+    return units + _ESCAPE_CHARACTERS * len(_ESCAPED.findall(text))
 
 
 class CsvWriter:
@@ -124,6 +152,7 @@ class XlsxWriter:
             },
         )
         self._heading = self._book.add_format({"bold": True, "bottom": 1})
+        self._plain = self._book.add_format()
         self._time = self._book.add_format({"num_format": "yyyy-mm-dd hh:mm:ss"})
         self._begin_sheet()
 
@@ -157,10 +186,14 @@ class XlsxWriter:
 
     def _write(self, position: int, value: Any) -> None:
         if isinstance(value, str):
-            if len(value) > CELL_CHARACTERS:
-                value = value[: CELL_CHARACTERS - len(CUT_SHORT)] + CUT_SHORT
-            # A string cell is never a formula, whatever it begins with.
-            self._sheet.write_string(self._row, position, value)
+            text = excel_text(value)
+            if text.startswith("<r>") and text.endswith("</r>"):
+                # XlsxWriter takes this for rich text that is already XML, unless it makes the rich
+                # text itself, of two parts at least.
+                self._sheet.write_rich_string(self._row, position, text[0], self._plain, text[1:])
+            else:
+                # A string cell is never a formula, whatever it begins with.
+                self._sheet.write_string(self._row, position, text)
         elif isinstance(value, datetime):
             naive = value.replace(tzinfo=None)  # Excel knows no zones; the snapshot's is UTC
             self._sheet.write_datetime(self._row, position, naive, self._time)

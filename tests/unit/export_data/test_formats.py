@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import csv
 import io
+import tempfile
 from contextlib import ExitStack
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import openpyxl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from openpyxl.utils.escape import unescape
 
 from functions.export_data import formats
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 WHEN = datetime(2026, 6, 9, 14, 30, 5, tzinfo=UTC)
 FORMULAS = [
@@ -109,6 +109,63 @@ def test_a_text_that_is_too_long_for_excel_says_so(tmp_path: Path) -> None:
     value = workbook([("x" * 40_000,)], tmp_path).active["A2"].value
     assert len(value) == formats.CELL_CHARACTERS
     assert value.endswith("[cut short: Excel takes no more]")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<r>Sale: 5 < 10</r>",
+        "<r></r>",
+        "<r><t>bold</t></r>",
+        "<r>& é 🎉 \"'</r>",
+        "<r> <r></r>",
+        "<r>",
+        "<t>x</t>",
+        "20 < 30 & 40",
+        "_x0041_",
+    ],
+)
+def test_a_text_that_looks_like_the_workbook_s_own_xml_stays_a_text(
+    tmp_path: Path, text: str
+) -> None:
+    assert cell(text, tmp_path) == text
+
+
+def test_lines_end_as_excel_ends_them(tmp_path: Path) -> None:
+    assert cell("a\r\nb\rc\n" * 5_000, tmp_path) == "a\nb\nc\n" * 5_000
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        ("🎉" * 20_000, "🎉"),
+        ("x🎉" * 11_000, "🎉x"),
+        ("\x01" * 5_000, "\x01"),
+        ("_x0041_" * 5_000, "_x0041_"),
+        ("\r\n" * 40_000, "\n"),
+        ("<r>" + "5 < 10" * 10_000 + "</r>", "<r>5 < 10"),
+    ],
+)
+def test_what_is_too_long_for_excel_is_measured_as_excel_does(
+    tmp_path: Path, text: str, kept: str
+) -> None:
+    made = formats.excel_text(text)
+    assert made.endswith(formats.CUT_SHORT)
+    assert set(made.removesuffix(formats.CUT_SHORT)) <= set(kept)
+    assert "�" not in made.encode("utf-16").decode("utf-16", "replace")
+    assert formats.CELL_CHARACTERS - 7 < formats._size(made) <= formats.CELL_CHARACTERS
+    assert cell(text, tmp_path) == made
+
+
+@given(st.text(alphabet=st.sampled_from("<r>/t& \r\n\x01_x0041🎉a"), max_size=40))
+def test_any_text_makes_a_workbook_that_can_be_opened(text: str) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        assert cell(text, Path(folder)) == formats.excel_text(text)
+
+
+def cell(text: str, folder: Path) -> Any:
+    value = workbook([(text,)], folder).active["A2"].value
+    return unescape(value) if isinstance(value, str) else value
 
 
 def test_the_workbook_s_folder_is_gone_also_after_a_failure() -> None:
