@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import date, datetime
 from typing import Annotated, Literal
 from zoneinfo import ZoneInfo
 
@@ -21,6 +21,9 @@ from pydantic_core import PydanticCustomError
 from functions.send_email.models import Addresses
 
 MAX_DAYS = 366
+# So that the days before and after any period are dates too, in every time zone.
+EARLIEST_DAY = date(1970, 1, 1)
+LATEST_DAY = date(2999, 12, 31)
 
 Kind = Literal["analytics", "usage", "billing"]
 Format = Literal["pdf", "html", "json"]
@@ -37,6 +40,9 @@ def _zone(name: str) -> str:
             "timezone", "must be a time zone's name, such as Europe/Rome"
         ) from None
     return name
+
+
+Day = Annotated[date, Field(ge=EARLIEST_DAY, le=LATEST_DAY)]
 
 
 class _Wire(BaseModel):
@@ -68,8 +74,8 @@ class ReportRequest(_Wire):
 
     kind: Kind
     format: Format = "pdf"
-    first_day: Annotated[date | None, Field(alias="from")] = None
-    last_day: Annotated[date | None, Field(alias="to")] = None
+    first_day: Annotated[Day | None, Field(alias="from")] = None
+    last_day: Annotated[Day | None, Field(alias="to")] = None
     timezone: Annotated[str, AfterValidator(_zone)] = "UTC"
     organization_id: Annotated[str, StringConstraints(min_length=1, max_length=256)] | None = None
     email: Addresses = []
@@ -77,15 +83,22 @@ class ReportRequest(_Wire):
 
     @model_validator(mode="after")
     def _is_a_period(self) -> ReportRequest:
-        if self.first_day is None or self.last_day is None:
+        if self.first_day is None:
             return self
-        days = (self.last_day - self.first_day).days + 1
+        last_day = self.last_day
+        if last_day is None:
+            today = datetime.now(ZoneInfo(self.timezone)).date()
+            last_day = max(today, self.first_day)
+        days = (last_day - self.first_day).days + 1
         if days < 1:
             raise PydanticCustomError("period", "to is before from")
         if days > MAX_DAYS:
             raise PydanticCustomError(
                 "period",
-                "from and to are {days} days apart; a report covers {most} at most",
+                "from and to are {days} days apart; a report covers {most} at most"
+                if self.last_day is not None
+                else "from is {days} days before today, the last day where there is no to; "
+                "a report covers {most} at most",
                 {"days": days, "most": MAX_DAYS},
             )
         return self

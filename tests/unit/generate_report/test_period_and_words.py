@@ -37,6 +37,11 @@ def test_the_example_survives_the_journey_to_the_row() -> None:
     [
         ({"from": "2026-02-01", "to": "2026-01-31"}, "to is before from"),
         ({"from": "2025-01-01", "to": "2026-01-02"}, "367 days apart; a report covers 366 at most"),
+        ({"from": "2020-01-01"}, "days before today, the last day where there is no to; a report"),
+        ({"from": "9999-12-31"}, "from: Input should be less than or equal to 2999-12-31"),
+        ({"to": "9999-12-31"}, "to: Input should be less than or equal to 2999-12-31"),
+        ({"to": "0001-01-01"}, "to: Input should be greater than or equal to 1970-01-01"),
+        ({"from": "0001-01-01"}, "from: Input should be greater than or equal to 1970-01-01"),
         ({"timezone": "Mars/Olympus"}, "timezone: must be a time zone's name"),
         ({"timezone": "../../etc/passwd"}, "timezone: must be a time zone's name"),
         ({"kind": "gossip"}, "'analytics', 'usage' or 'billing'"),
@@ -48,6 +53,14 @@ def test_a_wrong_request_is_refused_in_words(payload: dict[str, Any], problem: s
     with pytest.raises(InvalidPayload) as caught:
         request(**payload)
     assert problem in str(caught.value)
+
+
+@pytest.mark.parametrize("timezone", ["UTC", "Pacific/Kiritimati", "Etc/GMT+12"])
+@pytest.mark.parametrize("asked", [{"to": "2999-12-31"}, {"to": "1970-01-01"}])
+def test_the_days_around_any_period_are_days_too(asked: dict[str, str], timezone: str) -> None:
+    made = Period.of(request(**asked, timezone=timezone))
+    for each in (made, made.before):
+        assert each.start.astimezone(UTC) < each.end.astimezone(UTC)
 
 
 def test_days_that_are_not_said_are_counted_back_from_today() -> None:
