@@ -28,7 +28,7 @@ class Webhook:
     """One event, as its sender signed it.
 
     Attributes:
-        source: `github`, `resend`, or the name of a custom source.
+        source: `github`, `resend`, `stripe` for its thin events, or the name of a custom source.
         event: Its type, in the sender's words: `push`, `email.bounced`.
         id: The sender's id of it, the same whenever it is sent again.
         body: The JSON object that was sent.

@@ -20,6 +20,7 @@ import psycopg
 from functions.webhooks import custom_sources
 from functions.webhooks.schemes import NotSigned
 from functions.webhooks.sources import BUILT_IN, STRIPE, Source, Unreadable
+from stashjobs import envelope
 from stashjobs.config import settings
 from stashjobs.delivery import request as lambda_event
 from stashjobs.errors import InvalidPayload, PayloadTooLarge, SettingError
@@ -166,10 +167,14 @@ def _record(webhook: Webhook) -> Enqueued:
     """
     # Each job's handler is imported for its own events only; they are light, by a rule of theirs.
     payload: dict[str, Any]
-    if webhook.source is STRIPE:
+    try:
+        body, replaced = envelope.storable(webhook.body)
+    except RecursionError:
+        raise Refused(400, "the body is not a JSON object") from None
+    if webhook.source is STRIPE and not _is_thin(webhook.body):
         from functions.process_stripe_webhook.handler import process_stripe_webhook as job
 
-        payload = {"event": webhook.body}
+        payload = {"event": body}
     else:
         from functions.process_webhook.handler import process_webhook as job  # type: ignore[assignment]
 
@@ -177,19 +182,28 @@ def _record(webhook: Webhook) -> Enqueued:
             "source": webhook.source.name,
             "event": webhook.event,
             "id": webhook.id,
-            "body": webhook.body,
+            "body": body,
         }
+    if replaced:
+        logger().warning("webhook's text was replaced", source=webhook.source.name, what=replaced)
     try:
         # On a connection of ours, enqueue only records; and in autocommit the row is there at once.
         return job.enqueue(
             payload,
             idempotency_key=f"{webhook.source.name}:{webhook.id}",
+            metadata={"replaced": replaced} if replaced else {},
             connection=database.connection(),
         )
     except InvalidPayload as error:
         raise Refused(400, str(error)) from None
     except PayloadTooLarge as error:
         raise Refused(413, f"the event is {error.size} bytes, the limit is {error.limit}") from None
+
+
+def _is_thin(event: Mapping[str, Any]) -> bool:
+    """Stripe's thin events name an object and do not have it (Stripe docs, "Event destinations"),
+    so they are handled, or ignored, as those of other sources are."""
+    return str(event.get("object", "")).startswith("v2.")
 
 
 def _publish(enqueued: Enqueued) -> None:

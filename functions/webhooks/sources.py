@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 MAX_NAME_CHARACTERS = 255
 # Below this a comma that was meant as part of one secret has made a guessable one of its half.
 MIN_SECRET_CHARACTERS = 8
+# Of a key that Base64 was made of, and so a random one: 128 bits, the least that cannot be guessed.
+# Svix's have 24 bytes.
+MIN_KEY_BYTES = 16
 
 
 class Unreadable(Exception):
@@ -95,14 +98,23 @@ class Source:
         if not self.secret_is_base64:
             return [each.encode() for each in secrets]
         try:
-            return [
-                base64.b64decode(each.removeprefix("whsec_"), validate=True) for each in secrets
-            ]
+            keys = [_decode(each.removeprefix("whsec_")) for each in secrets]
         except binascii.Error:
             raise SettingError(
                 f"{self.secret_setting} is not Base64 (after whsec_, where it begins so); "
                 "copy it from the sender's dashboard as it is."
             ) from None
+        if any(len(key) < MIN_KEY_BYTES for key in keys):
+            raise SettingError(
+                f"{self.secret_setting} has a key of less than {MIN_KEY_BYTES} bytes once its "
+                "Base64 is decoded; copy all of it from the source's dashboard."
+            )
+        return keys
+
+
+def _decode(text: str) -> bytes:
+    """Base64 with or without its padding, as Standard Webhooks' libraries take it."""
+    return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
 
 
 STRIPE = Source(

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from typing import Any, NamedTuple
 
 from stashjobs.errors import InvalidEnvelope
@@ -108,8 +109,33 @@ def _refuse_constant(name: str) -> None:
     raise ValueError(name)  # NaN and Infinity are no JSON (RFC 8259, section 6)
 
 
+_UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 # What `json.loads(body, parse_constant=...)` would make for every message.
 _decoder = json.JSONDecoder(parse_constant=_refuse_constant)
+
+
+def storable(document: Any) -> tuple[Any, list[str]]:
+    """`document` with what `jsonb` cannot hold replaced, and what that was: a text keeps its other
+    characters and gets U+FFFD for each that is replaced; a number too large for JSON is null.
+
+    Raises:
+        RecursionError: It is nested too deeply.
+    """
+    if unstorable(document) is None:
+        return document, []
+    replaced: set[str] = set()
+    return _storable(document, replaced), sorted(replaced)
+
+
+def _storable(value: Any, replaced: set[str]) -> Any:
+    if isinstance(value, dict):
+        return {_storable(key, replaced): _storable(each, replaced) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_storable(each, replaced) for each in value]
+    if (misfit := unstorable(value)) is None:
+        return value
+    replaced.add(misfit)
+    return _UNSTORABLE.sub("\ufffd", value) if isinstance(value, str) else None
 
 
 def unstorable(document: object) -> str | None:

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from functions.create_notification.handler import create_notification
+from functions.process_webhook.received import Received
 from functions.process_webhook.registry import on
 from stashjobs.config import settings
 
@@ -27,56 +28,58 @@ class Happened(BaseModel):
     notified: int = 0
 
 
-class Repository(BaseModel):
+class Repository(Received):
     full_name: str
 
 
-class Account(BaseModel):
-    login: str
+class Account(Received):
+    """Who did it. GitHub leaves it out where nobody did, and of an account that is gone."""
+
+    login: str = "somebody"
 
 
-class Commit(BaseModel):
+class Commit(Received):
     id: str
-    message: str
+    message: str = ""
 
 
-class Push(BaseModel):
+class Push(Received):
     """`commits` is empty where a branch or a tag was made or deleted."""
 
     ref: str
-    compare: str
+    compare: str = ""
     repository: Repository
-    sender: Account
-    commits: list[Commit]
+    sender: Account = Account()
+    commits: list[Commit] = Field(default_factory=list)
     deleted: bool = False
     forced: bool = False
 
 
-class PullRequest(BaseModel):
+class PullRequest(Received):
     number: int
-    title: str
-    html_url: str
+    title: str = ""
+    html_url: str = ""
     merged: bool = False
 
 
-class PullRequestEvent(BaseModel):
+class PullRequestEvent(Received):
     action: str
     pull_request: PullRequest
     repository: Repository
-    sender: Account
+    sender: Account = Account()
 
 
-class Issue(BaseModel):
+class Issue(Received):
     number: int
-    title: str
-    html_url: str
+    title: str = ""
+    html_url: str = ""
 
 
-class IssuesEvent(BaseModel):
+class IssuesEvent(Received):
     action: str
     issue: Issue
     repository: Repository
-    sender: Account
+    sender: Account = Account()
 
 
 @on("github", "push")
@@ -89,8 +92,8 @@ def push(event: Push, context: Context) -> Happened:
         count = len(event.commits)
         verb = "force-pushed" if event.forced else "pushed"
         summary = f"{event.sender.login} {verb} {count} commit{'s' * (count != 1)} to {where}"
-        if event.commits:
-            summary += f": {_first_line(event.commits[-1].message)}"
+        if event.commits and (message := _first_line(event.commits[-1].message)):
+            summary += f": {message}"
     return _tell("push", event.repository, Happened(summary=summary, url=event.compare), context)
 
 
@@ -130,7 +133,7 @@ def _tell(kind: str, where: Repository, happened: Happened, context: Context) ->
             "type": f"github.{kind}",
             "title": where.full_name,
             "message": happened.summary,
-            "link": happened.url,
+            "link": happened.url or None,
         }
         context.enqueue(create_notification, notification)
     return happened.model_copy(update={"notified": len(users)})

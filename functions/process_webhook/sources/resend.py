@@ -5,9 +5,10 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator
+from pydantic import BaseModel, BeforeValidator, Field
 
 from functions.process_webhook import emails
+from functions.process_webhook.received import Received
 from functions.process_webhook.registry import on
 
 if TYPE_CHECKING:
@@ -20,38 +21,45 @@ def _time(value: Any) -> Any:
 
 
 def _tags(value: Any) -> Any:
-    """An object, as in Resend's SDKs; its page "Body Parameters" has an array of name and value."""
+    """An object, as in Resend's SDKs; its page "Body Parameters" has an array of name and value.
+    A tag without a text says nothing."""
     if isinstance(value, list):
-        return {each["name"]: each["value"] for each in value if isinstance(each, dict)}
+        value = {each.get("name"): each.get("value") for each in value if isinstance(each, dict)}
+    if isinstance(value, dict):
+        return {name: tag for name, tag in value.items() if name and isinstance(tag, str)}
     return value
+
+
+def _recipients(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
 
 
 Time = Annotated[datetime, BeforeValidator(_time)]
 
 
-class Bounce(BaseModel):
+class Bounce(Received):
     type: str = ""
     subType: str = ""  # noqa: N815 - Resend's name
     message: str = ""
 
 
-class Failed(BaseModel):
+class Failed(Received):
     reason: str = ""
 
 
-class Suppressed(BaseModel):
+class Suppressed(Received):
     type: str = ""
     message: str = ""
 
 
-class Email(BaseModel):
+class Email(Received):
     """`to` has those whom the event is about, which need not be all whom the email went to."""
 
     email_id: str
     created_at: Time
-    to: list[str] = []
+    to: Annotated[list[str], BeforeValidator(_recipients)] = Field(default_factory=list)
     subject: str = ""
-    tags: Annotated[dict[str, str], BeforeValidator(_tags)] = {}
+    tags: Annotated[dict[str, str], BeforeValidator(_tags)] = Field(default_factory=dict)
     bounce: Bounce | None = None
     failed: Failed | None = None
     suppressed: Suppressed | None = None
@@ -67,7 +75,7 @@ class Email(BaseModel):
         return (self.failed.reason or None) if self.failed is not None else None
 
 
-class EmailEvent(BaseModel):
+class EmailEvent(Received):
     """`created_at` is when the event happened, `data.created_at` when the email was made."""
 
     type: str

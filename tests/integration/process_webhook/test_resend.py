@@ -155,3 +155,25 @@ def test_an_event_without_its_email_fails_for_good(process: Callable[..., Proces
     answer, row = process("resend", "email.sent", {"type": "email.sent"})
     assert (answer.status, row["status"]) == (489, "failed")
     assert "data: Field required" in row["error"]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        {"tags": None},
+        {"tags": {"job_id": None, "template": 5}},
+        {"tags": [{"name": "job_id", "value": None}, {"value": "x"}, "x", None]},
+        {"subject": None},
+        {"to": None},
+        {"to": "ada@example.com"},
+        {"bounce": None},
+        {"bounce": {"message": None, "type": None, "subType": None}},
+        {"failed": {"reason": None}},
+        {"suppressed": {"message": None, "type": None}},
+    ],
+)
+def test_what_is_null_is_as_if_it_were_missing(
+    table: Table, process: Callable[..., Processed], data: dict[str, Any]
+) -> None:
+    assert process("resend", "email.bounced", event("bounced", **data))[0].status == 200
+    assert table.run("SELECT status, reason FROM emails") == [{"status": "bounced", "reason": None}]

@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+import base64
+import json
 from typing import Any
 
 import pytest
 
-from functions.webhooks.sources import GITHUB, RESEND, Place, Unreadable
+from functions.webhooks.custom_sources import read
+from functions.webhooks.sources import GITHUB, RESEND, Place, Source, Unreadable
 from stashjobs.errors import SettingError
+
+BASE64_SOURCE = json.dumps(
+    {
+        "acme": {
+            "secret": "ACME_WEBHOOK_SECRET",
+            "secretEncoding": "base64",
+            "header": "webhook-signature",
+            "event": {"path": "type"},
+        }
+    }
+)
 
 
 def test_secrets_of_a_rotation_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -16,8 +30,22 @@ def test_secrets_of_a_rotation_are_separated_by_commas(monkeypatch: pytest.Monke
 
 
 def test_svix_s_secret_is_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("RESEND_WEBHOOK_SECRET", "whsec_c2VjcmV0LTE=,c2VjcmV0LTI=")
-    assert RESEND.keys() == [b"secret-1", b"secret-2"]
+    keys = [b"the first secret!", b"the other secret!!"]
+    secrets = ",".join(f"whsec_{base64.b64encode(key).decode()}" for key in keys)
+    monkeypatch.setenv("RESEND_WEBHOOK_SECRET", secrets)
+    assert RESEND.keys() == keys
+    monkeypatch.setenv("RESEND_WEBHOOK_SECRET", secrets.replace("=", ""))
+    assert RESEND.keys() == keys
+
+
+@pytest.mark.parametrize("source", [RESEND, read(BASE64_SOURCE)["acme"]], ids=str)
+@pytest.mark.parametrize("secret", ["whsec_AAAA", "whsec_", "AAAAAAAA", "whsec_" + "A" * 20])
+def test_a_key_that_could_be_guessed_is_none(
+    monkeypatch: pytest.MonkeyPatch, source: Source, secret: str
+) -> None:
+    monkeypatch.setenv(source.secret_setting, secret)
+    with pytest.raises(SettingError, match=f"{source.secret_setting} has a .* of less than"):
+        source.keys()
 
 
 def test_a_missing_secret_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
