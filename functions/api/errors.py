@@ -108,7 +108,7 @@ _ANSWER_HEADERS: dict[int, dict[str, Any]] = {
     429: _RETRY_AFTER,
     503: _RETRY_AFTER,
 }
-OPEN, WITH_TOKEN = (422,), (401, 403, 422, 429, 503)
+WITH_TOKEN = (401, 403, 422, 429, 503)
 
 
 def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:

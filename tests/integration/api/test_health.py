@@ -24,6 +24,17 @@ def operator(caller: Callable[..., TestClient]) -> TestClient:
     return caller("read")
 
 
+@pytest.mark.parametrize("path", ["/livez", "/readyz"])
+@pytest.mark.parametrize("query", ["", "?x=1", "?x=1&x=2&cache=%00"])
+def test_uptime_checks_may_ask_with_head_and_any_parameter(
+    anonymous: TestClient, path: str, query: str
+) -> None:
+    whole, head = anonymous.get(path + query), anonymous.head(path + query)
+    assert (whole.status_code, whole.json()) == (200, {"status": "ok"})
+    assert (head.status_code, head.content) == (200, b"")
+    assert anonymous.post(path).status_code == 405
+
+
 def jobs(table: Table, *, completed: int = 0, failed: int = 0, age: str = "1 minute") -> None:
     for status, count in (("completed", completed), ("failed", failed)):
         table.run(

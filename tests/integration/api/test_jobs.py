@@ -233,8 +233,6 @@ def test_a_query_that_makes_no_sense_is_422_and_says_what_is_allowed(
         ("GET", "/api/admin/job-metrics"),
         ("GET", "/api/admin/schedules"),
         ("GET", "/api/users/u_1/notifications"),
-        ("GET", "/livez"),
-        ("GET", "/readyz"),
     ],
 )
 def test_no_route_ignores_a_parameter_that_it_does_not_know(
