@@ -34,6 +34,18 @@ def empty_url(postgres: Postgres) -> Iterator[str]:
         connection.execute(sql.SQL("DROP DATABASE {} (FORCE)").format(name))
 
 
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_a_postgres_that_is_too_old_is_refused_with_the_version_that_is_needed(
+    empty_url: str, monkeypatch: pytest.MonkeyPatch, *, dry_run: bool
+) -> None:
+    """The real Postgres of the tests stands for an old one, by a later one being asked for."""
+    monkeypatch.setattr(migrations, "OLDEST_POSTGRES", 99)
+    with pytest.raises(MigrationError, match=r"this is Postgres \d\d, and stashjobs needs 99"):
+        migrations.migrate(empty_url, dry_run=dry_run)
+    with psycopg.connect(empty_url) as connection:
+        assert connection.execute("SELECT to_regclass('schema_migrations')").fetchone() == (None,)
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     (tmp_path / "0001_first.sql").write_text("CREATE TABLE first ();\nCREATE TABLE also ();\n")

@@ -24,6 +24,8 @@ FOLDER = Path(__file__).parent
 # Any constant will do, as long as every version of stashjobs takes the same one.
 ADVISORY_LOCK = 7_829_174_600_134
 POLL_SECONDS = 0.1
+# The oldest major version of Postgres that runs every statement of stashjobs.
+OLDEST_POSTGRES = 15
 # An index of so much is built within a second.
 SMALL_BYTES = 64 * 2**20
 
@@ -120,13 +122,14 @@ def migrate(url: str, *, dry_run: bool = False, folder: Path = FOLDER) -> list[s
         The names of the files that were (or would be) applied.
 
     Raises:
-        MigrationError: An applied file was edited or is missing, or a file fails; those before it
-            stay applied.
+        MigrationError: Postgres is too old, or an applied file was edited or is missing: nothing
+            is changed. Or a file fails; those before it stay applied.
         psycopg.OperationalError: Postgres cannot be reached.
     """
     migrations = available(folder)
     applied: list[str] = []
     with database.connect(url) as connection:
+        _refuse_old_postgres(connection.info.server_version // 10_000)
         if dry_run:
             return [migration.name for migration in _pending(connection, migrations)]
         while True:
@@ -136,6 +139,14 @@ def migrate(url: str, *, dry_run: bool = False, folder: Path = FOLDER) -> list[s
                 raise failure
             if not names:
                 return applied
+
+
+def _refuse_old_postgres(version: int) -> None:
+    if version < OLDEST_POSTGRES:
+        raise MigrationError(
+            f"this is Postgres {version}, and stashjobs needs {OLDEST_POSTGRES} or newer; nothing "
+            "was changed. Upgrade it, then migrate"
+        )
 
 
 def _apply_what_comes_next(

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
     from stashjobs.store.database import Connection
 
-OLDEST_VERSION = 15
 SLOW_SECONDS = 1.0
 # The relay publishes within a minute of a job's being due; five of them are a relay that is ill.
 LATE_SECONDS = 300.0
@@ -63,8 +62,8 @@ def version() -> Verdict:
     with _connected() as connection:
         number = connection.info.server_version
     told = f"Postgres {number // 10_000}.{number % 10_000}"
-    if number // 10_000 < OLDEST_VERSION:
-        return red(told, f"upgrade it to {OLDEST_VERSION} or newer")
+    if number // 10_000 < migrations.OLDEST_POSTGRES:
+        return red(told, f"upgrade it to {migrations.OLDEST_POSTGRES} or newer")
     return green(told)
 
 
