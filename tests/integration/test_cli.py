@@ -68,6 +68,43 @@ def test_every_command_explains_itself(name: str) -> None:
     assert result.output.startswith(f"Usage: main {name}")
 
 
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ("def broken(:\n", "line 2: invalid syntax"),
+        ("x = '\n", "line 2: unterminated string literal"),
+        ("import no_such_module\n", "line 2: ModuleNotFoundError: No module named"),
+        ("from stashjobs import job\njob('Bad Name', endpoint='/x')\n", "line 3: ValueError: job"),
+        ("def f():\n    return nothing\nf()\n", "line 3: NameError: name 'nothing'"),
+    ],
+)
+@pytest.mark.parametrize(
+    "command", [["types"], ["schedules", "sync", "--dry-run"], ["enqueue", "broken", "{}"]]
+)
+def test_a_handler_that_cannot_be_imported_is_named_with_its_line(
+    tmp_path: Path, command: list[str], source: str, said: str
+) -> None:
+    """In a process of its own, which has imported no handler yet."""
+    (tmp_path / "functions").unlink()
+    handler = tmp_path / "functions" / "broken" / "handler.py"
+    handler.parent.mkdir(parents=True)
+    for folder in (handler.parent, handler.parent.parent):
+        (folder / "__init__.py").touch()
+    handler.write_text(f"# Broken.\n{source}")
+    made = subprocess.run(
+        [sys.executable, "-m", "stashjobs", *command],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": "", "BASE_URL": "https://app.example.com"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert made.returncode == 2
+    assert "Traceback" not in made.stderr
+    assert len(made.stderr.splitlines()) == 1
+    assert "functions/broken/handler.py, " + said in made.stderr
+
+
 def test_a_job_is_enqueued_from_the_command_line(table: Table) -> None:
     result = run("enqueue", "send-email", json.dumps(WELCOME), "--user-id", "u_1", "--json")
 

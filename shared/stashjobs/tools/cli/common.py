@@ -6,6 +6,7 @@ import functools
 import json
 import os
 import sys
+import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -19,6 +20,7 @@ from stashjobs.errors import (
     StashjobsError,
     UnknownJobType,
 )
+from stashjobs.observability import redaction
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -118,10 +120,24 @@ def load_jobs() -> None:
     sys.path.insert(0, str(Path.cwd()))
     try:
         load()
-    except ModuleNotFoundError as error:
-        if error.name != "functions":
-            raise
-        raise WrongUse("there is no functions/ here; run this in a checkout") from error
+    except StashjobsError:
+        raise
+    except Exception as error:
+        if isinstance(error, ModuleNotFoundError) and error.name == "functions":
+            raise WrongUse("there is no functions/ here; run this in a checkout") from error
+        raise WrongUse(
+            f"{_where_it_is_wrong(error)}. No job can be loaded until it is corrected"
+        ) from error
+
+
+def _where_it_is_wrong(error: Exception) -> str:
+    """The file, the line and one sentence, in place of the traceback of an import."""
+    if isinstance(error, SyntaxError):
+        return f"{error.filename}, line {error.lineno or 1}: {error.msg}"
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if "functions" in Path(frame.filename).parts] or frames
+    words = redaction.one_line(error)
+    return f"{own[-1].filename}, line {own[-1].lineno}: {words}"
 
 
 def refuse_unknown_type(job_type: str | None) -> None:
