@@ -131,7 +131,7 @@ def _lifecycle() -> dict[str, Callable[[Explained], None]]:
     def claim(own: Explained) -> None:
         parameters = {
             "job_id": recorded(own),
-            "job_type": "send-email",
+            "type": "send-email",
             "lease_seconds": 60.0,
             "message_id": "msg_1",
             "schedule_id": None,
@@ -140,7 +140,7 @@ def _lifecycle() -> dict[str, Callable[[Explained], None]]:
 
     def record(own: Explained) -> None:
         parameters = {"job_id": claimed(own), "attempt": 1, "result": '{"emailId": "e_1"}'}
-        own.explain(executions.RECORD_COMPLETED, parameters)
+        own.explain(executions.COMPLETE, parameters)
 
     def extend(own: Explained) -> None:
         parameters = {
@@ -180,13 +180,13 @@ def _relay() -> dict[str, Callable[[Explained], None]]:
     silent = {"seconds": relay.SILENT_SECONDS, "limit": relay.SILENT_BATCH}
 
     def minute(own: Explained) -> None:
-        own.explain(executions.FREE_EXPIRED_LEASES, [relay.BATCH])
+        own.explain(executions.FREE_EXPIRED_LEASES, {"max_jobs": relay.BATCH})
         own.explain(outbox.TAKE_UNPUBLISHED, unpublished)
         own.explain(outbox.FIND_SILENT, silent)
 
     return {
         "relay: free leases": lambda own: own.explain(
-            executions.FREE_EXPIRED_LEASES, [relay.BATCH]
+            executions.FREE_EXPIRED_LEASES, {"max_jobs": relay.BATCH}
         ),
         "relay: take unpublished": lambda own: own.explain(outbox.TAKE_UNPUBLISHED, unpublished),
         "relay: find silent": lambda own: own.explain(outbox.FIND_SILENT, silent),

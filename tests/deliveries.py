@@ -139,14 +139,6 @@ class Table:
         cursor = self.connection.execute(statement.encode(), parameters)
         return cursor.fetchall() if cursor.description else []
 
-    def grow(self) -> None:
-        """To more than a megabyte, from which on the server keeps plans (`database`)."""
-        self.run(
-            "INSERT INTO job_executions (job_id, job_type, payload, max_attempts)"
-            " SELECT 'old_' || i, 'old', to_jsonb(repeat(md5(i::text), 50)), 1"
-            " FROM generate_series(1, 1000) AS i"
-        )
-
     def expire_lease(self, job_id: str) -> None:
         """As if the lease had run out a moment ago."""
         self.run(

@@ -16,6 +16,7 @@ from psycopg import sql
 from stashjobs.operators import retry_and_cancel
 from stashjobs.recovery import relay
 from stashjobs.store import database, migrations
+from stashjobs.store.migrations import functions
 from stashjobs.testing.qstash import Server, serving
 from tests import pgbouncer
 from tests.deliveries import Table, deliver, delivery, handle, probe
@@ -290,7 +291,6 @@ def test_nothing_is_left_behind_in_the_shared_session(
         for _ in range(10):  # more often than psycopg's default threshold for preparing
             context.connection.execute("SELECT %s", [1])
 
-    table.grow()
     with database.connect(url) as other:
         before = session(other)
         for _ in range(10):
@@ -338,6 +338,7 @@ def test_migrations_at_once_apply_each_file_once(
         admin.execute(sql.SQL("DROP DATABASE {} (FORCE)").format(name))
 
     everything = [migration.name for migration in migrations.available()]
+    everything += [f"function {each.name}" for each in functions.available()]
     assert sorted(applied) == [[], [], everything]
 
 

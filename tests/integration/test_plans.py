@@ -67,14 +67,6 @@ def test_the_relay_finds_unpublished_jobs_by_their_index(
     assert "Index Scan using idx_job_executions_unpublished" in found
 
 
-def test_the_relay_finds_attempts_that_run_by_the_index_on_status(
-    connection: psycopg.Connection[Any],
-) -> None:
-    found = plan(connection, executions.FREE_EXPIRED_LEASES, [100])
-    assert "idx_job_executions_status" in found
-    assert "Seq Scan" not in found
-
-
 @pytest.mark.parametrize(
     ("which", "index"),
     [

@@ -136,7 +136,7 @@ def test_an_enqueue_its_delivery_by_qstash_and_the_sql_of_both_are_one_trace(
         for name, parent in (("send", sent), ("process", processed))
     }
     assert within["send"] == ["record_new_jobs", "confirm_published", "process traced"]
-    assert within["process"] == ["claim", "BEGIN", "SELECT", "record_completed", "COMMIT"]
+    assert within["process"] == ["claim", "BEGIN", "SELECT", "complete", "COMMIT"]
 
 
 def test_each_span_says_what_the_conventions_for_messaging_ask_for(
@@ -351,7 +351,7 @@ def test_the_round_trips_of_a_delivery_are_the_same_two(table: Table, collector:
     run(table, 1)
     assert [span.name for span in collector.spans] == [
         "claim",
-        "record_completed",
+        "complete",
         "process traced",
     ]
 

@@ -38,6 +38,8 @@ CONTEXT_HEADERS = ("traceparent", "tracestate")
 # An answer waits for the export of its spans; a collector that is away must not cost more.
 EXPORT_SECONDS = 2.0
 
+# The function that a statement calls, or what its leading comment names it.
+_NAME = re.compile(r"\s*--\s*(\w+)\s*\n|.*?\bstashjobs\.(\w+)\(", re.DOTALL)
 _FIRST_WORD = re.compile(r"[A-Za-z]+")
 
 log = logging.getLogger("stashjobs")
@@ -184,6 +186,11 @@ class TracedCursor(psycopg.Cursor[Any]):
             super().executemany(query, params_seq, **options)
 
 
+def traces(connection: psycopg.Connection[Any]) -> bool:
+    """Whether the statements of this connection are spans."""
+    return issubclass(connection.cursor_factory, TracedCursor)
+
+
 def cursor_factory() -> type[TracedCursor] | None:
     """What a connection makes its cursors of. None, psycopg's own, while tracing is off."""
     return TracedCursor if is_on() else None
@@ -251,22 +258,10 @@ def _summary(query: object) -> str:
     """A statement of ours by its name, another by its first word. Never its text, in which a job
     may have put what it should have given as a parameter."""
     text = query.decode(errors="replace") if isinstance(query, bytes) else str(query)
-    if text in (names := _names()):
-        return names[text]
+    if (named := _NAME.match(text)) is not None:
+        return str(named[1] or named[2])
     first = _FIRST_WORD.match(text.lstrip()) if isinstance(query, str | bytes) else None
     return first[0].upper() if first else "SQL"
-
-
-@functools.cache
-def _names() -> dict[str, str]:
-    from stashjobs.store import executions, outbox
-
-    return {
-        text: name.lower()
-        for module in (executions, outbox)
-        for name, text in vars(module).items()
-        if name.isupper() and isinstance(text, str)
-    }
 
 
 # --- on and off

@@ -6,8 +6,7 @@ first delivery, kept while the server keeps it, and opened anew when the server 
 borrow from there.
 
 Nothing here relies on what a session remembers between two transactions, so that PgBouncer in
-transaction mode and its like may stand in between (docs/connections.md). Only where nothing stands
-in between does the server keep the plans of the statements that a delivery repeats (`statement`).
+transaction mode and its like may stand in between (docs/connections.md).
 """
 
 from __future__ import annotations

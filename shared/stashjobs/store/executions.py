@@ -1,7 +1,9 @@
-"""The life of a job, as named SQL statements on `job_executions`: recorded, claimed, ended.
+"""The life of a job: recorded, claimed, ended, by the functions that the database has in its schema
+`stashjobs` (`store/sql`).
 
-Each function is one statement, so one round trip. The connection is the caller's. What QStash
-knows of a job is in `publications`, what an operator does to it in `operations`.
+Each function here is one call, so one round trip. The connection is the caller's. What QStash knows
+of a job is in `outbox`. Calls name their arguments and columns, since a newer version's functions
+may have more of both.
 """
 
 from __future__ import annotations
@@ -10,12 +12,14 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+import psycopg
+from psycopg.rows import tuple_row
 from psycopg.types.json import Jsonb
 
-from stashjobs.store.statement import Statement
+from stashjobs.observability import tracing
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from psycopg import AsyncConnection, Connection
 
@@ -81,7 +85,7 @@ class Recorded(NamedTuple):
 # A row that exists under the same idempotency key answers with its own id, and is not touched: an
 # update would lock it for as long as the caller's transaction lasts. Rows go in sorted by key, so
 # that two programs recording the same keys at the same time wait and do not deadlock.
-RECORD_NEW_JOBS = """
+RECORD_NEW_JOBS = """ -- record_new_jobs
 WITH new AS (
     SELECT * FROM unnest(%s::text[], %s::text[], %s::jsonb[], %s::int[], %s::timestamptz[],
                          %s::text[], %s::text[], %s::text[], %s::jsonb[], %s::jsonb[])
@@ -106,149 +110,57 @@ SELECT new.job_id, job.job_id
 """
 
 
-# A lease that ran out is taken over; one that ran out on the last attempt ends the job instead.
-# The second half reads the row as it was when the statement began, which is enough to say why the
-# job was not taken: whatever happened since was another delivery's doing.
-_TAKE = """
-       status = CASE WHEN job.attempt >= job.max_attempts THEN 'failed' ELSE 'processing' END,
-       attempt = CASE WHEN job.attempt >= job.max_attempts THEN job.attempt
-                      ELSE job.attempt + 1 END,
-       error = CASE WHEN job.attempt >= job.max_attempts
-                    THEN 'LeaseExpired: the attempt ended without a word'
-                    ELSE job.error END,
-       errors = CASE WHEN job.status <> 'processing' THEN job.errors
-                     ELSE job.errors || jsonb_build_object(
-                            'attempt', job.attempt, 'type', 'LeaseExpired',
-                            'message', 'the attempt ended without a word',
-                            'startedAt', job.started_at, 'endedAt', job.lease_expires_at) END,
-       started_at = CASE WHEN job.attempt >= job.max_attempts THEN job.started_at
-                         ELSE now() END,
-       lease_expires_at = CASE WHEN job.attempt >= job.max_attempts THEN NULL
-                               ELSE now() + make_interval(secs => %(lease_seconds)s) END,
-       completed_at = CASE WHEN job.attempt >= job.max_attempts THEN now() END,
-       published_at = CASE WHEN %(message_id)s::text IS NULL THEN job.published_at
-                           ELSE coalesce(job.published_at, now()) END,
-       message_id = coalesce(%(message_id)s, job.message_id),
-       dlq_id = CASE WHEN %(message_id)s::text <> job.message_id THEN NULL ELSE job.dlq_id END,
-       schedule_id = coalesce(%(schedule_id)s, job.schedule_id),
-       updated_at = now()
- WHERE (job.status IN ('pending', 'retrying')
-        OR (job.status = 'processing' AND job.lease_expires_at <= now()))
-   AND job.job_type = %(job_type)s
+CLAIM = """
+SELECT held, status, job_type, attempt, max_attempts, run, payload, user_id, organization_id, error,
+       wait_seconds
+  FROM stashjobs.claim(
+           job_id => %(job_id)s, type => %(type)s, lease_seconds => %(lease_seconds)s,
+           message_id => %(message_id)s, schedule_id => %(schedule_id)s)
 """
-_CLAIMED = """
-RETURNING job.status = 'processing' AS held, job.status, job.job_type, job.attempt,
-          job.max_attempts, job.run, job.payload, job.user_id, job.organization_id, job.error,
-          NULL::float AS wait
+CLAIM_OR_RECORD = """
+SELECT held, status, job_type, attempt, last_attempt, run, document, for_user_id,
+       for_organization_id, error, wait_seconds
+  FROM stashjobs.claim_or_record(
+           job_id => %(job_id)s, type => %(type)s, lease_seconds => %(lease_seconds)s,
+           payload => %(payload)s, max_attempts => %(max_attempts)s, user_id => %(user_id)s,
+           organization_id => %(organization_id)s, idempotency_key => %(idempotency_key)s,
+           metadata => %(metadata)s, message_id => %(message_id)s, schedule_id => %(schedule_id)s)
 """
-_OR_SAY_WHY_NOT = """
-SELECT * FROM claimed
-UNION ALL
-SELECT false, status, job_type, attempt, max_attempts, run, NULL, NULL, NULL, error,
-       extract(epoch FROM lease_expires_at - now())::float
-  FROM job_executions
- WHERE job_id = %(job_id)s AND NOT EXISTS (SELECT FROM claimed)
+COMPLETE = """
+SELECT held, row_status, row_attempt
+  FROM stashjobs.complete(job_id => %(job_id)s, attempt => %(attempt)s, result => %(result)s)
 """
-
-# fmt: off
-CLAIM = (
-    "WITH claimed AS (UPDATE job_executions AS job SET" + _TAKE +
-    "AND job.job_id = %(job_id)s" + _CLAIMED + ")" + _OR_SAY_WHY_NOT
-)
-
-# For a message that carries its payload: the first delivery records the job as it takes it.
-CLAIM_OR_RECORD = (
-    """WITH claimed AS (
-    INSERT INTO job_executions AS job
-           (job_id, job_type, status, payload, attempt, max_attempts, user_id, organization_id,
-            idempotency_key, metadata, message_id, schedule_id, published_at, started_at,
-            lease_expires_at)
-    VALUES (%(job_id)s, %(job_type)s, 'processing', %(payload)s, 1, %(max_attempts)s,
-            %(user_id)s, %(organization_id)s, %(idempotency_key)s, %(metadata)s, %(message_id)s,
-            %(schedule_id)s, CASE WHEN %(message_id)s::text IS NOT NULL THEN now() END, now(),
-            now() + make_interval(secs => %(lease_seconds)s))
-    ON CONFLICT (job_id) DO UPDATE SET""" + _TAKE + _CLAIMED + ")" + _OR_SAY_WHY_NOT
-)
-# fmt: on
-
-_STILL_HELD = """
- WHERE job_id = %(job_id)s AND attempt = %(attempt)s AND status = 'processing'
-RETURNING true AS held, status, attempt
+FAIL = """
+SELECT held, row_status, row_attempt
+  FROM stashjobs.fail(
+           job_id => %(job_id)s, attempt => %(attempt)s, status => %(status)s,
+           details => %(details)s, counted => %(counted)s, wait_seconds => %(wait_seconds)s)
 """
-_OR_SAY_WHAT_IS = """
-SELECT * FROM recorded
-UNION ALL
-SELECT false, status, attempt FROM job_executions
- WHERE job_id = %(job_id)s AND NOT EXISTS (SELECT FROM recorded)
-"""
-
-RECORD_COMPLETED = (
-    """WITH recorded AS (
-UPDATE job_executions
-   SET status = 'completed', result = %(result)s, error = NULL, lease_expires_at = NULL,
-       completed_at = now(), updated_at = now()"""
-    + _STILL_HELD
-    + ")"
-    + _OR_SAY_WHAT_IS
-)
-
-RECORD_NOT_COMPLETED = (
-    """WITH recorded AS (
-UPDATE job_executions
-   SET status = %(status)s, error = %(error)s, lease_expires_at = NULL, updated_at = now(),
-       completed_at = CASE WHEN %(status)s <> 'retrying' THEN now() END,
-       -- QStash gave up on the message while the attempt ran: the relay sends another.
-       published_at = CASE WHEN %(status)s = 'retrying' AND dlq_id IS NOT NULL THEN NULL
-                           ELSE published_at END,
-       -- QStash's patience (`publications`) begins anew with an attempt that ran.
-       available_at = CASE WHEN %(status)s = 'retrying' AND %(uncounted)s = 0
-                           THEN now() + make_interval(secs => %(wait_seconds)s)
-                           ELSE available_at END,
-       -- An attempt that ran nothing moves the window of attempts along with it.
-       max_attempts = max_attempts + %(uncounted)s,
-       attempts_before_run = attempts_before_run + %(uncounted)s,
-       errors = errors || jsonb_build_array(%(details)s::jsonb || jsonb_build_object(
-                  'attempt', attempt, 'startedAt', started_at, 'endedAt', now()))"""
-    + _STILL_HELD
-    + ")"
-    + _OR_SAY_WHAT_IS
-)
-
-FIND_BY_IDEMPOTENCY_KEY = """
-SELECT job_id FROM job_executions WHERE job_type = %s AND idempotency_key = %s
-"""
-
 EXTEND_LEASE = """
-UPDATE job_executions
-   SET progress = coalesce(%(progress)s, progress), updated_at = now(),
-       lease_expires_at = now() + make_interval(secs => %(lease_seconds)s)
- WHERE job_id = %(job_id)s AND attempt = %(attempt)s AND status = 'processing'
-RETURNING true
+SELECT stashjobs.extend_lease(
+           job_id => %(job_id)s, attempt => %(attempt)s, lease_seconds => %(lease_seconds)s,
+           progress => %(progress)s)
 """
-
-
 FREE_EXPIRED_LEASES = """
-UPDATE job_executions AS job
-   SET status = CASE WHEN attempt >= max_attempts THEN 'failed' ELSE 'retrying' END,
-       error = 'LeaseExpired: the attempt ended without a word',
-       errors = errors || jsonb_build_object(
-                  'attempt', attempt, 'type', 'LeaseExpired',
-                  'message', 'the attempt ended without a word',
-                  'startedAt', started_at, 'endedAt', lease_expires_at),
-       lease_expires_at = NULL, published_at = NULL, updated_at = now(), available_at = now(),
-       completed_at = CASE WHEN attempt >= max_attempts THEN now() END
- WHERE job_id IN (SELECT job_id FROM job_executions
-                   WHERE status = 'processing' AND lease_expires_at <= now()
-                   ORDER BY lease_expires_at LIMIT %s
-                     FOR UPDATE SKIP LOCKED)
-   AND status = 'processing'
-RETURNING job_id, job_type, status
+SELECT job_id, job_type, status FROM stashjobs.free_expired_leases(max_jobs => %(max_jobs)s)
+"""
+FIND_BY_IDEMPOTENCY_KEY = """
+SELECT job_id FROM job_executions WHERE job_type = %(type)s AND idempotency_key = %(key)s
 """
 
-# What every delivery executes.
-_claim = Statement("claim", CLAIM)
-_claim_or_record = Statement("claim_or_record", CLAIM_OR_RECORD)
-_record_completed = Statement("record_completed", RECORD_COMPLETED)
+
+def call(
+    connection: Connection[Any], statement: str, parameters: Mapping[str, Any]
+) -> list[tuple[Any, ...]]:
+    """Execute one of these statements. Returns its rows as tuples, whatever the connection's own
+    rows and cursors are.
+
+    Raises:
+        psycopg.Error: As `connection.execute` would.
+    """
+    kind = tracing.TracedCursor if tracing.traces(connection) else psycopg.Cursor
+    with kind(connection, row_factory=tuple_row) as cursor:
+        return cursor.execute(statement.encode(), parameters, prepare=False).fetchall()
 
 
 def record_new_jobs(connection: Connection[Any], jobs: Sequence[NewJob]) -> list[str]:
@@ -286,13 +198,13 @@ def claim(
     """Take a recorded job for this delivery, or learn why not. None: there is no such job."""
     parameters = {
         "job_id": job_id,
-        "job_type": job_type,
+        "type": job_type,
         "lease_seconds": lease.seconds,
         "message_id": lease.message_id,
         "schedule_id": lease.schedule_id,
     }
-    row = _claim.fetch_one(connection, parameters)
-    return Claim._make(row) if row else None
+    rows = call(connection, CLAIM, parameters)
+    return Claim._make(rows[0]) if rows else None
 
 
 def claim_or_record(
@@ -301,14 +213,14 @@ def claim_or_record(
     lease: Lease,
 ) -> Claim | None:
     """Take a job whose message carries its payload, recording it where it has no row. Where it has
-    one, the row wins. None: another delivery recorded it in this same moment.
+    one, the row wins.
 
     Raises:
         psycopg.errors.UniqueViolation: Another job of this type has the same idempotency key.
     """
     parameters = {
         "job_id": new.job_id,
-        "job_type": new.job_type,
+        "type": new.job_type,
         "payload": Jsonb(new.payload),
         "max_attempts": new.max_attempts,
         "user_id": new.user_id,
@@ -319,16 +231,17 @@ def claim_or_record(
         "message_id": lease.message_id,
         "schedule_id": lease.schedule_id,
     }
-    row = _claim_or_record.fetch_one(connection, parameters)
-    return Claim._make(row) if row else None
+    rows = call(connection, CLAIM_OR_RECORD, parameters)
+    return Claim._make(rows[0]) if rows else None
 
 
 def find_by_idempotency_key(
     connection: Connection[Any], job_type: str, idempotency_key: str
 ) -> str | None:
     """The id of the job of this type that has this key."""
-    row = connection.execute(FIND_BY_IDEMPOTENCY_KEY, [job_type, idempotency_key]).fetchone()
-    return None if row is None else str(row[0])
+    parameters = {"type": job_type, "key": idempotency_key}
+    rows = call(connection, FIND_BY_IDEMPOTENCY_KEY, parameters)
+    return str(rows[0][0]) if rows else None
 
 
 def record_completed(
@@ -336,8 +249,8 @@ def record_completed(
 ) -> Recorded | None:
     """End the job well, if this attempt still holds it. None: the row is gone."""
     parameters = {"job_id": job_id, "attempt": attempt, "result": Jsonb(result)}
-    row = _record_completed.fetch_one(connection, parameters)
-    return Recorded._make(row) if row else None
+    rows = call(connection, COMPLETE, parameters)
+    return Recorded._make(rows[0]) if rows else None
 
 
 def record_not_completed(
@@ -362,13 +275,12 @@ def record_not_completed(
         "job_id": job_id,
         "attempt": attempt,
         "status": status,
-        "error": f"{details['type']}: {details['message']}",
         "details": Jsonb(details),
-        "uncounted": 0 if counted else 1,
+        "counted": counted,
         "wait_seconds": wait_seconds,
     }
-    row = connection.execute(RECORD_NOT_COMPLETED, parameters).fetchone()
-    return Recorded._make(row) if row else None
+    rows = call(connection, FAIL, parameters)
+    return Recorded._make(rows[0]) if rows else None
 
 
 def extend_lease(
@@ -386,12 +298,14 @@ def extend_lease(
         "progress": None if progress is None else Jsonb(progress),
         "lease_seconds": lease_seconds,
     }
-    return connection.execute(EXTEND_LEASE, parameters).fetchone() is not None
+    [(held,)] = call(connection, EXTEND_LEASE, parameters)
+    return bool(held)
 
 
 def free_expired_leases(connection: Connection[Any], limit: int) -> list[tuple[str, str, Status]]:
     """End attempts that never came back, at most `limit`. Returns id, type and new status."""
-    return list(connection.execute(FREE_EXPIRED_LEASES, [limit]))
+    rows = call(connection, FREE_EXPIRED_LEASES, {"max_jobs": limit})
+    return [(job_id, job_type, status) for job_id, job_type, status in rows]
 
 
 def _columns(jobs: Sequence[NewJob]) -> list[list[Any]]:

@@ -45,7 +45,7 @@ class GivenUp(NamedTuple):
 
 # Rows that another relay has in hand are passed over, not waited for. `position` lets a relay that
 # could not publish some go on behind them.
-TAKE_UNPUBLISHED = """
+TAKE_UNPUBLISHED = """ -- take_unpublished
 SELECT job_id, job_type, run, attempt, max_attempts, available_at, delivery, dlq_id
   FROM job_executions
  WHERE published_at IS NULL AND status IN ('pending', 'retrying')
@@ -60,7 +60,7 @@ SELECT job_id, job_type, run, attempt, max_attempts, available_at, delivery, dlq
 
 
 # `dlq_id` is about the message before this one.
-CONFIRM_PUBLISHED = """
+CONFIRM_PUBLISHED = """ -- confirm_published
 UPDATE job_executions AS job
    SET published_at = now(), message_id = coalesce(told.message_id, job.message_id), dlq_id = NULL,
        error = CASE WHEN job.status = 'pending' THEN NULL ELSE job.error END
@@ -81,7 +81,7 @@ _ANOTHER_MESSAGE = """(job.attempt < job.max_attempts
 _ENDS = f"(job.status IN ('pending', 'retrying') AND NOT {_ANOTHER_MESSAGE})"
 
 
-RECORD_REFUSED = """
+RECORD_REFUSED = """ -- record_refused
 UPDATE job_executions AS job
    SET error = %(reason)s, updated_at = now(),
        status = CASE WHEN is_over THEN 'failed' ELSE status END,
@@ -97,7 +97,7 @@ UPDATE job_executions AS job
 # queue says nothing about the one that followed. After a manual retry a job without a message
 # waits for its first, and all that QStash gave up on are older. An attempt that still runs goes on;
 # that its message is gone is kept, for `RECORD_NOT_COMPLETED`.
-RECORD_GIVEN_UP = f"""
+RECORD_GIVEN_UP = f""" -- record_given_up
 UPDATE job_executions AS job
    SET dlq_id = told.dlq_id,
        status = CASE WHEN {_ENDS} THEN 'failed' ELSE status END,
@@ -118,7 +118,7 @@ RETURNING job.job_id, job.status
 
 # Of these nothing was heard for long. Mostly they wait for QStash's own next try. The index is on
 # the later of two times, so that jobs which are not due for days are not looked at every minute.
-FIND_SILENT = """
+FIND_SILENT = """ -- find_silent
 SELECT job_id, message_id
   FROM job_executions
  WHERE status IN ('pending', 'retrying') AND published_at IS NOT NULL AND message_id IS NOT NULL
@@ -130,7 +130,7 @@ SELECT job_id, message_id
 
 
 # `published_at` is when QStash last confirmed the message; NULL has the relay send another.
-RECORD_HEARD_OF = """
+RECORD_HEARD_OF = """ -- record_heard_of
 UPDATE job_executions AS job
    SET published_at = CASE WHEN told.message_exists THEN now() END, updated_at = now()
   FROM unnest(%s::text[], %s::text[], %s::bool[]) AS told (job_id, message_id, message_exists)
@@ -139,7 +139,7 @@ UPDATE job_executions AS job
 """
 
 
-RECORD_NEVER_DELIVERED = """
+RECORD_NEVER_DELIVERED = """ -- record_never_delivered
 INSERT INTO job_executions
        (job_id, job_type, status, payload, max_attempts, user_id, organization_id, metadata,
         message_id, dlq_id, error, published_at, completed_at)

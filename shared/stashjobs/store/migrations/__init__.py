@@ -7,6 +7,8 @@ A file that says CONCURRENTLY changes indexes while jobs go on. Such a statement
 transaction, so the file is applied statement by statement, and each must be safe to repeat: what
 was interrupted is begun again. Where the tables are small nobody would wait for long; there the
 word is left out, and the file is applied like any other.
+
+The database's functions come last, in the transaction of the last file (`functions`).
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from pathlib import Path
 
 from stashjobs.errors import MigrationError
 from stashjobs.store import database
+from stashjobs.store.migrations import functions
 
 FOLDER = Path(__file__).parent
 # Any constant will do, as long as every version of stashjobs takes the same one.
@@ -47,6 +50,16 @@ SELECT set_config('statement_timeout', '0', true), set_config('lock_timeout', '0
 # Never waits within a statement: whoever does has a snapshot, and CREATE INDEX CONCURRENTLY waits
 # for all older snapshots, while they would wait for it.
 TRY_LOCK = "SELECT pg_try_advisory_xact_lock(%s)"
+# The tables' schema. A role of the name stashjobs finds the schema of the functions before it
+# (Postgres docs, "The Schema Search Path"), and no table belongs there.
+KEEP_TO_THE_SCHEMA_OF_THE_TABLES = """
+SELECT set_config('search_path', quote_ident(coalesce(
+    (SELECT nspname FROM pg_class JOIN pg_namespace AS schema ON schema.oid = relnamespace
+      WHERE pg_class.oid = to_regclass('schema_migrations')),
+    (SELECT name FROM unnest(current_schemas(false)) WITH ORDINALITY AS path (name, place)
+      WHERE name <> 'stashjobs' ORDER BY place LIMIT 1),
+    'public')) || ', pg_temp', true)
+"""
 READ_BYTES = """
 SELECT coalesce(max(pg_table_size(oid)), 0) FROM pg_class
  WHERE relkind = 'r' AND relnamespace = current_schema()::regnamespace
@@ -105,9 +118,12 @@ def available(folder: Path = FOLDER) -> list[Migration]:
     return found
 
 
-def migrate(url: str, *, dry_run: bool = False, folder: Path = FOLDER) -> list[str]:
-    """Apply the migrations that this database lacks, in one transaction; a file that fails is
-    undone alone. What is `concurrent` comes between two transactions, where a table is large.
+def migrate(
+    url: str, *, dry_run: bool = False, folder: Path = FOLDER, sql: Path | None = None
+) -> list[str]:
+    """Apply the migrations that this database lacks, and renew its functions, in one transaction; a
+    file that fails is undone alone. What is `concurrent` comes between two transactions, where a
+    table is large.
 
     Safe to run twice at once: the second waits for the first and finds nothing to do. Safe through
     a pooler in transaction mode too, since lock and timeouts are the transaction's; a concurrent
@@ -117,9 +133,10 @@ def migrate(url: str, *, dry_run: bool = False, folder: Path = FOLDER) -> list[s
         url: The database.
         dry_run: Only tell what would be applied.
         folder: Where the files are.
+        sql: Where the functions' files are; None is `sql` beside `folder`.
 
     Returns:
-        The names of the files that were (or would be) applied.
+        The names of the files that were (or would be) applied, and then of the functions.
 
     Raises:
         MigrationError: Postgres is too old, or an applied file was edited or is missing: nothing
@@ -127,13 +144,15 @@ def migrate(url: str, *, dry_run: bool = False, folder: Path = FOLDER) -> list[s
         psycopg.OperationalError: Postgres cannot be reached.
     """
     migrations = available(folder)
+    sql = sql or folder.parent / "sql"
     applied: list[str] = []
     with database.connect(url) as connection:
         _refuse_old_postgres(connection.info.server_version // 10_000)
         if dry_run:
-            return [migration.name for migration in _pending(connection, migrations)]
+            pending = [migration.name for migration in _pending(connection, migrations)]
+            return pending + functions.difference(connection, sql).told
         while True:
-            names, failure = _apply_what_comes_next(connection, migrations, url)
+            names, failure = _apply_what_comes_next(connection, migrations, url, sql)
             applied += names
             if failure is not None:
                 raise failure
@@ -150,7 +169,7 @@ def _refuse_old_postgres(version: int) -> None:
 
 
 def _apply_what_comes_next(
-    connection: database.Connection, migrations: list[Migration], url: str
+    connection: database.Connection, migrations: list[Migration], url: str, sql: Path
 ) -> tuple[list[str], MigrationError | None]:
     """Apply those that fit into one transaction, or the one concurrent file that comes first.
     An error is told, not raised, so that those before it are committed."""
@@ -159,6 +178,7 @@ def _apply_what_comes_next(
         with connection.transaction():
             connection.execute(WAIT_AS_LONG_AS_IT_TAKES)
             if connection.execute(TRY_LOCK, [ADVISORY_LOCK]).fetchone() == (True,):
+                connection.execute(KEEP_TO_THE_SCHEMA_OF_THE_TABLES)
                 connection.execute(CREATE_HISTORY)
                 try:
                     for migration in _pending(connection, migrations):
@@ -169,6 +189,8 @@ def _apply_what_comes_next(
                             break
                         _apply(connection, migration)
                         done.append(migration.name)
+                    else:
+                        done += functions.renew(connection, sql)
                 except MigrationError as error:
                     return done, error
                 return done, None

@@ -1,0 +1,55 @@
+-- Take a recorded job for one delivery, or say why not; no row: there is no such job.
+-- A lease that ran out is taken over; one that ran out on the last attempt ends the job instead.
+CREATE OR REPLACE FUNCTION stashjobs.claim(
+    job_id text, type text, lease_seconds float8,
+    message_id text DEFAULT NULL, schedule_id text DEFAULT NULL
+)
+RETURNS TABLE (
+    held boolean, status text, job_type text, attempt integer, max_attempts integer, run integer,
+    payload jsonb, user_id text, organization_id text, error text, wait_seconds float8
+)
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path FROM CURRENT SET enable_seqscan TO off AS $$
+#variable_conflict use_column
+DECLARE
+    moment CONSTANT timestamptz := clock_timestamp();
+BEGIN
+    RETURN QUERY
+    UPDATE job_executions AS job SET
+           status = CASE WHEN job.attempt >= job.max_attempts THEN 'failed' ELSE 'processing' END,
+           attempt = CASE WHEN job.attempt >= job.max_attempts THEN job.attempt
+                          ELSE job.attempt + 1 END,
+           error = CASE WHEN job.attempt >= job.max_attempts
+                        THEN 'LeaseExpired: the attempt ended without a word'
+                        ELSE job.error END,
+           errors = CASE WHEN job.status <> 'processing' THEN job.errors
+                         ELSE job.errors || jsonb_build_object(
+                                'attempt', job.attempt, 'type', 'LeaseExpired',
+                                'message', 'the attempt ended without a word',
+                                'startedAt', job.started_at, 'endedAt', job.lease_expires_at) END,
+           started_at = CASE WHEN job.attempt >= job.max_attempts THEN job.started_at
+                             ELSE moment END,
+           lease_expires_at = CASE WHEN job.attempt >= job.max_attempts THEN NULL
+                                   ELSE moment + make_interval(secs => lease_seconds) END,
+           completed_at = CASE WHEN job.attempt >= job.max_attempts THEN moment END,
+           published_at = CASE WHEN claim.message_id IS NULL THEN job.published_at
+                               ELSE coalesce(job.published_at, moment) END,
+           message_id = coalesce(claim.message_id, job.message_id),
+           dlq_id = CASE WHEN claim.message_id <> job.message_id THEN NULL ELSE job.dlq_id END,
+           schedule_id = coalesce(claim.schedule_id, job.schedule_id),
+           updated_at = moment
+     WHERE job.job_id = claim.job_id AND job.job_type = claim.type
+       AND (job.status IN ('pending', 'retrying')
+            OR (job.status = 'processing' AND job.lease_expires_at <= moment))
+    RETURNING job.status = 'processing', job.status, job.job_type, job.attempt, job.max_attempts,
+              job.run, job.payload, job.user_id, job.organization_id, job.error, NULL::float8;
+    IF FOUND THEN
+        RETURN;
+    END IF;
+    RETURN QUERY
+    SELECT false, job.status, job.job_type, job.attempt, job.max_attempts, job.run, NULL::jsonb,
+           NULL::text, NULL::text, job.error,
+           extract(epoch FROM job.lease_expires_at - moment)::float8
+      FROM job_executions AS job WHERE job.job_id = claim.job_id;
+END
+$$;

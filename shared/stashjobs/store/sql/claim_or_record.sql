@@ -1,0 +1,45 @@
+-- Claim a job whose message carries its payload. The first delivery records it; then the row wins.
+-- unique_violation: another job of this type has the idempotency key.
+CREATE OR REPLACE FUNCTION stashjobs.claim_or_record(
+    job_id text, type text, lease_seconds float8, payload jsonb, max_attempts integer,
+    user_id text DEFAULT NULL, organization_id text DEFAULT NULL,
+    idempotency_key text DEFAULT NULL, metadata jsonb DEFAULT '{}',
+    message_id text DEFAULT NULL, schedule_id text DEFAULT NULL
+)
+RETURNS TABLE (
+    held boolean, status text, job_type text, attempt integer, last_attempt integer, run integer,
+    document jsonb, for_user_id text, for_organization_id text, error text, wait_seconds float8
+)
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path FROM CURRENT SET enable_seqscan TO off AS $$
+#variable_conflict use_column
+DECLARE
+    moment CONSTANT timestamptz := clock_timestamp();
+BEGIN
+    RETURN QUERY
+    INSERT INTO job_executions AS job
+           (job_id, job_type, status, payload, attempt, max_attempts, user_id, organization_id,
+            idempotency_key, metadata, message_id, schedule_id, published_at, started_at,
+            lease_expires_at, created_at, available_at, updated_at)
+    VALUES (claim_or_record.job_id, claim_or_record.type, 'processing', claim_or_record.payload, 1,
+            claim_or_record.max_attempts, claim_or_record.user_id, claim_or_record.organization_id,
+            claim_or_record.idempotency_key, claim_or_record.metadata, claim_or_record.message_id,
+            claim_or_record.schedule_id,
+            CASE WHEN claim_or_record.message_id IS NOT NULL THEN moment END, moment,
+            moment + make_interval(secs => lease_seconds), moment, moment, moment)
+    ON CONFLICT (job_id) DO NOTHING
+    RETURNING true, job.status, job.job_type, job.attempt, job.max_attempts, job.run, job.payload,
+              job.user_id, job.organization_id, job.error, NULL::float8;
+    IF NOT FOUND THEN
+        RETURN QUERY
+        SELECT claimed.held, claimed.status, claimed.job_type, claimed.attempt,
+               claimed.max_attempts, claimed.run, claimed.payload, claimed.user_id,
+               claimed.organization_id, claimed.error, claimed.wait_seconds
+          FROM stashjobs.claim(
+                   job_id => claim_or_record.job_id, type => claim_or_record.type,
+                   lease_seconds => claim_or_record.lease_seconds,
+                   message_id => claim_or_record.message_id,
+                   schedule_id => claim_or_record.schedule_id) AS claimed;
+    END IF;
+END
+$$;

@@ -1,0 +1,23 @@
+-- End a job well, if this attempt still holds it; else say how it stands. No row: it is gone.
+CREATE OR REPLACE FUNCTION stashjobs.complete(job_id text, attempt integer, result jsonb)
+RETURNS TABLE (held boolean, row_status text, row_attempt integer)
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path FROM CURRENT SET enable_seqscan TO off AS $$
+#variable_conflict use_column
+DECLARE
+    moment CONSTANT timestamptz := clock_timestamp();
+BEGIN
+    UPDATE job_executions AS job
+       SET status = 'completed', result = complete.result, error = NULL, lease_expires_at = NULL,
+           completed_at = moment, updated_at = moment
+     WHERE job.job_id = complete.job_id AND job.attempt = complete.attempt
+       AND job.status = 'processing';
+    IF FOUND THEN
+        RETURN QUERY SELECT true, 'completed', complete.attempt;
+        RETURN;
+    END IF;
+    RETURN QUERY
+    SELECT false, job.status, job.attempt FROM job_executions AS job
+     WHERE job.job_id = complete.job_id;
+END
+$$;

@@ -1,0 +1,41 @@
+-- End an attempt with an error, if it still holds the job; else say how that stands. No row: it is
+-- gone. The status is retrying, failed or cancelled; `details` has type and message at least.
+CREATE OR REPLACE FUNCTION stashjobs.fail(
+    job_id text, attempt integer, status text, details jsonb,
+    counted boolean DEFAULT true, wait_seconds float8 DEFAULT 0
+)
+RETURNS TABLE (held boolean, row_status text, row_attempt integer)
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path FROM CURRENT SET enable_seqscan TO off AS $$
+#variable_conflict use_column
+DECLARE
+    moment CONSTANT timestamptz := clock_timestamp();
+BEGIN
+    RETURN QUERY
+    UPDATE job_executions AS job
+       SET status = fail.status,
+           error = concat(details ->> 'type', ': ', details ->> 'message'),
+           lease_expires_at = NULL, updated_at = moment,
+           completed_at = CASE WHEN fail.status <> 'retrying' THEN moment END,
+           -- The message was dead-lettered while the attempt ran: the relay sends another.
+           published_at = CASE WHEN fail.status = 'retrying' AND job.dlq_id IS NOT NULL THEN NULL
+                               ELSE job.published_at END,
+           -- The relay's patience begins anew with an attempt that ran.
+           available_at = CASE WHEN fail.status = 'retrying' AND counted
+                               THEN moment + make_interval(secs => wait_seconds)
+                               ELSE job.available_at END,
+           -- An attempt that ran nothing moves the window of attempts along with it.
+           max_attempts = job.max_attempts + CASE WHEN counted THEN 0 ELSE 1 END,
+           attempts_before_run = job.attempts_before_run + CASE WHEN counted THEN 0 ELSE 1 END,
+           errors = job.errors || jsonb_build_array(details || jsonb_build_object(
+                      'attempt', job.attempt, 'startedAt', job.started_at, 'endedAt', moment))
+     WHERE job.job_id = fail.job_id AND job.attempt = fail.attempt AND job.status = 'processing'
+    RETURNING true, job.status, job.attempt;
+    IF FOUND THEN
+        RETURN;
+    END IF;
+    RETURN QUERY
+    SELECT false, job.status, job.attempt FROM job_executions AS job
+     WHERE job.job_id = fail.job_id;
+END
+$$;

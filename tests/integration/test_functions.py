@@ -1,0 +1,210 @@
+"""The database's functions: renewed with their files, with the right plans, and for the version
+before too."""
+
+from __future__ import annotations
+
+import time
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+import pytest
+from psycopg.rows import dict_row
+
+from stashjobs.errors import MigrationError
+from stashjobs.store import database, executions, migrations, outbox
+from stashjobs.store.executions import Lease, NewJob
+from stashjobs.store.migrations import functions
+from stashjobs.tools.doctor import postgres as doctor
+from stashjobs.tools.doctor.finding import Level
+from tests.deliveries import Table, deliver, probe
+from tests.integration.test_pgbouncer import bouncer
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from stashjobs import Context
+    from tests.pgbouncer import PgBouncer
+
+__all__ = ["bouncer"]
+
+ONE = "CREATE OR REPLACE FUNCTION stashjobs.one({}) RETURNS {} LANGUAGE sql AS $$ SELECT {} $$;"
+CALL_ONE = "SELECT stashjobs.one()"
+
+
+@pytest.fixture
+def sql(tmp_path: Path) -> Path:
+    """A folder with one function beside those that are there."""
+    for each in functions.available():
+        (tmp_path / f"{each.name}.sql").write_text(each.sql)
+    (tmp_path / "one.sql").write_text(ONE.format("", "int", "1"))
+    return tmp_path
+
+
+def ask(url: str, query: str) -> Any:
+    with psycopg.connect(url, autocommit=True) as connection:
+        return connection.execute(query.encode()).fetchall()
+
+
+def test_a_function_is_made_by_migrate_and_then_left_alone(database_url: str, sql: Path) -> None:
+    assert migrations.migrate(database_url, sql=sql) == ["function one"]
+    assert ask(database_url, CALL_ONE) == [(1,)]
+    assert migrations.migrate(database_url, sql=sql) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "kind", "value"),
+    [("", "int", "2"), ("", "text", "'2'"), ("n int DEFAULT 2", "int", "n")],
+)
+def test_a_function_whose_file_changed_is_made_anew(
+    database_url: str, sql: Path, arguments: str, kind: str, value: str
+) -> None:
+    """Its body, its result or its arguments; no other of its name is left."""
+    migrations.migrate(database_url, sql=sql)
+    (sql / "one.sql").write_text(ONE.format(arguments, kind, value))
+    assert migrations.migrate(database_url, dry_run=True, sql=sql) == ["function one"]
+    assert ask(database_url, CALL_ONE) == [(1,)]
+    assert migrations.migrate(database_url, sql=sql) == ["function one"]
+    [(found,)] = ask(database_url, CALL_ONE)
+    assert str(found) == "2"
+    assert ask(database_url, "SELECT count(*) FROM pg_proc WHERE proname = 'one'") == [(1,)]
+
+
+def test_a_function_without_a_file_is_dropped(database_url: str, sql: Path) -> None:
+    migrations.migrate(database_url, sql=sql)
+    (sql / "one.sql").unlink()
+    assert migrations.migrate(database_url, dry_run=True, sql=sql) == ["function one (dropped)"]
+    assert migrations.migrate(database_url, sql=sql) == ["function one (dropped)"]
+    with pytest.raises(psycopg.errors.UndefinedFunction):
+        ask(database_url, CALL_ONE)
+
+
+def test_a_function_that_fails_leaves_all_as_they_were(database_url: str, sql: Path) -> None:
+    migrations.migrate(database_url, sql=sql)
+    (sql / "one.sql").write_text(ONE.format("", "int", "2"))
+    (sql / "two.sql").write_text("CREATE FUNCTION stashjobs.two() RETURNS nothing")
+    with pytest.raises(MigrationError, match="two: the database's functions could not be renewed"):
+        migrations.migrate(database_url, sql=sql)
+    assert ask(database_url, CALL_ONE) == [(1,)]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "DROP FUNCTION stashjobs.complete",
+        "ALTER FUNCTION stashjobs.complete RESET enable_seqscan",
+        "DROP SCHEMA stashjobs CASCADE",
+    ],
+)
+def test_doctor_names_a_function_that_is_not_as_its_file(
+    database_url: str, settings: pytest.MonkeyPatch, change: str
+) -> None:
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute(change.encode())
+    verdict = doctor.migrations_are_current()
+    assert verdict.level is Level.RED
+    assert "function complete" in verdict.what
+    assert "function complete" in migrations.migrate(database_url)
+    assert doctor.migrations_are_current().level is Level.GREEN
+
+
+def test_a_role_of_the_name_of_the_schema_migrates_where_its_tables_are(
+    database_url: str, sql: Path
+) -> None:
+    """Its search path begins with the schema of the functions, in which there is no table."""
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        name = connection.info.dbname
+        connection.execute(f"ALTER DATABASE {name} SET search_path = stashjobs, public".encode())
+    assert migrations.migrate(database_url, sql=sql) == ["function one"]
+    assert ask(database_url, "SELECT to_regclass('stashjobs.schema_migrations')") == [(None,)]
+
+
+def test_what_a_job_makes_of_its_connection_does_not_change_how_it_is_recorded(
+    table: Table,
+) -> None:
+    def work(_payload: Any, context: Context) -> None:
+        context.connection.row_factory = dict_row
+        context.connection.execute("SET LOCAL search_path = pg_catalog")
+
+    job_id = table.add(probe())
+    assert deliver(probe(work), job_id).status == 200
+    assert table.status(job_id) == "completed"
+    database.connection().row_factory = dict_row
+    assert deliver(probe(), table.add(probe())).status == 200
+
+
+def test_a_job_that_uses_the_connection_is_recorded_with_the_time_that_it_took(
+    table: Table,
+) -> None:
+    def work(_payload: Any, context: Context) -> None:
+        context.connection.execute("SELECT 1")
+        time.sleep(0.42)
+
+    job_id = table.add(probe())
+    assert deliver(probe(work), job_id).status == 200
+    [row] = table.run(
+        "SELECT completed_at - started_at AS taken, updated_at = completed_at AS same"
+        " FROM job_executions WHERE job_id = %s",
+        job_id,
+    )
+    assert row["same"]
+    assert timedelta(seconds=0.42) <= row["taken"] < timedelta(seconds=5)
+
+
+# What takes the time of a plan that reads all: filled at once, and no ANALYZE.
+FILL = """
+INSERT INTO job_executions (job_id, job_type, status, payload, max_attempts, published_at,
+                            message_id, completed_at)
+SELECT 'filled-' || n, 'filled', CASE n %% 2 WHEN 0 THEN 'completed' ELSE 'pending' END, '{}', 3,
+       now(), 'msg-' || n, CASE n %% 2 WHEN 0 THEN now() END
+  FROM generate_series(1, 200000) AS n
+"""
+SEQUENTIAL_SCANS = """
+SELECT pg_stat_force_next_flush(),
+       (SELECT seq_scan FROM pg_stat_user_tables WHERE relname = 'job_executions')
+"""
+
+
+def test_no_function_reads_the_whole_table_after_it_was_filled_at_once(
+    bouncer: PgBouncer, table: Table
+) -> None:
+    """Through a pooler, whose one session has planned them all while the table was empty."""
+    table.run("ALTER TABLE job_executions SET (autovacuum_enabled = false)")
+    through = database.connection()
+    for _ in range(7):  # more often than Postgres makes plans for the values at hand
+        call_every_function(through)
+    table.run(FILL)
+
+    before = sequential_scans(through)
+    for _ in range(7):
+        call_every_function(through)
+    assert sequential_scans(through) == before
+
+
+def sequential_scans(connection: database.Connection) -> int:
+    connection.execute("SELECT pg_stat_force_next_flush()")
+    [(_, count)] = connection.execute(SEQUENTIAL_SCANS).fetchall()
+    return int(count)
+
+
+def call_every_function(connection: database.Connection) -> None:
+    number = time.time_ns()
+    made = [f"{word}-{number}" for word in ("done", "again", "whole")]
+    jobs = [NewJob(job_id, "probe", {}, 3, idempotency_key=job_id) for job_id in made]
+    lease = Lease(60, "msg", None)
+    executions.record_new_jobs(connection, jobs[:2])
+    outbox.confirm_published(connection, dict.fromkeys(made[:2]))
+    for job_id in made[:2]:
+        executions.claim(connection, job_id=job_id, job_type="probe", lease=lease)
+    executions.claim_or_record(connection, jobs[2], lease)
+    executions.claim_or_record(connection, jobs[2], lease)
+    executions.extend_lease(connection, job_id=made[0], attempt=1, lease_seconds=60)
+    executions.record_completed(connection, job_id=made[0], attempt=1, result=None)
+    executions.record_not_completed(
+        connection,
+        job_id=made[1],
+        attempt=1,
+        status="retrying",
+        details={"type": "Error", "message": "no"},
+    )
+    executions.free_expired_leases(connection, 100)
