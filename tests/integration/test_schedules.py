@@ -11,6 +11,7 @@ from aiohttp import web
 
 from infra.local.qstash import QStashOptions, QStashServer
 from stashjobs.delivery import handler
+from stashjobs.errors import InvalidPayload
 from stashjobs.producer import dispatcher, schedules
 from stashjobs.producer.schedules import Schedule
 from tests.deliveries import handle, lambda_context, probe
@@ -231,3 +232,34 @@ def test_a_schedule_in_the_template_invokes_the_lambda_directly(table: Table) ->
         handler.deliver(job, event, lambda_context())
     row = table.row("4f1e")
     assert (row["status"], row["attempt"], row["result"]) == ("completed", 1, {"retention": 90})
+
+
+async def test_one_that_qstash_refuses_keeps_no_other_from_being_synced(
+    qstash: QStashServer,
+) -> None:
+    """Made past `declare`, which would have refused it."""
+    await sync(schedule("gone"))
+    changes = await sync(schedule("a"), schedule("bad", cron="99 9 * * *"), schedule("c"))
+    assert (changes.created, changes.deleted) == (["a", "c"], ["gone"])
+    assert list(changes.refused) == ["bad"]
+    assert "Invalid cron expression" in changes.refused["bad"]
+    assert set(await remote()) == {"stashjobs-local-a", "stashjobs-local-c"}
+
+
+@pytest.mark.parametrize(
+    "cron", ["0 9 * * 7", "99 9 * * *", "a b c d e", "0 0 L * *", "0 0 30 2 *"]
+)
+def test_a_cron_expression_that_qstash_refuses_is_refused_where_it_is_declared(cron: str) -> None:
+    with pytest.raises(ValueError, match="nightly: cron"):
+        probe().schedule(cron, {}, name="nightly")
+
+
+@pytest.mark.parametrize(
+    "payload", [{"a": "b\0"}, {"\ud800": 1}, {"a": ["\udfff"]}, {"a": float("inf")}]
+)
+def test_a_schedule_s_payload_that_no_row_can_hold_is_refused_where_it_is_declared(
+    payload: dict[str, Any],
+) -> None:
+    with pytest.raises(InvalidPayload):
+        probe().schedule("0 3 * * *", payload, name="unstorable")
+    assert "unstorable" not in {each.name for each in schedules.declared()}

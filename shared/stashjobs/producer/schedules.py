@@ -10,14 +10,16 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
+from stashjobs import envelope
 from stashjobs.config import settings
-from stashjobs.errors import SettingError, StashjobsError
+from stashjobs.errors import InvalidPayload, SettingError, StashjobsError
 from stashjobs.job import Job
 from stashjobs.observability import redaction
+from stashjobs.producer import cron as cron_fields
 from stashjobs.producer import dispatcher, messages
 from stashjobs.store import database
 
@@ -47,7 +49,7 @@ class Schedule:
     Attributes:
         name: Its own, unique in the project.
         job: The job type.
-        cron: Five fields, as QStash takes them (Upstash docs, "Schedules").
+        cron: Five fields, as QStash takes them (Upstash docs, "Schedules"; `cron.check`).
         timezone: An IANA name.
         payload: Plain JSON, the same at each firing.
     """
@@ -84,12 +86,13 @@ class Schedule:
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """What a sync did, or would do: names of schedules."""
+    """What a sync did, or would do: names of schedules. `refused` has QStash's reasons, by name."""
 
     created: list[str]
     changed: list[str]
     deleted: list[str]
     unchanged: list[str]
+    refused: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +143,7 @@ def declare(schedule: Schedule) -> Schedule:
     """Register a schedule.
 
     Raises:
+        InvalidPayload: No row could hold its payload.
         ValueError: Its cron expression or time zone is not one, its job's payloads are sealed, or
             another schedule has its name.
     """
@@ -158,12 +162,12 @@ def check_clock(cron: str, timezone: str) -> None:
     """What a schedule's expression and its time zone must be.
 
     Raises:
-        ValueError: The expression has not five fields, or the time zone is not known.
+        ValueError: QStash would refuse the expression or it never fires, and the message names the
+            field; or the time zone is not known.
     """
     from zoneinfo import ZoneInfo
 
-    if len(cron.split()) != 5:
-        raise ValueError(f"cron {cron!r} must have five fields")
+    cron_fields.check(cron)
     try:
         ZoneInfo(timezone)
     except (KeyError, ValueError, OSError) as error:
@@ -177,12 +181,16 @@ def declared() -> list[Schedule]:
 
 def sync(wanted: Sequence[Schedule], *, dry_run: bool = False) -> Changes:
     """Make QStash's schedules of this stage those that are wanted: create, change, delete. A paused
-    schedule stays paused. Schedules that are not stashjobs' are never touched.
+    schedule stays paused. Schedules that are not stashjobs' are never touched. One that QStash
+    refuses is told in the answer and keeps none of the others from being synced.
 
     Raises:
         SettingError: A setting is missing.
-        qstash.errors.QStashError: QStash refused; what was done before stays.
+        qstash.errors.QStashError: QStash refused to list its schedules.
+        httpx.HTTPError: QStash cannot be reached; what was done before stays.
     """
+    from qstash.errors import QStashError
+
     there = {found.schedule_id: found for found in remote()}
     changes = Changes([], [], [], [])
     for schedule in wanted:
@@ -191,15 +199,24 @@ def sync(wanted: Sequence[Schedule], *, dry_run: bool = False) -> Changes:
         if found is not None and _is_same(found, message):
             changes.unchanged.append(schedule.name)
             continue
+        try:
+            if not dry_run:
+                dispatcher.qstash().schedule.create_json(**message)
+                if found is not None and found.paused:
+                    dispatcher.qstash().schedule.pause(schedule.schedule_id)
+        except QStashError as error:
+            changes.refused[schedule.name] = redaction.one_line(error)
+            continue
         (changes.created if found is None else changes.changed).append(schedule.name)
-        if not dry_run:
-            dispatcher.qstash().schedule.create_json(**message)
-            if found is not None and found.paused:
-                dispatcher.qstash().schedule.pause(schedule.schedule_id)
     for schedule_id in there:
-        changes.deleted.append(schedule_id.removeprefix(_prefix()))
-        if not dry_run:
-            dispatcher.qstash().schedule.delete(schedule_id)
+        name = schedule_id.removeprefix(_prefix())
+        try:
+            if not dry_run:
+                dispatcher.qstash().schedule.delete(schedule_id)
+        except QStashError as error:
+            changes.refused[name] = redaction.one_line(error)
+            continue
+        changes.deleted.append(name)
     return changes
 
 
@@ -372,6 +389,8 @@ def _check(schedule: Schedule) -> None:
         check_clock(schedule.cron, schedule.timezone)
     except ValueError as error:
         raise ValueError(f"{schedule.name}: {error}") from error
+    if (misfit := envelope.unstorable(schedule.payload)) is not None:
+        raise InvalidPayload(schedule.job.type, [f"it contains {misfit}"])
     if schedule.job.encrypted:
         raise ValueError(
             f"{schedule.name}: {schedule.job.type} is encrypted, and a schedule's payload would "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import asdict
 
 import click
@@ -58,11 +59,14 @@ def sync(*, dry_run: bool, as_json: bool) -> None:
     changes = asdict(declared_schedules.sync(wanted, dry_run=dry_run))
     if as_json:
         click.echo(json.dumps(changes))
-        return
+        sys.exit(1 if changes["refused"] else 0)
     would = "would be " if dry_run else ""
     for done in ("created", "changed", "deleted"):
         for name in changes[done]:
             click.echo(f"{would}{done} {name}")
+    if changes["refused"]:
+        reasons = [f"{name}: {reason}" for name, reason in changes["refused"].items()]
+        raise click.ClickException("QStash refused " + "; ".join(reasons))
     if not any(changes[done] for done in ("created", "changed", "deleted")):
         click.echo(f"{counted(len(changes['unchanged']), 'schedule is', 'schedules are')} in step.")
 
