@@ -68,12 +68,12 @@ def _values(text: str, field: _Field) -> set[int]:
         span, slash, step = part.partition("/")
         every = _number(step, field, {}) if slash else 1
         if every == 0:
-            raise _wrong(field, text, "a step of 0")
+            raise _misfit(field, text, "a step of 0")
         first, last = _span(span, field, text, open_ended=bool(slash))
         if first < field.lowest or last > field.highest:
-            raise _wrong(field, text, f"it must be from {field.lowest} to {field.highest}")
+            raise _misfit(field, text, f"it must be from {field.lowest} to {field.highest}")
         if first > last:
-            raise _wrong(field, text, f"{first} is after {last}")
+            raise _misfit(field, text, f"{first} is after {last}")
         found.update(range(first, last + 1, every))
     return found
 
@@ -83,7 +83,7 @@ def _span(span: str, field: _Field, text: str, *, open_ended: bool) -> tuple[int
         return field.lowest, field.highest
     ends = span.split("-")
     if len(ends) > 2:
-        raise _wrong(field, text, "too many hyphens")
+        raise _misfit(field, text, "too many hyphens")
     first = _number(ends[0], field, field.names)
     if len(ends) == 2:
         return first, _number(ends[1], field, field.names)
@@ -94,9 +94,9 @@ def _number(word: str, field: _Field, names: dict[str, int]) -> int:
     if word.lower() in names:
         return names[word.lower()]
     if _NUMBER.fullmatch(word) is None:
-        raise _wrong(field, word, "it is not a number" + (" or a name" if names else ""))
+        raise _misfit(field, word, "it is not a number" + (" or a name" if names else ""))
     return int(word)
 
 
-def _wrong(field: _Field, text: str, reason: str) -> ValueError:
-    return ValueError(f"cron's {field.name} is {text!r}: {reason}")
+def _misfit(field: _Field, text: str, reason: str) -> ValueError:
+    return ValueError(f"the cron expression's {field.name} is {text!r}: {reason}")
