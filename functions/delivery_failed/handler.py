@@ -40,7 +40,7 @@ def handler(event: Event, _lambda_context: Any) -> Response:
         return refuse(500, error)
     try:
         message, dead = read_callback(request.body)
-    except (InvalidEnvelope, ValueError, KeyError, TypeError) as error:
+    except (InvalidEnvelope, ValueError, KeyError, TypeError, RecursionError) as error:
         return refuse(489, InvalidEnvelope(f"not a failure callback: {type(error).__name__}"))
     try:
         changed = record_given_up([dead]) or _record_unseen(message, dead)
@@ -53,8 +53,8 @@ def read_callback(body: bytes) -> tuple[Envelope, GivenUp]:
     """The message that QStash gave up on, out of the callback's body.
 
     Raises:
-        InvalidEnvelope | ValueError | KeyError | TypeError: It is not what QStash sends, or the
-            message was no job's.
+        InvalidEnvelope | ValueError | KeyError | TypeError | RecursionError: It is not what QStash
+            sends, or the message was no job's.
     """
     callback = json.loads(body)
     message = envelope.read(base64.b64decode(callback["sourceBody"]))

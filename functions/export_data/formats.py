@@ -23,6 +23,7 @@ CONTENT_TYPES = {
 # What makes a spreadsheet take a cell of a CSV for a formula (OWASP, "CSV Injection"), with the
 # full-width forms that some take for the same.
 _FORMULA = re.compile(r"[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")
+_FORMULA_WITHIN = re.compile(r"(;|(?<=[\s\S])[\t\r\n])(?=\"*[=+\-@\uff1d\uff0b\uff0d\uff20])")
 
 # Microsoft, "Excel specifications and limits". Characters are UTF-16 units there.
 SHEET_ROWS = 1_048_576
@@ -55,7 +56,9 @@ class Writer(Protocol):
 
 def harmless(text: str) -> str:
     """`text` as a cell that no spreadsheet takes for a formula: with an apostrophe before it, where
-    it would be one."""
+    it would be one; and within it, where it would be one in a spreadsheet that separates by `;`,
+    for which quotes do not keep a cell of ours together."""
+    text = _FORMULA_WITHIN.sub(r"\1'", text)
     return f"'{text}" if _FORMULA.match(text) else text
 
 

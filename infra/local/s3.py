@@ -10,6 +10,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from infra.local.on_demand import OnDemand
+from infra.local.own_site import guarded
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -56,7 +57,7 @@ def serve(handle: int, bucket: str) -> None:
     backend: Any = s3_backends[ACCOUNT]["aws"]
     backend.create_bucket(bucket, "us-east-1")
     app = create_backend_app("s3")
-    make_server("127.0.0.1", 0, app, threaded=True, fd=handle).serve_forever()
+    make_server("127.0.0.1", 0, guarded(app), threaded=True, fd=handle).serve_forever()
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from infra.local.on_demand import OnDemand
+from infra.local.own_site import website_guard
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -66,6 +67,7 @@ def serve(handle: int, state: Path, webhook_url: str, webhook_secret: str) -> No
     from localstripe import server, webhooks  # type: ignore[import-untyped]
 
     _keep_in(state)
+    server.app.middlewares.insert(0, website_guard())
     webhooks.register_webhook("stashjobs", webhook_url, webhook_secret, None)
     server.app.on_startup.append(_add_example)
     web.run_app(server.app, sock=socket.socket(fileno=handle), print=None)

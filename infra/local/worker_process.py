@@ -19,6 +19,7 @@ from typing import Any
 
 from aiohttp import web
 
+from infra.local.own_site import website_guard
 from stashjobs.tools.servers import guard
 
 VERSION = "/2018-06-01/runtime"
@@ -103,7 +104,9 @@ class WorkerProcess:
 
     async def start(self, environment: Mapping[str, str], directory: Path) -> None:
         """Open the Runtime API and start the process."""
-        application = web.Application(client_max_size=8 * 1024 * 1024)
+        application = web.Application(
+            client_max_size=8 * 1024 * 1024, middlewares=[website_guard()]
+        )
         application.add_routes(
             [
                 web.get(f"{VERSION}/invocation/next", self._next),

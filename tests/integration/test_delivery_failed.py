@@ -217,6 +217,11 @@ def test_what_is_no_callback_of_a_job_is_dead_lettered(table: Table, body: bytes
     assert table.rows() == []
 
 
+def test_a_callback_that_is_too_deep_to_be_read_is_489(table: Table) -> None:
+    assert call(b"[" * 100_000)[0] == 489
+    assert table.rows() == []
+
+
 def test_the_callback_is_to_come_again_while_postgres_is_away(
     table: Table, settings: pytest.MonkeyPatch
 ) -> None:

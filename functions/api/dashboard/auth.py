@@ -58,8 +58,8 @@ class Form:
     def all(self, name: str) -> list[str]:
         return self._fields.get(name, [])
 
-    def flat(self) -> dict[str, str]:
-        return {name: values[0] for name, values in self._fields.items()}
+    def items(self) -> list[tuple[str, str]]:
+        return [(name, value) for name, values in self._fields.items() for value in values]
 
 
 async def read_form(request: Request) -> Form:

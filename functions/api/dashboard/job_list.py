@@ -14,7 +14,7 @@ from stashjobs.operators import search
 from stashjobs.operators.search import Filter, JobExecution
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Iterable
 
     from stashjobs.store.database import Connection
 
@@ -52,18 +52,30 @@ class Query:
     cursor: str = ""
 
     @classmethod
-    def read(cls, given: Mapping[str, str]) -> Query:
-        """From a query string or a form; a status or a period that makes no sense is left out.
+    def read(cls, given: Iterable[tuple[str, str]], besides: Collection[str] = ()) -> Query:
+        """From a query string or a form. Nothing of it is left out: that would widen what is shown,
+        and what is changed together.
+
+        Args:
+            given: Names and values; a name may be there several times.
+            besides: Other names that may be among them.
 
         Raises:
-            ValueError: The metadata makes no sense.
+            ValueError: A name or a value makes no sense; it says what is allowed.
         """
-        names = {name: str(given.get(name, "")).strip()[:MAX_TEXT] for name in asdict(cls())}
-        if names["status"] not in search.STATUSES:
-            names["status"] = ""
-        if names["period"] not in PERIODS:
-            names["period"] = ""
-        # Left out it would widen what is changed together, since nobody can tell it by a look.
+        names = dict.fromkeys(asdict(cls()), "")
+        for name, value in given:
+            if name in besides:
+                continue
+            if name not in names:
+                raise ValueError(f"{name[:100]}: there is no such filter; there are {_all(names)}")
+            if names[name]:
+                raise ValueError(f"{name}: is given twice")
+            if len(value) > MAX_TEXT:
+                raise ValueError(f"{name}: is longer than {MAX_TEXT:,} characters")
+            names[name] = value.strip()
+        _refuse_other("status", names["status"], search.STATUSES)
+        _refuse_other("period", names["period"], PERIODS)
         _read_metadata(names["metadata"])
         return cls(**names)
 
@@ -164,3 +176,12 @@ def _read_cursor(text: str) -> tuple[datetime, str] | None:
         return cursor.read(text)
     except ValueError:
         return None
+
+
+def _refuse_other(name: str, value: str, allowed: Iterable[str]) -> None:
+    if value and value not in allowed:
+        raise ValueError(f"{name}: there is no {value[:100]}; there are {_all(allowed)}")
+
+
+def _all(names: Iterable[str]) -> str:
+    return ", ".join(names)

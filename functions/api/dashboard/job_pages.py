@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
 # What is done from here ends within one request; more is for `stashjobs retry` and `cancel`.
 MAX_AT_ONCE = 1_000
+# What a page's address, and its form, say besides the filter.
+OF_THE_PAGE = ("id", "done", "count")
+OF_THE_FORM = ("csrf", "every", "job_id")
 ACTIONS = {
     "retry": (retry_and_cancel.RETRYABLE, retry_and_cancel.retry_these, retry_and_cancel.retry_all),
     "cancel": (
@@ -48,7 +51,7 @@ def list_jobs(request: Request, _session: Reader, own: Connected) -> Response:
         if search.find(own, wanted) is None:
             raise HTTPException(404, f"there is no job {wanted[:128]}")
         return RedirectResponse(_job_url(wanted), 303)
-    query = Query.read(request.query_params)
+    query = Query.read(request.query_params.multi_items(), OF_THE_PAGE)
     return render(
         request,
         "jobs.html",
@@ -64,7 +67,8 @@ def list_jobs(request: Request, _session: Reader, own: Connected) -> Response:
 @router.get("/live/jobs")
 def list_part(request: Request, _session: Reader, own: Connected) -> HTMLResponse:
     """The rows alone."""
-    return render(request, "_jobs.html", **_listed(own, Query.read(request.query_params)))
+    query = Query.read(request.query_params.multi_items(), OF_THE_PAGE)
+    return render(request, "_jobs.html", **_listed(own, query))
 
 
 def _listed(own: Connection, query: Query) -> dict[str, Any]:
@@ -77,12 +81,15 @@ def change_many(request: Request, session: OperatorsForm, form: Posted, action: 
     if action not in ACTIONS:
         raise HTTPException(404, "there is no such action")
     statuses, change_these, change_all = ACTIONS[action]
-    query = Query.read(form.flat())
-    if form.one("every"):
+    every = form.all("every")
+    if every not in ([], ["ask"], ["confirmed"]):
+        raise HTTPException(422, "every: there are ask and confirmed")
+    query = Query.read(form.items(), OF_THE_FORM)
+    if every:
         with borrowed() as own, own.transaction():
             own.execute(f"SET LOCAL statement_timeout = '{STATEMENT_SECONDS}s'".encode())
             count = statistics.count_up_to(own, query.to_filter(), statuses, MAX_AT_ONCE + 1)
-        if form.one("every") != "confirmed" or count > MAX_AT_ONCE:
+        if every != ["confirmed"] or count > MAX_AT_ONCE:
             return render(
                 request,
                 "confirm.html",
@@ -94,7 +101,7 @@ def change_many(request: Request, session: OperatorsForm, form: Posted, action: 
             )
         changed = change_all(query.to_filter(), actor=session.actor, seconds=OPERATION_SECONDS)
         return _done(action, changed.count, query.url())
-    chosen = form.all("job_id")[:MAX_AT_ONCE]
+    chosen = form.all("job_id")
     return _done(action, change_these(chosen, actor=session.actor) if chosen else 0, query.url())
 
 
@@ -145,7 +152,7 @@ def cancel(session: OperatorsForm, job_id: str) -> Response:
 
 @router.get("/jobs/{job_id}/edit")
 def edit(request: Request, _session: Operator, own: Connected, job_id: str) -> HTMLResponse:
-    """The payload, to be edited. What is hidden stays here and is put back afterwards."""
+    """The payload, to be edited. What is hidden stays here."""
     job = _find(own, job_id)
     payload = search.find_payload(own, job_id)
     is_sealed = sealing.is_sealed(payload)

@@ -1,8 +1,8 @@
 """What a page shows of a payload or a result: the values of members that look secret stay here.
 
 Rows hold what apps gave. Whoever may read the dashboard sees what a job is about, not the password
-in it. A hidden value is stood in for by `HIDDEN`, and `restore` puts it back where an operator
-retries a job with the rest edited: so the secret itself never travels.
+in it. A hidden value is stood in for by `HIDDEN`. An operator who edits such a payload writes the
+value anew: put back, it could be sent wherever the rest was edited to.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _KEYS = re.compile(
 
 
 class CannotRestore(ValueError):
-    """A hidden value was moved to where there was none. The message says where."""
+    """A payload was edited, and a value of it is still hidden. The message says where."""
 
 
 def mask(document: Any) -> Any:
@@ -77,28 +77,27 @@ def is_secret(name: str) -> bool:
     return any(pair in _SECRET_PAIRS for pair in itertools.pairwise(singular))
 
 
-def restore(edited: Any, original: Any, place: str = "payload") -> Any:
-    """The edited document with every value that was hidden put back from the original.
+def restore(edited: Any, original: Any) -> Any:
+    """The original where nothing was edited, else the edited document, which must have no hidden
+    value then: what else was changed may be where the secret goes to.
 
     Raises:
-        CannotRestore: The original has nothing hidden in this place.
+        CannotRestore: A value is hidden, and something was edited. The message says where.
     """
-    if isinstance(edited, dict):
-        before = original if isinstance(original, dict) else {}
-        return {
-            name: before[name]
-            if value == HIDDEN and name in before and mask({name: before[name]})[name] == HIDDEN
-            else restore(value, before.get(name), f"{place}.{name}")
-            for name, value in edited.items()
-        }
-    if isinstance(edited, list):
-        items = original if isinstance(original, list) else []
-        return [
-            restore(value, items[index] if index < len(items) else None, f"{place}[{index}]")
-            for index, value in enumerate(edited)
-        ]
-    if isinstance(edited, str) and HIDDEN in edited:
-        if isinstance(original, str) and mask_text(original) == edited:
-            return original
-        raise CannotRestore(f"{place}: nothing was hidden here; write the value itself")
+    if edited == mask(original):
+        return original
+    _refuse_hidden(edited, "payload")
     return edited
+
+
+def _refuse_hidden(edited: Any, place: str) -> None:
+    if isinstance(edited, dict):
+        for name, value in edited.items():
+            _refuse_hidden(value, f"{place}.{name}")
+    elif isinstance(edited, list):
+        for index, value in enumerate(edited):
+            _refuse_hidden(value, f"{place}[{index}]")
+    elif isinstance(edited, str) and HIDDEN in edited:
+        raise CannotRestore(
+            f"{place}: a hidden value is kept only where nothing is edited; write the value itself"
+        )

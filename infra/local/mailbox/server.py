@@ -15,6 +15,7 @@ from aiohttp import web
 from infra.local.mailbox import pages
 from infra.local.mailbox.resend_rules import RefusedError, checked_key, mail_from
 from infra.local.mailbox.store import Mail, Store, fingerprint, now
+from infra.local.own_site import website_guard
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -159,7 +160,9 @@ class Mailbox:
     # --- routes
 
     def _app(self) -> web.Application:
-        app = web.Application(client_max_size=_MAX_BODY, middlewares=[self._middleware])
+        app = web.Application(
+            client_max_size=_MAX_BODY, middlewares=[website_guard(self.host), self._middleware]
+        )
         app.add_routes(
             [
                 web.post("/emails", self._send),
@@ -189,8 +192,6 @@ class Mailbox:
                 self.requests += 1
                 self._authorize(request)
                 self._count()
-            elif request.method != "GET":
-                _refuse_other_sites(request)
             response = await handler(request)
         except RefusedError as refused:
             if refused.status == 0:
@@ -454,12 +455,6 @@ async def _json(request: web.Request) -> Any:
         return await request.json()
     except ValueError as error:
         raise RefusedError(400, "The request body is not valid JSON.") from error
-
-
-def _refuse_other_sites(request: web.Request) -> None:
-    """A web page that is open in the same browser may not press the buttons here."""
-    if request.headers.get("Sec-Fetch-Site", "none") not in {"none", "same-origin"}:
-        raise RefusedError(403, "Not from another site.", "forbidden")
 
 
 def _done(request: web.Request) -> web.Response:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Self
 
 from aiohttp import web
 
+from infra.local.own_site import website_guard
+
 from . import message_routes, resource_routes
 from .account import Account
 from .clock import Clock
@@ -115,7 +117,7 @@ class QStashServer:
 
     async def _listen(self) -> None:
         application = web.Application(
-            middlewares=[refusals, authentication],
+            middlewares=[website_guard(self._options.host), refusals, authentication],
             client_max_size=self._options.limits.max_batch_bytes + 1,
         )
         application[ACCOUNT] = self._running

@@ -8,7 +8,7 @@ import re
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
+from urllib.parse import parse_qsl, quote
 
 import pytest
 
@@ -287,11 +287,39 @@ def test_the_list_is_filtered_by_its_url(operator: Browser, table: Table) -> Non
         "?error=NO+GOOD": {broken},
         "?error=%25": set(),
         "?status=failed&type=other": set(),
-        "?status=nonsense": {wanted, broken},
         "?period=1h": {wanted, broken},
     }.items():
         assert set(ids(operator.get(f"/admin/jobs{query}").text)) == found, query
         assert set(ids(operator.get(f"/admin/live/jobs{query}").text)) == found, query
+
+
+@pytest.mark.parametrize(
+    ("query", "why"),
+    [
+        ("status=faild", "there are pending, processing, retrying, completed, failed, cancelled"),
+        ("period=1y", "there are 1h, 24h, 7d, 30d, all"),
+        ("stat=failed", "there is no such filter; there are status, type"),
+        ("status=failed&status=completed", "is given twice"),
+        (f"error={'x' * 1001}", "longer than 1,000 characters"),
+    ],
+)
+def test_a_filter_that_makes_no_sense_is_refused_and_never_widened(
+    operator: Browser, table: Table, query: str, why: str
+) -> None:
+    job_id = failed(table)
+    for path in ("/admin/jobs", "/admin/live/jobs"):
+        page = operator.get(f"{path}?{query}")
+        assert page.status == 422
+        assert why in page.words
+        assert job_id not in page.text
+    fields: dict[str, Any] = {}
+    for name, value in parse_qsl(query):
+        fields.setdefault(name, []).append(value)
+    for every in ("ask", "confirmed"):
+        assert operator.post("/admin/jobs/retry", {**fields, "every": every}).status == 422
+    assert operator.post("/admin/jobs/retry", {**fields, "job_id": job_id}).status == 422
+    assert operator.post("/admin/jobs/retry", {"type": "probe", "every": "yes"}).status == 422
+    assert table.status(job_id) == "failed"
 
 
 def test_the_statuses_are_in_the_order_of_a_jobs_life(operator: Browser, table: Table) -> None:
@@ -586,9 +614,7 @@ def test_everything_at_once_is_never_done(operator: Browser, table: Table) -> No
     assert table.status(job_id) == "failed"
 
 
-def test_a_job_is_retried_with_an_edited_payload_and_its_secrets_kept(
-    operator: Browser, table: Table
-) -> None:
+def test_a_hidden_value_is_not_sent_elsewhere_by_an_edit(operator: Browser, table: Table) -> None:
     before = {"to": "wrong@example.com", "token": "abc", "link": "https://a.test/?token=xyz&n=1"}
     job_id = failed(table, payload=before)
     page = operator.get(f"/admin/jobs/{job_id}/edit")
@@ -597,8 +623,28 @@ def test_a_job_is_retried_with_an_edited_payload_and_its_secrets_kept(
     shown = json.loads(html.unescape(found[1]))
     assert shown["token"] == "[hidden]"
     shown["to"] = "ada@example.com"
-    assert operator.post(f"/admin/jobs/{job_id}/edit", {"payload": json.dumps(shown)}).status == 200
-    assert table.row(job_id)["payload"] == before | {"to": "ada@example.com"}
+    page = operator.post(f"/admin/jobs/{job_id}/edit", {"payload": json.dumps(shown)})
+    assert page.status == 422
+    assert "a hidden value is kept only where nothing is edited" in page.words
+    assert table.row(job_id)["payload"] == before
+    assert table.status(job_id) == "failed"
+
+
+def test_a_payload_with_secrets_is_edited_by_writing_them_anew(
+    operator: Browser, table: Table
+) -> None:
+    job_id = failed(table, payload={"to": "wrong@example.com", "token": "abc"})
+    new = {"to": "ada@example.com", "token": "def"}
+    assert operator.post(f"/admin/jobs/{job_id}/edit", {"payload": json.dumps(new)}).status == 200
+    assert table.row(job_id)["payload"] == new
+
+
+def test_a_payload_that_is_not_edited_keeps_its_secrets(operator: Browser, table: Table) -> None:
+    before = {"to": "ada@example.com", "token": "abc"}
+    job_id = failed(table, payload=before)
+    same = {"payload": json.dumps(before | {"token": "[hidden]"})}
+    assert operator.post(f"/admin/jobs/{job_id}/edit", same).status == 200
+    assert table.row(job_id)["payload"] == before
     assert table.status(job_id) == "pending"
 
 
@@ -609,7 +655,10 @@ def test_a_job_is_retried_with_an_edited_payload_and_its_secrets_kept(
         ("null", "null is no payload"),
         ("", "this is not JSON"),
         ('{"title": "x"}', "message: Field required"),
-        ('{"userId": "[hidden]", "type": "t", "title": "x", "message": "m"}', "nothing was hidden"),
+        (
+            '{"userId": "[hidden]", "type": "t", "title": "x", "message": "m"}',
+            "a hidden value is kept only",
+        ),
         ("[" * 100_000, "this is not JSON"),
     ],
 )

@@ -83,6 +83,23 @@ def test_a_text_comes_back_with_an_apostrophe_at_most(text: str) -> None:
     assert not safe.startswith(("=", "+", "-", "@", "\t", "\r", "\n"))
 
 
+@pytest.mark.parametrize("before", ["u;", 'u;"', "u\t", "u\n", "u\r\n", ";"])
+def test_no_text_is_a_formula_where_a_semicolon_separates(before: str) -> None:
+    sink = Bytes()
+    writer = formats.CsvWriter(sink, ["a", "b"])
+    writer.add([("first", f'{before}=HYPERLINK("https://evil.example")')])
+    writer.finish()
+    text = sink.content.decode("utf-8-sig")
+    for separator in ";\t":
+        for row in csv.reader(io.StringIO(text, newline=""), delimiter=separator):
+            assert not [cell for cell in row if cell.lstrip('"').startswith("=")]
+
+
+@pytest.mark.parametrize("text", ["a; b", "a;b", "x = 1", "a - b; c - d", "10;20"])
+def test_a_text_without_a_formula_is_written_as_it_is(text: str) -> None:
+    assert csv_rows([(text,)], ["c"])[1] == [text]
+
+
 @pytest.mark.parametrize("formula", FORMULAS[:5] + FORMULAS[8:])
 def test_no_text_is_a_formula_or_a_link_in_xlsx(formula: str, tmp_path: Path) -> None:
     book = workbook([(formula,)], tmp_path)
