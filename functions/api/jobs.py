@@ -25,6 +25,7 @@ from functions.api.job_schemas import (
     ShownJobWithStory,
 )
 from functions.api.schema import Moment, Nothing, Text
+from stashjobs import envelope
 from stashjobs.job import Job, declared, find
 from stashjobs.observability.log import logger
 from stashjobs.operators import access, retry_and_cancel, search
@@ -39,10 +40,14 @@ if TYPE_CHECKING:
     from stashjobs.store import executions
 
 MAX_PAGE = 200
+# Lambda takes no answer over 6 MB; a page that would come near ends sooner.
+MAX_PAGE_BYTES = 4_000_000
 MAX_KEY = 255
 # The keys of what the system itself enqueues (process_stripe_webhook.customer_emails): a caller who
 # took one first would keep that job from being enqueued.
 RESERVED_KEYS = ("stashjobs:", "stripe:")
+# More than may come in, for rows that are there already; pydantic writes up to 255.
+MAX_SHOWN_LEVELS = 200
 # A search by what no index serves would go through every row.
 STATEMENT_SECONDS = 5
 # For an operation on many: after it a last batch ends before API Gateway hangs up.
@@ -171,10 +176,16 @@ def list_jobs(
     with own.transaction():
         own.execute(f"SET LOCAL statement_timeout = '{STATEMENT_SECONDS}s'".encode())
         page = search.page(own, which, limit=limit, before=before)
-    return Page(
-        jobs=[ShownJob.model_validate(_document(one)) for one in page.jobs],
-        next=None if page.next is None else cursors.write(*page.next),
-    )
+    jobs: list[ShownJob] = []
+    size = 0
+    for one in page.jobs:
+        shown = ShownJob.model_validate(_listed(one))
+        size += len(shown.model_dump_json(by_alias=True).encode())
+        if jobs and size > MAX_PAGE_BYTES:
+            last = jobs[-1]
+            return Page(jobs=jobs, next=cursors.write(last.created_at, last.job_id))
+        jobs.append(shown)
+    return Page(jobs=jobs, next=None if page.next is None else cursors.write(*page.next))
 
 
 @router.post("/jobs/{job_id}/retry", responses=refusals(404, 409, 413, 415))
@@ -296,7 +307,28 @@ def _accepted(enqueued: dispatcher.Enqueued) -> Accepted:
 
 
 def _document(job: JobExecution) -> dict[str, Any]:
-    return {field: getattr(job, field) for field in ShownJob.model_fields}
+    return {field: _readable(getattr(job, field)) for field in ShownJob.model_fields}
+
+
+def _listed(job: JobExecution) -> dict[str, Any]:
+    """As in a list: without the tracebacks, which the job itself has."""
+    document = _document(job)
+    if isinstance(document["errors"], list):
+        document["errors"] = [
+            {name: value for name, value in error.items() if name != "traceback"}
+            for error in document["errors"]
+        ]
+    return document
+
+
+def _readable(value: Any) -> Any:
+    """The value, unless it is deeper than any reader reads: a row that an older version or another
+    program has written would take the whole list with it."""
+    levels = envelope.levels_of(value)
+    if levels <= MAX_SHOWN_LEVELS:
+        return value
+    note = {"$notShown": f"{levels} levels of objects and lists"}
+    return [note] if isinstance(value, list) else note
 
 
 def _read_cursor(text: str) -> tuple[datetime, str]:

@@ -17,6 +17,10 @@ from typing import Any, NamedTuple
 from stashjobs.errors import InvalidEnvelope
 
 MAX_JOB_ID_LENGTH = 128
+# Objects and lists in each other, of a payload, a result or metadata. Readers give up at 255.
+MAX_LEVELS = 64
+# Metadata are in every list of jobs, with up to 200 jobs.
+MAX_METADATA_BYTES = 64_000
 
 
 class Envelope(NamedTuple):
@@ -78,7 +82,7 @@ def from_document(document: object) -> Envelope:
     """
     if not isinstance(document, dict):
         raise InvalidEnvelope("the message is not a JSON object")
-    if (misfit := unstorable(document)) is not None:
+    if (misfit := unstorable(document, MAX_LEVELS + 1)) is not None:
         raise InvalidEnvelope(f"the message contains {misfit}")
     job_type = document.get("type")
     if not isinstance(job_type, str) or not job_type:
@@ -91,6 +95,8 @@ def from_document(document: object) -> Envelope:
     metadata = document.get("metadata") or {}
     if not isinstance(metadata, dict):
         raise InvalidEnvelope("metadata is not a JSON object")
+    if (size := size_of(metadata)) > MAX_METADATA_BYTES:
+        raise InvalidEnvelope(f"metadata has {size} bytes, the limit is {MAX_METADATA_BYTES}")
     return Envelope(
         job_type=job_type,
         job_id=job_id,
@@ -138,8 +144,28 @@ def _storable(value: Any, replaced: set[str]) -> Any:
     return _UNSTORABLE.sub("\ufffd", value) if isinstance(value, str) else None
 
 
-def unstorable(document: object) -> str | None:
-    """What `jsonb` cannot hold (PostgreSQL docs, "JSON Types"), so that no row could, or None."""
+def size_of(document: object) -> int:
+    """Its bytes as JSON text in UTF-8."""
+    return len(json.dumps(document, ensure_ascii=False).encode("utf-8", "surrogatepass"))
+
+
+def levels_of(document: object) -> int:
+    """How many objects and lists are in each other; 0 for a text or a number."""
+    deepest, rest = 0, [(document, 1)]
+    while rest:
+        value, level = rest.pop()
+        if isinstance(value, (dict, list)):
+            deepest = max(deepest, level)
+            inner = value.values() if isinstance(value, dict) else value
+            rest.extend((each, level + 1) for each in inner)
+    return deepest
+
+
+def unstorable(document: object, max_levels: int = MAX_LEVELS) -> str | None:
+    """What `jsonb` cannot hold (PostgreSQL docs, "JSON Types"), so that no row could, or what is
+    too deep to be read again; or None."""
+    if (levels := levels_of(document)) > max_levels:
+        return f"{levels} levels of objects and lists, the limit is {max_levels}"
     rest: list[object] = [document]
     while rest:
         value = rest.pop()

@@ -161,3 +161,16 @@ def test_an_id_from_a_source_is_always_the_same_and_never_anothers(sources: set[
     assert len(ids) == len(sources)
     assert ids == {job_id_from(source) for source in sources}
     assert all(uuid.UUID(each).version == 5 for each in ids)
+
+
+@pytest.mark.parametrize(
+    ("document", "why"),
+    [
+        ({"type": "t", "metadata": {"a": "x" * 64_000}}, "metadata has 64009 bytes"),
+        ({"type": "t", "metadata": json.loads('{"a":' * 65 + "1" + "}" * 65)}, "66 levels"),
+        ({"type": "t", "payload": json.loads("[" * 65 + "]" * 65)}, "66 levels"),
+    ],
+)
+def test_a_message_that_is_too_deep_or_too_large_is_none(document: object, why: str) -> None:
+    with pytest.raises(InvalidEnvelope, match=why):
+        envelope.from_document(document)

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from psycopg.types.json import Jsonb
 
-from stashjobs import sealing
-from stashjobs.errors import SealError, StashjobsError
+from stashjobs import envelope, sealing
+from stashjobs.errors import InvalidPayload, SealError, StashjobsError
 from stashjobs.job import declared
 from stashjobs.observability import redaction
 from stashjobs.operators.search import Filter
@@ -246,6 +246,8 @@ def _checked_and_sealed(job_id: str, payload: Any) -> Any:
         )
     if job is not None:
         payload = job.dump_payload(payload)
+    if (misfit := envelope.unstorable(payload)) is not None:
+        raise InvalidPayload(job_type, [f"it contains {misfit}"])
     dispatcher.refuse_too_large(payload)
     if is_sealed or (job is not None and job.encrypted):
         return sealing.seal(payload, Place(job_id, job_type, "payload"))

@@ -7,7 +7,6 @@ deduplication id is the job id, so telling twice is harmless.
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 import os
@@ -172,7 +171,12 @@ def prepare(job: Job[Any, Any], payload: Any, options: Options) -> NewJob:
         "idempotency_key": options.idempotency_key,
     }
     metadata, delivery = to_json(dict(options.metadata)), _delivery(options)
-    if (misfit := envelope.unstorable([*indexed.values(), metadata, delivery])) is not None:
+    if (misfit := envelope.unstorable(metadata)) is not None:
+        raise ValueError(f"metadata contains {misfit}")
+    if (size := envelope.size_of(metadata)) > envelope.MAX_METADATA_BYTES:
+        limit = envelope.MAX_METADATA_BYTES
+        raise ValueError(f"metadata has {size} bytes, the limit is {limit}")
+    if (misfit := envelope.unstorable([*indexed.values(), delivery])) is not None:
         raise ValueError(f"an option contains {misfit}")
     for name, text in indexed.items():
         if text is not None and len(text.encode()) > MAX_INDEXED_BYTES:
@@ -201,7 +205,7 @@ def refuse_too_large(document: Any) -> None:
         PayloadTooLarge: It is. Both sizes are named.
         SettingError: The setting is no number.
     """
-    size = len(json.dumps(document, ensure_ascii=False).encode())
+    size = envelope.size_of(document)
     limit = settings.whole_number("MAX_PAYLOAD_BYTES", DEFAULT_MAX_PAYLOAD_BYTES)
     if size > limit:
         raise PayloadTooLarge(size, limit)

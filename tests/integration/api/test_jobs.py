@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from psycopg.types.json import Jsonb
 
 from functions.api import jobs
 from stashjobs import PermanentError, job
+from stashjobs.errors import InvalidPayload
 from stashjobs.operators import retry_and_cancel, search
 from stashjobs.store import database
-from tests.deliveries import deliver
+from tests.deliveries import deliver, probe
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -399,6 +401,80 @@ def test_the_examples_of_the_types_can_be_enqueued_as_they_are(app: TestClient) 
     assert len(examples) >= 5
     jobs = [{"type": one["type"], "payload": one["example"]} for one in examples]
     assert app.post("/api/jobs", json={"jobs": jobs}).status_code == 202
+
+
+def nested(levels: int) -> Any:
+    document: Any = 1
+    for _ in range(levels):
+        document = {"a": document}
+    return document
+
+
+@pytest.mark.parametrize(
+    ("fields", "why"),
+    [
+        ({"metadata": nested(65)}, "65 levels of objects and lists, the limit is 64"),
+        ({"payload": {"data": nested(64)}}, "65 levels of objects and lists, the limit is 64"),
+        ({"metadata": {"a": "x" * 64_000}}, "metadata has 64009 bytes, the limit is 64000"),
+        ({"metadata": {"a": "ü" * 32_000}}, "metadata has 64009 bytes, the limit is 64000"),
+    ],
+)
+def test_what_is_too_deep_or_too_large_is_refused_with_both_numbers(
+    anonymous: TestClient, app: TestClient, table: Table, fields: dict[str, Any], why: str
+) -> None:
+    del anonymous
+    fits = {"userId": "u_1", "type": "t", "title": "x", "message": "m"}
+    answer = app.post("/api/jobs", json={"type": "create-notification", "payload": fits, **fields})
+    assert answer.status_code == 422
+    assert why in answer.text or "payload" in fields  # whose model refuses it first
+    with pytest.raises((InvalidPayload, ValueError), match=why):
+        probe().enqueue(fields.get("payload", {}), metadata=fields.get("metadata"))
+    assert table.rows() == []
+
+
+def test_a_row_that_is_too_deep_harms_nobody_but_itself(app: TestClient, table: Table) -> None:
+    deep = table.add(probe(), metadata=nested(250))
+    other = table.add(probe(), metadata={"a": 1})
+    listed = app.get("/api/jobs")
+    assert listed.status_code == 200
+    shown = {one["jobId"]: one["metadata"] for one in listed.json()["jobs"]}
+    assert shown == {
+        deep: {"$notShown": "250 levels of objects and lists"},
+        other: {"a": 1},
+    }
+    assert app.get(f"/api/jobs/{deep}").status_code == 200
+
+
+def test_a_page_ends_before_it_is_too_large_and_the_next_goes_on(
+    app: TestClient, table: Table
+) -> None:
+    added = {table.add(probe(), metadata={"a": "x" * 1_500_000}) for _ in range(5)}
+    found: list[str] = []
+    path, pages = "/api/jobs", 0
+    while path:
+        answer = app.get(path)
+        assert len(answer.content) < 4_500_000
+        page = answer.json()
+        found += [one["jobId"] for one in page["jobs"]]
+        path = f"/api/jobs?cursor={page['next']}" if page["next"] else ""
+        pages += 1
+    assert (set(found), len(found), pages) == (added, 5, 3)
+
+
+def test_a_list_has_no_tracebacks_and_the_job_has(app: TestClient, table: Table) -> None:
+    job_id = table.add(probe())
+    error = {
+        "attempt": 1,
+        "type": "ValueError",
+        "message": "no",
+        "traceback": "Traceback ...",
+        "startedAt": "2030-01-31T09:00:00+00:00",
+        "endedAt": "2030-01-31T09:00:01+00:00",
+    }
+    table.run("UPDATE job_executions SET errors = %s", Jsonb([error]))
+    [listed] = app.get("/api/jobs").json()["jobs"]
+    assert listed["errors"] == [{name: error[name] for name in error if name != "traceback"}]
+    assert app.get(f"/api/jobs/{job_id}").json()["errors"] == [error]
 
 
 def test_while_postgres_is_away_the_answer_is_503_and_says_no_more(
