@@ -27,15 +27,8 @@ the parts are used is in [usage.md](usage.md), [testing.md](testing.md) and [api
 """
 MODULES = {
     "stashjobs": "All that an app and a job need: `from stashjobs import Context, job`.",
-    "stashjobs.producer.dispatcher": "What `enqueue` returns.",
-    "stashjobs.producer.schedules": "What `schedule` returns.",
     "stashjobs.testing": "A pytest plugin: its fixture `jobs` is a `Jobs`.",
 }
-PUBLIC = {
-    "stashjobs.producer.dispatcher": ["Enqueued"],
-    "stashjobs.producer.schedules": ["Schedule"],
-}
-"""Where a module has no `__all__`, because it is not imported by name."""
 FIXTURES = (
     "jobs",
     "stashjobs_settings",
@@ -66,7 +59,7 @@ def page() -> str:
 
 def _of_module(name: str) -> Iterator[str]:
     module = importlib.import_module(name)
-    things = [getattr(module, each) for each in PUBLIC.get(name) or module.__all__]
+    things = [getattr(module, each) for each in module.__all__]
     for thing in sorted(things, key=_place):
         yield f"#### {thing.__name__}\n"
         if inspect.isclass(thing):

@@ -11,11 +11,19 @@ from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
-from stashjobs.errors import InvalidPayload, PayloadTooLarge, SettingError, UnknownJobType
+from stashjobs.errors import (
+    InvalidPayload,
+    NoSuchJob,
+    NoSuchSchedule,
+    NotPossible,
+    NotSynced,
+    PayloadTooLarge,
+    QStashFailed,
+    SettingError,
+    UnknownJobType,
+)
 from stashjobs.observability import redaction
 from stashjobs.observability.log import logger
-from stashjobs.operators.retry_and_cancel import NoSuchJob, NotPossible
-from stashjobs.producer.schedules import NoSuchSchedule, NotSynced, QStashFailed
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping

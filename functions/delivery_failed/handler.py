@@ -15,8 +15,7 @@ import psycopg
 from stashjobs import envelope, sealing
 from stashjobs.delivery import request as lambda_event
 from stashjobs.delivery.response import answer, refuse
-from stashjobs.delivery.signature import InvalidSignature
-from stashjobs.errors import InvalidEnvelope, SettingError, UnknownJobType
+from stashjobs.errors import InvalidEnvelope, InvalidSignature, SettingError, UnknownJobType
 from stashjobs.job import find, load
 from stashjobs.observability import redaction
 from stashjobs.observability.log import logger

@@ -9,20 +9,39 @@ handler = send_email.handler                       # what Lambda calls
 send_email.enqueue(Email(...), user_id="u_1")      # what an app calls
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 from stashjobs.delivery.context import Context
 from stashjobs.errors import (
     Cancelled,
     DeadlineNear,
+    DeliveryRefused,
+    InvalidEnvelope,
     InvalidPayload,
+    InvalidSignature,
+    LeaseLost,
+    MigrationError,
+    NoSuchJob,
+    NoSuchSchedule,
+    NotPossible,
+    NotSynced,
     PayloadTooLarge,
     PermanentError,
+    QStashFailed,
     RetryLater,
     SealError,
+    SecretUnreadable,
     SettingError,
     StashjobsError,
     UnknownJobType,
 )
 from stashjobs.job import Job, job
+
+if TYPE_CHECKING:
+    from stashjobs.producer.dispatcher import Enqueued
+    from stashjobs.producer.schedules import Schedule
 
 __version__ = "0.1.0"
 
@@ -30,14 +49,41 @@ __all__ = [
     "Cancelled",
     "Context",
     "DeadlineNear",
+    "DeliveryRefused",
+    "Enqueued",
+    "InvalidEnvelope",
     "InvalidPayload",
+    "InvalidSignature",
     "Job",
+    "LeaseLost",
+    "MigrationError",
+    "NoSuchJob",
+    "NoSuchSchedule",
+    "NotPossible",
+    "NotSynced",
     "PayloadTooLarge",
     "PermanentError",
+    "QStashFailed",
     "RetryLater",
+    "Schedule",
     "SealError",
+    "SecretUnreadable",
     "SettingError",
     "StashjobsError",
     "UnknownJobType",
     "job",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """`Enqueued` and `Schedule`, for annotations. Imported when they are named: a worker that
+    enqueues nothing starts without the producer."""
+    if name == "Enqueued":
+        from stashjobs.producer.dispatcher import Enqueued
+
+        return Enqueued
+    if name == "Schedule":
+        from stashjobs.producer.schedules import Schedule
+
+        return Schedule
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

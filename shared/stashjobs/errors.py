@@ -1,4 +1,4 @@
-"""Every error that stashjobs raises on purpose.
+"""Every error that the layer raises on purpose.
 
 The first three are for a job's function to raise; they tell the worker how the attempt ended.
 Any other exception means "this attempt failed, try again while attempts are left".
@@ -95,3 +95,41 @@ class PayloadTooLarge(StashjobsError):
 
 class MigrationError(StashjobsError):
     """The migrations on disk and those applied to the database do not agree."""
+
+
+class SecretUnreadable(StashjobsError):
+    """Secrets Manager refused, or cannot be reached. The message says which; it shows no secret."""
+
+
+class InvalidSignature(StashjobsError):
+    """A request that QStash did not sign for this URL, this body and this moment.
+
+    `reason` is stable, one word for the check that failed: missing, malformed, algorithm,
+    signature, claims, issuer, subject, audience, expired, not_yet_valid or body. The message is a
+    sentence for a log line; it holds no key, no token and no claim whose signature is unproven.
+    """
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class NotPossible(StashjobsError):
+    """The job is not in a state in which this can be done to it. The message says which."""
+
+
+class NoSuchJob(NotPossible):
+    """There is no job with this id."""
+
+
+class NoSuchSchedule(StashjobsError):
+    """Neither the code nor QStash has a schedule of this name."""
+
+
+class NotSynced(StashjobsError):
+    """The code declares the schedule, and QStash does not have it; or the other way round, and it
+    cannot be run."""
+
+
+class QStashFailed(StashjobsError):
+    """QStash cannot be reached, or refused. The log has its words."""

@@ -13,8 +13,9 @@ import pytest
 from infra.local.qstash import QStashOptions, QStashServer
 from stashjobs import Cancelled, Context, PermanentError, job
 from stashjobs.config.settings import postgres_url
+from stashjobs.errors import NotPossible
 from stashjobs.operators import retry_and_cancel
-from stashjobs.operators.retry_and_cancel import CANCELLABLE, RETRYABLE, Changed, NotPossible
+from stashjobs.operators.retry_and_cancel import CANCELLABLE, RETRYABLE, Changed
 from stashjobs.operators.search import Filter
 from stashjobs.producer import dispatcher
 from tests.deliveries import deliver

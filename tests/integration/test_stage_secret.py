@@ -13,8 +13,7 @@ from moto.server import ThreadedMotoServer
 
 from stashjobs.config import secrets_manager, settings, stage_secret
 from stashjobs.delivery import request
-from stashjobs.delivery.signature import InvalidSignature
-from stashjobs.errors import SettingError
+from stashjobs.errors import InvalidSignature, SettingError
 from stashjobs.observability import redaction
 from stashjobs.store import database
 from tests.conftest import CURRENT_KEY, NEXT_KEY

@@ -28,6 +28,7 @@ from hypothesis.stateful import (
 from psycopg.rows import dict_row
 
 from stashjobs import Context, job
+from stashjobs.errors import NotPossible
 from stashjobs.ids import new_job_id
 from stashjobs.operators import retry_and_cancel
 from stashjobs.producer import dispatcher, messages
@@ -284,7 +285,7 @@ class Lifecycle(RuleBasedStateMachine):
 
     def _cancel(self, row: Row) -> None:
         if not row.waits:
-            with pytest.raises(retry_and_cancel.NotPossible):
+            with pytest.raises(NotPossible):
                 retry_and_cancel.cancel(row.job_id, actor="ada")
             return
         retry_and_cancel.cancel(row.job_id, actor="ada")
@@ -292,7 +293,7 @@ class Lifecycle(RuleBasedStateMachine):
 
     def _retry(self, row: Row) -> None:
         if row.status not in ENDED:
-            with pytest.raises(retry_and_cancel.NotPossible):
+            with pytest.raises(NotPossible):
                 retry_and_cancel.retry(row.job_id, actor="ada")
             return
         retry_and_cancel.retry(row.job_id, actor="ada")

@@ -26,7 +26,8 @@ from jwt.warnings import InsecureKeyLengthWarning
 from qstash import Receiver
 from qstash.errors import SignatureError
 
-from stashjobs.delivery.signature import InvalidSignature, verify
+from stashjobs.delivery.signature import verify
+from stashjobs.errors import InvalidSignature
 
 # A key below 32 bytes makes PyJWT warn; as an error the warning would refuse the token (see below).
 pytestmark = pytest.mark.filterwarnings("ignore::jwt.warnings.InsecureKeyLengthWarning")

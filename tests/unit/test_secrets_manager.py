@@ -20,7 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stashjobs.config import secrets_manager
-from stashjobs.config.secrets_manager import SecretUnreadable
+from stashjobs.errors import SecretUnreadable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -145,9 +145,10 @@ def test_a_binary_secret_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 PROGRAM = """
 import json, sys
 from stashjobs.config import secrets_manager
+from stashjobs.errors import SecretUnreadable
 try:
     secrets_manager.read("stashjobs/staging")
-except secrets_manager.SecretUnreadable:
+except SecretUnreadable:
     pass
 print(json.dumps(list(sys.modules)))
 """

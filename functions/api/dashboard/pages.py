@@ -16,11 +16,9 @@ from starlette.responses import HTMLResponse, Response
 
 from functions.api.dashboard import auth, charts, formatting, redaction
 from stashjobs.config import settings
-from stashjobs.errors import SettingError, StashjobsError, UnknownJobType
+from stashjobs.errors import NotPossible, QStashFailed, SettingError, StashjobsError, UnknownJobType
 from stashjobs.observability.log import logger
 from stashjobs.observability.redaction import one_line, redact
-from stashjobs.operators.retry_and_cancel import NotPossible
-from stashjobs.producer.schedules import QStashFailed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine

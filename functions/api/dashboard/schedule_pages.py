@@ -13,7 +13,7 @@ from functions.api.dashboard import clocks
 from functions.api.dashboard.auth import OperatorsForm, Reader, borrowed
 from functions.api.dashboard.clocks import Clock
 from functions.api.dashboard.pages import Page, render
-from stashjobs.errors import SettingError
+from stashjobs.errors import NoSuchSchedule, NotSynced, QStashFailed, SettingError
 from stashjobs.operators import search
 from stashjobs.producer import schedules
 
@@ -34,7 +34,7 @@ def list_schedules(request: Request, _session: Reader) -> HTMLResponse:
     problem = ""
     try:
         rows = schedules.list_all()
-    except (schedules.QStashFailed, SettingError):
+    except (QStashFailed, SettingError):
         # What the code declares is worth showing alone.
         rows = schedules.list_declared()
         problem = "QStash could not be asked, so it is not known what is paused and what runs next."
@@ -62,9 +62,9 @@ def change(session: OperatorsForm, name: str, action: str) -> Response:
             schedules.resume(name, actor=session.actor)
         else:
             raise HTTPException(404, "there is no such action")
-    except schedules.NoSuchSchedule as error:
+    except NoSuchSchedule as error:
         raise HTTPException(404, str(error)) from error
-    except schedules.NotSynced as error:
+    except NotSynced as error:
         raise HTTPException(409, str(error)) from error
     job = f"&job={job_id}" if job_id else ""
     return RedirectResponse(f"/admin/schedules?done={action}{job}", 303)

@@ -18,6 +18,8 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from stashjobs.errors import SecretUnreadable
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -29,10 +31,6 @@ TIMEOUT_SECONDS = 2.0
 TRIES = 2
 # China's regions have a domain of their own (AWS General Reference, "Service endpoints").
 DOMAINS = {"aws-cn": "amazonaws.com.cn"}
-
-
-class SecretUnreadable(Exception):
-    """Secrets Manager refused, or cannot be reached. The message says which; it shows no secret."""
 
 
 def read(secret_id: str) -> str:

@@ -15,7 +15,7 @@ import time
 from typing import NamedTuple
 
 from stashjobs.config import secrets_manager
-from stashjobs.errors import SettingError
+from stashjobs.errors import SecretUnreadable, SettingError
 
 SETTING = "SETTINGS_SECRET"
 TTL_SETTING = "SETTINGS_TTL_SECONDS"
@@ -143,7 +143,7 @@ def _values(source: str) -> dict[str, str]:
     for secret_id in [part.strip() for part in source.split(",") if part.strip()]:
         try:
             text = secrets_manager.read(secret_id)
-        except secrets_manager.SecretUnreadable as error:
+        except SecretUnreadable as error:
             raise SettingError(
                 f"the secret {secret_id} ({SETTING}) cannot be read: {error}. See docs/settings.md."
             ) from None

@@ -23,10 +23,10 @@ from stashjobs.delivery import request as lambda_event
 from stashjobs.delivery.attempt import Outcome
 from stashjobs.delivery.context import Context
 from stashjobs.delivery.response import answer, refuse
-from stashjobs.delivery.signature import InvalidSignature
 from stashjobs.errors import (
     DeliveryRefused,
     InvalidEnvelope,
+    InvalidSignature,
     PermanentError,
     SealError,
     SettingError,

@@ -12,7 +12,8 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from stashjobs.config import settings
-from stashjobs.delivery.signature import InvalidSignature, verify
+from stashjobs.delivery.signature import verify
+from stashjobs.errors import InvalidSignature
 
 Event = Mapping[str, Any]
 Response = dict[str, Any]

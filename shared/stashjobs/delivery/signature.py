@@ -19,21 +19,10 @@ import json
 import time
 from collections.abc import Collection, Sequence
 
+from stashjobs.errors import InvalidSignature
+
 _TO_STANDARD = bytes.maketrans(b"-_", b"+/")
 _TO_URL_SAFE = bytes.maketrans(b"+/", b"-_")
-
-
-class InvalidSignature(Exception):
-    """A request that QStash did not sign for this URL, this body and this moment.
-
-    `reason` is stable, one word for the check that failed: missing, malformed, algorithm,
-    signature, claims, issuer, subject, audience, expired, not_yet_valid or body. The message is a
-    sentence for a log line; it holds no key, no token and no claim whose signature is unproven.
-    """
-
-    def __init__(self, reason: str, message: str) -> None:
-        super().__init__(message)
-        self.reason = reason
 
 
 def verify(

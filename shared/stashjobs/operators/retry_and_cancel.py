@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from psycopg.types.json import Jsonb
 
 from stashjobs import envelope, sealing
-from stashjobs.errors import InvalidPayload, SealError, StashjobsError
+from stashjobs.errors import InvalidPayload, NoSuchJob, NotPossible, SealError
 from stashjobs.job import declared
 from stashjobs.observability import redaction
 from stashjobs.operators.search import Filter
@@ -35,14 +35,6 @@ CANCELLABLE = ("pending", "retrying")
 BATCH = 500
 # What an operation whose time is limited takes upon itself: their ids fit into memory.
 MAX_IN_TIME = 100_000
-
-
-class NotPossible(StashjobsError):
-    """The job is not in a state in which this can be done to it. The message says which."""
-
-
-class NoSuchJob(NotPossible):
-    """There is no job with this id."""
 
 
 @dataclass(frozen=True, slots=True)

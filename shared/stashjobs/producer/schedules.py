@@ -16,7 +16,13 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from stashjobs import envelope
 from stashjobs.config import settings
-from stashjobs.errors import InvalidPayload, SettingError, StashjobsError
+from stashjobs.errors import (
+    InvalidPayload,
+    NoSuchSchedule,
+    NotSynced,
+    QStashFailed,
+    SettingError,
+)
 from stashjobs.job import Job
 from stashjobs.observability import redaction
 from stashjobs.producer import cron as cron_fields
@@ -118,19 +124,6 @@ class Listed:
     last_run: datetime | None
     is_declared: bool
     is_remote: bool
-
-
-class NoSuchSchedule(StashjobsError):
-    """Neither the code nor QStash has a schedule of this name."""
-
-
-class NotSynced(StashjobsError):
-    """The code declares the schedule, and QStash does not have it; or the other way round, and it
-    cannot be run."""
-
-
-class QStashFailed(StashjobsError):
-    """QStash cannot be reached, or refused. The log has its words."""
 
 
 # What was done, and who did it, is in one transaction with what it writes.
