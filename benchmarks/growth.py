@@ -115,7 +115,7 @@ def _lifecycle() -> dict[str, Callable[[Explained], None]]:
         ]
 
     def enqueue(own: Explained, count: int = 1) -> None:
-        own.explain(executions.RECORD_NEW_JOBS, executions._columns(new(count)))
+        own.explain(executions.ENQUEUE_MANY, executions._columns(new(count)))
 
     def recorded(own: Explained) -> str:
         [job] = new(1)
@@ -152,7 +152,9 @@ def _lifecycle() -> dict[str, Callable[[Explained], None]]:
         own.explain(executions.EXTEND_LEASE, parameters)
 
     def confirm(own: Explained) -> None:
-        own.explain(outbox.CONFIRM_PUBLISHED, [[recorded(own)], ["msg_1"]])
+        own.explain(
+            outbox.CONFIRM_PUBLISHED, {"job_ids": [recorded(own)], "message_ids": ["msg_1"]}
+        )
 
     return {
         "enqueue one": enqueue,
@@ -171,13 +173,13 @@ def _relay() -> dict[str, Callable[[Explained], None]]:
 
     unpublished = {
         "job_types": [job.type for job in declared()],
-        "limit": relay.BATCH,
+        "max_jobs": relay.BATCH,
         "quiet_seconds": relay.QUIET_SECONDS,
         "horizon_seconds": 86_400.0,
         "after_time": "-infinity",
         "after_id": "",
     }
-    silent = {"seconds": relay.SILENT_SECONDS, "limit": relay.SILENT_BATCH}
+    silent = {"seconds": relay.SILENT_SECONDS, "max_jobs": relay.SILENT_BATCH}
 
     def minute(own: Explained) -> None:
         own.explain(executions.FREE_EXPIRED_LEASES, {"max_jobs": relay.BATCH})

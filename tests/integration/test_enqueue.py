@@ -638,16 +638,16 @@ def test_many_are_one_call_each_to_postgres_and_to_qstash(table: Table, qstash: 
 
 def _statements_by(kind: str, table: Table) -> int:
     """How many statements fired the counting trigger: one per statement, whatever its rows."""
-    table.run("CREATE TABLE IF NOT EXISTS fired (n int)")
+    table.run("CREATE TABLE IF NOT EXISTS public.fired (n int)")
     table.run(
         "CREATE OR REPLACE FUNCTION count_statement() RETURNS trigger LANGUAGE plpgsql AS "
-        "$$ BEGIN INSERT INTO fired VALUES (1); RETURN NULL; END $$"
+        "$$ BEGIN INSERT INTO public.fired VALUES (1); RETURN NULL; END $$"
     )
     table.run(
         f"CREATE OR REPLACE TRIGGER counting AFTER {kind} ON job_executions "
         "FOR EACH STATEMENT EXECUTE FUNCTION count_statement()"
     )
-    [row] = table.run("SELECT count(*) AS n FROM fired")
+    [row] = table.run("SELECT count(*) AS n FROM public.fired")
     return int(row["n"])
 
 

@@ -4,6 +4,7 @@ before too."""
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -12,9 +13,11 @@ import pytest
 from psycopg.rows import dict_row
 
 from stashjobs.errors import MigrationError
+from stashjobs.operators import retry_and_cancel
 from stashjobs.store import database, executions, migrations, outbox
 from stashjobs.store.executions import Lease, NewJob
 from stashjobs.store.migrations import functions
+from stashjobs.store.outbox import GivenUp
 from stashjobs.tools.doctor import postgres as doctor
 from stashjobs.tools.doctor.finding import Level
 from tests.deliveries import Table, deliver, probe
@@ -208,3 +211,35 @@ def call_every_function(connection: database.Connection) -> None:
         details={"type": "Error", "message": "no"},
     )
     executions.free_expired_leases(connection, 100)
+    executions.record_new_jobs(connection, jobs[:2])  # whose keys exist
+    with connection.transaction():
+        outbox.take_unpublished(
+            connection,
+            job_types=["probe", "filled"],
+            limit=100,
+            quiet_seconds=0,
+            horizon_seconds=60,
+            after=None,
+        )
+    outbox.find_silent(connection, seconds=3600, limit=100)
+    outbox.record_heard_of(connection, [(made[1], "msg", True)])
+    outbox.record_refused(connection, made[1], reason="no", patience_seconds=60)
+    dead = GivenUp(made[1], "msg", f"dlq-{number}", "no", 60.0)
+    outbox.record_given_up(connection, [dead])
+    other = replace(jobs[0], job_id=f"other-{number}", idempotency_key=None)
+    outbox.record_never_delivered(connection, other, dead)
+    parameters = {"job_ids": [made[0]], "actor": "ada", "payload": None}
+    executions.call(connection, retry_and_cancel.RETRY, parameters)
+    executions.call(connection, retry_and_cancel.CANCEL, {"job_ids": made, "actor": "ada"})
+    connection.execute("SELECT * FROM stashjobs.enqueue('probe', '{}')")
+
+
+@pytest.mark.parametrize(
+    "change", ["attempt = -5", "attempt = 4, max_attempts = 3", "run = 0", "attempt = attempt - 1"]
+)
+def test_the_database_refuses_what_the_lifecycle_does_not_know(table: Table, change: str) -> None:
+    job_id = table.add(probe())
+    lease = Lease(60, None, None)
+    executions.claim(table.connection, job_id=job_id, job_type="probe", lease=lease)
+    with pytest.raises(psycopg.errors.CheckViolation):
+        table.run(f"UPDATE job_executions SET {change} WHERE job_id = %s", job_id)

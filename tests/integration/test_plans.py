@@ -9,7 +9,7 @@ import pytest
 
 from stashjobs.operators import search
 from stashjobs.operators.search import Filter
-from stashjobs.store import executions, outbox
+from stashjobs.store import executions
 from tests.deliveries import probe
 
 if TYPE_CHECKING:
@@ -44,27 +44,6 @@ def connection(table: Table, database_url: str) -> Iterator[psycopg.Connection[A
 def plan(connection: psycopg.Connection[Any], statement: str, parameters: Any) -> str:
     rows = connection.execute(f"EXPLAIN {statement}".encode(), parameters).fetchall()
     return "\n".join(line for (line,) in rows)
-
-
-def test_the_relay_finds_silent_jobs_by_their_index(connection: psycopg.Connection[Any]) -> None:
-    found = plan(connection, outbox.FIND_SILENT, {"seconds": 3600.0, "limit": 100})
-    assert "Index Scan using idx_job_executions_silent" in found
-    assert "Index Cond: (GREATEST(published_at, available_at) <" in found
-
-
-def test_the_relay_finds_unpublished_jobs_by_their_index(
-    connection: psycopg.Connection[Any],
-) -> None:
-    parameters = {
-        "job_types": ["type-1"],
-        "limit": 100,
-        "quiet_seconds": 15.0,
-        "horizon_seconds": 3600.0,
-        "after_time": "-infinity",
-        "after_id": "",
-    }
-    found = plan(connection, outbox.TAKE_UNPUBLISHED, parameters)
-    assert "Index Scan using idx_job_executions_unpublished" in found
 
 
 @pytest.mark.parametrize(

@@ -135,7 +135,7 @@ def test_an_enqueue_its_delivery_by_qstash_and_the_sql_of_both_are_one_trace(
         name: [span.name for span in collector.spans if span.parent_span_id == parent.span_id]
         for name, parent in (("send", sent), ("process", processed))
     }
-    assert within["send"] == ["record_new_jobs", "confirm_published", "process traced"]
+    assert within["send"] == ["enqueue_many", "confirm_published", "process traced"]
     assert within["process"] == ["claim", "BEGIN", "SELECT", "complete", "COMMIT"]
 
 

@@ -23,6 +23,7 @@ from stashjobs.operators.search import Filter
 from stashjobs.producer import dispatcher
 from stashjobs.sealing import Place, Purpose
 from stashjobs.store import database
+from stashjobs.store.executions import call
 from stashjobs.store.outbox import Unpublished
 
 if TYPE_CHECKING:
@@ -60,62 +61,15 @@ SELECT job_id FROM job_executions WHERE {conditions} AND status = ANY(%(statuses
  LIMIT %(limit)s
 """
 
-# What a job was before is kept with the action, since the retry clears it from the row.
-_KEEP_ACTIONS = """
-, action AS (
-    INSERT INTO job_actions (actor, action, job_id, before)
-    SELECT %(actor)s, %(action)s, job_id, before FROM changed
-)
+RETRY = """
+SELECT job_id, job_type, run, attempt, max_attempts, available_at, delivery
+  FROM stashjobs.retry(
+           job_ids => %(job_ids)s::text[], actor => %(actor)s, payload => %(payload)s)
 """
-_BEFORE = """
-WITH found AS (
-    SELECT job_id, message_id, attempt, max_attempts, attempts_before_run,
-           jsonb_build_object('jobType', job_type, 'status', status, 'error', error,
-                              'result', result,
-                              'completedAt', completed_at, 'publishedAt', published_at,
-                              'dlqId', dlq_id) AS before
-      FROM job_executions
-     WHERE job_id = ANY(%(job_ids)s) AND status = ANY(%(statuses)s)
-     ORDER BY job_id
-       FOR UPDATE
-), changed AS (
+CANCEL = """
+SELECT job_id, message_id
+  FROM stashjobs.cancel(job_ids => %(job_ids)s::text[], actor => %(actor)s)
 """
-
-RETRY = (
-    _BEFORE
-    + """
-    UPDATE job_executions AS job
-       SET status = 'pending', run = job.run + 1, error = NULL, result = NULL, progress = NULL,
-           payload = coalesce(%(payload)s, job.payload), dlq_id = NULL, completed_at = NULL,
-           published_at = NULL, message_id = NULL, available_at = now(), updated_at = now(),
-           attempts_before_run = found.attempt,
-           max_attempts = found.attempt + found.max_attempts - found.attempts_before_run
-      FROM found
-     WHERE job.job_id = found.job_id
-    RETURNING job.job_id, job.job_type, job.run, job.attempt, job.max_attempts, job.available_at,
-              job.delivery, found.before
-)"""
-    + _KEEP_ACTIONS
-    + """
-SELECT job_id, job_type, run, attempt, max_attempts, available_at, delivery FROM changed
-"""
-)
-
-CANCEL = (
-    _BEFORE
-    + """
-    UPDATE job_executions AS job
-       SET status = 'cancelled', error = 'cancelled by ' || %(actor)s, completed_at = now(),
-           updated_at = now()
-      FROM found
-     WHERE job.job_id = found.job_id
-    RETURNING job.job_id, found.message_id, found.before
-)"""
-    + _KEEP_ACTIONS
-    + """
-SELECT job_id, message_id FROM changed
-"""
-)
 
 READ_STATUS = "SELECT status FROM job_executions WHERE job_id = %s"
 
@@ -312,13 +266,11 @@ def _change_all(
 def _retry(job_ids: list[str], actor: str, payload: Any) -> list[Unpublished]:
     parameters = {
         "job_ids": job_ids,
-        "statuses": list(RETRYABLE),
         "actor": actor,
-        "action": "retry",
         "payload": None if payload is None else Jsonb(payload),
     }
     with database.borrowed() as own:
-        retried = [Unpublished(*row) for row in own.execute(RETRY, parameters)]
+        retried = [Unpublished(*row) for row in call(own, RETRY, parameters)]
     for each in retried:
         log.info("retried by hand", extra={"job_id": each.job_id, "actor": actor})
     if retried:
@@ -327,14 +279,8 @@ def _retry(job_ids: list[str], actor: str, payload: Any) -> list[Unpublished]:
 
 
 def _cancel(job_ids: list[str], actor: str) -> list[str]:
-    parameters = {
-        "job_ids": job_ids,
-        "statuses": list(CANCELLABLE),
-        "actor": actor,
-        "action": "cancel",
-    }
     with database.borrowed() as own:
-        cancelled = own.execute(CANCEL, parameters).fetchall()
+        cancelled = call(own, CANCEL, {"job_ids": job_ids, "actor": actor})
     for job_id, _ in cancelled:
         log.info("cancelled by hand", extra={"job_id": job_id, "actor": actor})
     _cancel_messages([message_id for _, message_id in cancelled if message_id is not None])

@@ -82,34 +82,16 @@ class Recorded(NamedTuple):
     attempt: int
 
 
-# A row that exists under the same idempotency key answers with its own id, and is not touched: an
-# update would lock it for as long as the caller's transaction lasts. Rows go in sorted by key, so
-# that two programs recording the same keys at the same time wait and do not deadlock.
-RECORD_NEW_JOBS = """ -- record_new_jobs
-WITH new AS (
-    SELECT * FROM unnest(%s::text[], %s::text[], %s::jsonb[], %s::int[], %s::timestamptz[],
-                         %s::text[], %s::text[], %s::text[], %s::jsonb[], %s::jsonb[])
-      AS new (job_id, job_type, payload, max_attempts, available_at, user_id, organization_id,
-              idempotency_key, metadata, delivery)
-), made AS (
-    INSERT INTO job_executions
-           (job_id, job_type, payload, max_attempts, available_at, user_id, organization_id,
-            idempotency_key, metadata, delivery)
-    SELECT job_id, job_type, payload, max_attempts, coalesce(available_at, now()), user_id,
-           organization_id, idempotency_key, metadata, delivery
-      FROM new
-     ORDER BY job_type, idempotency_key NULLS FIRST, job_id
-    ON CONFLICT (job_type, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING
-    RETURNING job_id
-)
-SELECT job_id, job_id FROM made
-UNION ALL
-SELECT new.job_id, job.job_id
-  FROM new JOIN job_executions AS job USING (job_type, idempotency_key)
- WHERE job.idempotency_key IS NOT NULL
+ENQUEUE_MANY = """
+SELECT asked_id, job_id
+  FROM stashjobs.enqueue_many(
+           job_ids => %(job_ids)s::text[], types => %(types)s::text[],
+           payloads => %(payloads)s::jsonb[], max_attempts => %(max_attempts)s::int[],
+           available_at => %(available_at)s::timestamptz[], user_ids => %(user_ids)s::text[],
+           organization_ids => %(organization_ids)s::text[],
+           idempotency_keys => %(idempotency_keys)s::text[], metadata => %(metadata)s::jsonb[],
+           delivery => %(delivery)s::jsonb[])
 """
-
-
 CLAIM = """
 SELECT held, status, job_type, attempt, max_attempts, run, payload, user_id, organization_id, error,
        wait_seconds
@@ -173,7 +155,7 @@ def record_new_jobs(connection: Connection[Any], jobs: Sequence[NewJob]) -> list
     """
     ids: dict[str, str] = {}
     while rest := [job for job in jobs if job.job_id not in ids]:
-        ids |= dict(connection.execute(RECORD_NEW_JOBS, _columns(rest)).fetchall())
+        ids |= dict(call(connection, ENQUEUE_MANY, _columns(rest)))
     return [ids[job.job_id] for job in jobs]
 
 
@@ -183,8 +165,9 @@ async def record_new_jobs_async(
     """`record_new_jobs` on an async connection."""
     ids: dict[str, str] = {}
     while rest := [job for job in jobs if job.job_id not in ids]:
-        cursor = await connection.execute(RECORD_NEW_JOBS, _columns(rest))
-        ids |= dict(await cursor.fetchall())
+        async with psycopg.AsyncCursor(connection, row_factory=tuple_row) as cursor:
+            await cursor.execute(ENQUEUE_MANY.encode(), _columns(rest), prepare=False)
+            ids |= dict(await cursor.fetchall())
     return [ids[job.job_id] for job in jobs]
 
 
@@ -308,16 +291,16 @@ def free_expired_leases(connection: Connection[Any], limit: int) -> list[tuple[s
     return [(job_id, job_type, status) for job_id, job_type, status in rows]
 
 
-def _columns(jobs: Sequence[NewJob]) -> list[list[Any]]:
-    return [
-        [job.job_id for job in jobs],
-        [job.job_type for job in jobs],
-        [Jsonb(job.payload) for job in jobs],
-        [job.max_attempts for job in jobs],
-        [job.available_at for job in jobs],
-        [job.user_id for job in jobs],
-        [job.organization_id for job in jobs],
-        [job.idempotency_key for job in jobs],
-        [Jsonb(job.metadata) for job in jobs],
-        [Jsonb(job.delivery) for job in jobs],
-    ]
+def _columns(jobs: Sequence[NewJob]) -> dict[str, list[Any]]:
+    return {
+        "job_ids": [job.job_id for job in jobs],
+        "types": [job.job_type for job in jobs],
+        "payloads": [Jsonb(job.payload) for job in jobs],
+        "max_attempts": [job.max_attempts for job in jobs],
+        "available_at": [job.available_at for job in jobs],
+        "user_ids": [job.user_id for job in jobs],
+        "organization_ids": [job.organization_id for job in jobs],
+        "idempotency_keys": [job.idempotency_key for job in jobs],
+        "metadata": [Jsonb(job.metadata) for job in jobs],
+        "delivery": [Jsonb(job.delivery) for job in jobs],
+    }

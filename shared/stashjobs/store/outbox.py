@@ -1,7 +1,7 @@
-"""What QStash knows of a job, as named SQL statements on `job_executions`: what it has to be told,
-what it has confirmed, and what it gave up on.
+"""Publishing as the rows know it: which messages are to be published, which QStash has confirmed,
+and which it will not deliver any more; by the functions that the database has (`store/sql`).
 
-Each function is one statement, so one round trip. The connection is the caller's.
+Each function here is one call, so one round trip. The connection is the caller's.
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from psycopg.types.json import Jsonb
+
+from stashjobs.store.executions import call
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,116 +45,50 @@ class GivenUp(NamedTuple):
     patience: float = 0.0
 
 
-# Rows that another relay has in hand are passed over, not waited for. `position` lets a relay that
-# could not publish some go on behind them.
-TAKE_UNPUBLISHED = """ -- take_unpublished
+TAKE_UNPUBLISHED = """
 SELECT job_id, job_type, run, attempt, max_attempts, available_at, delivery, dlq_id
-  FROM job_executions
- WHERE published_at IS NULL AND status IN ('pending', 'retrying')
-   AND job_type = ANY(%(job_types)s)
-   AND created_at <= now() - make_interval(secs => %(quiet_seconds)s)
-   AND available_at <= now() + make_interval(secs => %(horizon_seconds)s)
-   AND (available_at, job_id) > (%(after_time)s, %(after_id)s)
- ORDER BY available_at, job_id
- LIMIT %(limit)s
-   FOR UPDATE SKIP LOCKED
+  FROM stashjobs.take_unpublished(
+           job_types => %(job_types)s::text[], max_jobs => %(max_jobs)s,
+           quiet_seconds => %(quiet_seconds)s, horizon_seconds => %(horizon_seconds)s,
+           after_time => %(after_time)s, after_id => %(after_id)s)
 """
-
-
-# `dlq_id` is about the message before this one.
-CONFIRM_PUBLISHED = """ -- confirm_published
-UPDATE job_executions AS job
-   SET published_at = now(), message_id = coalesce(told.message_id, job.message_id), dlq_id = NULL,
-       error = CASE WHEN job.status = 'pending' THEN NULL ELSE job.error END
-  FROM unnest(%s::text[], %s::text[]) AS told (job_id, message_id)
- WHERE job.job_id = told.job_id AND job.published_at IS NULL
-   AND job.status IN ('pending', 'retrying', 'processing')
+CONFIRM_PUBLISHED = """
+SELECT stashjobs.confirm_published(
+           job_ids => %(job_ids)s::text[], message_ids => %(message_ids)s::text[])
 """
-
-
-# QStash counts every answer, we count attempts: a busy job, an unreachable Postgres or a lost
-# answer uses up its retries and none of ours; and its plan may allow fewer retries than the job. So
-# a job that has attempts left is given another message, by the relay, while there is patience with
-# what was in the way. Each attempt that ran makes the job due anew.
-_ANOTHER_MESSAGE = """(job.attempt < job.max_attempts
-                 AND job.available_at > now() - make_interval(secs => told.patience))"""
-
-
-_ENDS = f"(job.status IN ('pending', 'retrying') AND NOT {_ANOTHER_MESSAGE})"
-
-
-RECORD_REFUSED = """ -- record_refused
-UPDATE job_executions AS job
-   SET error = %(reason)s, updated_at = now(),
-       status = CASE WHEN is_over THEN 'failed' ELSE status END,
-       completed_at = CASE WHEN is_over THEN now() END
-  FROM (SELECT job_id,
-               greatest(available_at, created_at) < now() - make_interval(secs => %(patience)s)
-                 AS is_over
-          FROM job_executions WHERE job_id = %(job_id)s) AS found
- WHERE job.job_id = found.job_id AND job.status IN ('pending', 'retrying')
+RECORD_REFUSED = """
+SELECT stashjobs.record_refused(
+           job_id => %(job_id)s, reason => %(reason)s, patience_seconds => %(patience_seconds)s)
 """
-
-# Only the last message seen for a job speaks for it: an older one that ends in the dead-letter
-# queue says nothing about the one that followed. After a manual retry a job without a message
-# waits for its first, and all that QStash gave up on are older. An attempt that still runs goes on;
-# that its message is gone is kept, for `RECORD_NOT_COMPLETED`.
-RECORD_GIVEN_UP = f""" -- record_given_up
-UPDATE job_executions AS job
-   SET dlq_id = told.dlq_id,
-       status = CASE WHEN {_ENDS} THEN 'failed' ELSE status END,
-       error = CASE WHEN {_ENDS} THEN told.reason ELSE error END,
-       completed_at = CASE WHEN {_ENDS} THEN now() ELSE completed_at END,
-       published_at = CASE WHEN job.status IN ('pending', 'retrying') AND {_ANOTHER_MESSAGE}
-                           THEN NULL ELSE published_at END,
-       updated_at = now()
-  FROM unnest(%s::text[], %s::text[], %s::text[], %s::text[], %s::float[])
-    AS told (job_id, message_id, dlq_id, reason, patience)
- WHERE job.job_id = told.job_id
-   AND (job.message_id = told.message_id OR (job.message_id IS NULL AND job.run = 1))
-   AND job.dlq_id IS DISTINCT FROM told.dlq_id
-   AND job.status IN ('pending', 'retrying', 'processing', 'failed')
-RETURNING job.job_id, job.status
+RECORD_DEAD_LETTERS = """
+SELECT job_id, status
+  FROM stashjobs.record_dead_letters(
+           job_ids => %(job_ids)s::text[], message_ids => %(message_ids)s::text[],
+           dlq_ids => %(dlq_ids)s::text[], reasons => %(reasons)s::text[],
+           patience_seconds => %(patience_seconds)s::float8[])
 """
-
-
-# Of these nothing was heard for long. Mostly they wait for QStash's own next try. The index is on
-# the later of two times, so that jobs which are not due for days are not looked at every minute.
-FIND_SILENT = """ -- find_silent
+FIND_SILENT = """
 SELECT job_id, message_id
-  FROM job_executions
- WHERE status IN ('pending', 'retrying') AND published_at IS NOT NULL AND message_id IS NOT NULL
-   AND greatest(published_at, available_at) < now() - make_interval(secs => %(seconds)s)
-   AND updated_at < now() - make_interval(secs => %(seconds)s)
- ORDER BY greatest(published_at, available_at), job_id
- LIMIT %(limit)s
+  FROM stashjobs.find_silent(seconds => %(seconds)s, max_jobs => %(max_jobs)s)
 """
-
-
-# `published_at` is when QStash last confirmed the message; NULL has the relay send another.
-RECORD_HEARD_OF = """ -- record_heard_of
-UPDATE job_executions AS job
-   SET published_at = CASE WHEN told.message_exists THEN now() END, updated_at = now()
-  FROM unnest(%s::text[], %s::text[], %s::bool[]) AS told (job_id, message_id, message_exists)
- WHERE job.job_id = told.job_id AND job.message_id = told.message_id
-   AND job.published_at IS NOT NULL AND job.status IN ('pending', 'retrying')
+RECORD_HEARD_OF = """
+SELECT stashjobs.record_heard_of(
+           job_ids => %(job_ids)s::text[], message_ids => %(message_ids)s::text[],
+           message_exists => %(message_exists)s::boolean[])
 """
-
-
-RECORD_NEVER_DELIVERED = """ -- record_never_delivered
-INSERT INTO job_executions
-       (job_id, job_type, status, payload, max_attempts, user_id, organization_id, metadata,
-        message_id, dlq_id, error, published_at, completed_at)
-VALUES (%(job_id)s, %(job_type)s, 'failed', %(payload)s, %(max_attempts)s, %(user_id)s,
-        %(organization_id)s, %(metadata)s, %(message_id)s, %(dlq_id)s, %(error)s, now(), now())
-ON CONFLICT DO NOTHING
-RETURNING job_id
+RECORD_NEVER_DELIVERED = """
+SELECT stashjobs.record_never_delivered(
+           job_id => %(job_id)s, type => %(type)s, payload => %(payload)s,
+           max_attempts => %(max_attempts)s, error => %(error)s, message_id => %(message_id)s,
+           dlq_id => %(dlq_id)s, user_id => %(user_id)s, organization_id => %(organization_id)s,
+           metadata => %(metadata)s)
 """
 
 
 def confirm_published(connection: Connection[Any], message_ids: dict[str, str | None]) -> None:
     """Note that QStash has taken the messages of these jobs. `message_ids` is by job id."""
-    connection.execute(CONFIRM_PUBLISHED, [list(message_ids), list(message_ids.values())])
+    parameters = {"job_ids": list(message_ids), "message_ids": list(message_ids.values())}
+    call(connection, CONFIRM_PUBLISHED, parameters)
 
 
 def take_unpublished(
@@ -178,27 +114,28 @@ def take_unpublished(
     """
     parameters = {
         "job_types": list(job_types),
-        "limit": limit,
+        "max_jobs": limit,
         "quiet_seconds": quiet_seconds,
         "horizon_seconds": horizon_seconds,
         "after_time": "-infinity" if after is None else after.available_at,
         "after_id": "" if after is None else after.job_id,
     }
-    return [Unpublished(*row) for row in connection.execute(TAKE_UNPUBLISHED, parameters)]
+    return [Unpublished(*row) for row in call(connection, TAKE_UNPUBLISHED, parameters)]
 
 
 def record_given_up(
     connection: Connection[Any], messages: Sequence[GivenUp]
 ) -> list[tuple[str, Status]]:
     """Note that QStash gave up on these messages. Returns id and status of the rows it changed."""
-    columns = [
-        [message.job_id for message in messages],
-        [message.message_id for message in messages],
-        [message.dlq_id for message in messages],
-        [message.reason for message in messages],
-        [message.patience for message in messages],
-    ]
-    return list(connection.execute(RECORD_GIVEN_UP, columns))
+    parameters = {
+        "job_ids": [message.job_id for message in messages],
+        "message_ids": [message.message_id for message in messages],
+        "dlq_ids": [message.dlq_id for message in messages],
+        "reasons": [message.reason for message in messages],
+        "patience_seconds": [message.patience for message in messages],
+    }
+    changed = call(connection, RECORD_DEAD_LETTERS, parameters)
+    return [(job_id, status) for job_id, status in changed]
 
 
 def find_silent(
@@ -206,12 +143,18 @@ def find_silent(
 ) -> list[tuple[str, str]]:
     """Waiting jobs that QStash was told of and of which nothing was heard for so long: job id and
     message id."""
-    return list(connection.execute(FIND_SILENT, {"seconds": seconds, "limit": limit}))
+    found = call(connection, FIND_SILENT, {"seconds": seconds, "max_jobs": limit})
+    return [(job_id, message_id) for job_id, message_id in found]
 
 
 def record_heard_of(connection: Connection[Any], messages: Sequence[tuple[str, str, bool]]) -> None:
     """Note whether QStash still has these messages: job id, message id, and whether it has."""
-    connection.execute(RECORD_HEARD_OF, [list(column) for column in zip(*messages, strict=True)])
+    parameters = {
+        "job_ids": [job_id for job_id, _, _ in messages],
+        "message_ids": [message_id for _, message_id, _ in messages],
+        "message_exists": [exists for _, _, exists in messages],
+    }
+    call(connection, RECORD_HEARD_OF, parameters)
 
 
 def record_refused(
@@ -219,8 +162,8 @@ def record_refused(
 ) -> None:
     """Note why QStash takes no message of a job that waits; it has failed when that has been so
     for `patience_seconds` since it was due."""
-    parameters = {"job_id": job_id, "reason": reason, "patience": patience_seconds}
-    connection.execute(RECORD_REFUSED, parameters)
+    parameters = {"job_id": job_id, "reason": reason, "patience_seconds": patience_seconds}
+    call(connection, RECORD_REFUSED, parameters)
 
 
 def record_never_delivered(connection: Connection[Any], new: NewJob, given_up: GivenUp) -> bool:
@@ -228,7 +171,7 @@ def record_never_delivered(connection: Connection[Any], new: NewJob, given_up: G
     so that it is seen. False: it has a row after all."""
     parameters = {
         "job_id": new.job_id,
-        "job_type": new.job_type,
+        "type": new.job_type,
         "payload": Jsonb(new.payload),
         "max_attempts": new.max_attempts,
         "user_id": new.user_id,
@@ -238,4 +181,5 @@ def record_never_delivered(connection: Connection[Any], new: NewJob, given_up: G
         "dlq_id": given_up.dlq_id,
         "error": given_up.reason,
     }
-    return connection.execute(RECORD_NEVER_DELIVERED, parameters).fetchone() is not None
+    [(is_new,)] = call(connection, RECORD_NEVER_DELIVERED, parameters)
+    return bool(is_new)

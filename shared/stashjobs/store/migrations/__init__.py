@@ -3,10 +3,11 @@
 `schema_migrations` keeps the checksum of each file that was applied, so that an edit of one that
 is already in a database is an error and not a surprise.
 
-A file that says CONCURRENTLY changes indexes while jobs go on. Such a statement takes no part in a
-transaction, so the file is applied statement by statement, and each must be safe to repeat: what
-was interrupted is begun again. Where the tables are small nobody would wait for long; there the
-word is left out, and the file is applied like any other.
+A file that says CONCURRENTLY or VALIDATE CONSTRAINT changes the table while jobs go on. The first
+takes no part in a transaction, the second would hold the locks of the statements before it; so the
+file is applied statement by statement, and each must be safe to repeat: what was interrupted is
+begun again. Where the tables are small nobody would wait for long; there the word CONCURRENTLY is
+left out, and the file is applied like any other.
 
 The database's functions come last, in the transaction of the last file (`functions`).
 """
@@ -34,6 +35,8 @@ SMALL_BYTES = 64 * 2**20
 
 _FILE_NAME = re.compile(r"(\d{4})_[a-z0-9_]+\.sql")
 _CONCURRENTLY = re.compile(r"\bCONCURRENTLY\b")
+# What does not take effect beside jobs that go on unless it is in no transaction with the rest.
+_CONCURRENT = re.compile(r"\bCONCURRENTLY\b|\bVALIDATE CONSTRAINT\b")
 
 CREATE_HISTORY = """
 CREATE TABLE IF NOT EXISTS schema_migrations (
@@ -89,8 +92,8 @@ class Migration:
 
     @property
     def concurrent(self) -> bool:
-        """Whether it changes indexes while jobs go on."""
-        return _CONCURRENTLY.search(re.sub(r"--.*", "", self.sql)) is not None
+        """Whether it changes a table while jobs go on."""
+        return _CONCURRENT.search(re.sub(r"--.*", "", self.sql)) is not None
 
     @property
     def in_one_go(self) -> str:

@@ -1,0 +1,73 @@
+-- Enqueue one job from any language, in the caller's transaction or from a trigger; the relay
+-- publishes it within a minute of the commit. `created` is false where the idempotency key exists:
+-- the id is then that of the job that has it.
+CREATE OR REPLACE FUNCTION stashjobs.enqueue(
+    type text, payload jsonb,
+    user_id text DEFAULT NULL, organization_id text DEFAULT NULL,
+    idempotency_key text DEFAULT NULL, retries integer DEFAULT 3,
+    at timestamptz DEFAULT NULL, delay interval DEFAULT NULL,
+    metadata jsonb DEFAULT '{}', headers jsonb DEFAULT '{}',
+    callback text DEFAULT NULL, failure_callback text DEFAULT NULL,
+    max_payload_bytes integer DEFAULT 1000000
+)
+RETURNS TABLE (job_id text, created boolean)
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path FROM CURRENT SET enable_seqscan TO off AS $$
+#variable_conflict use_variable
+DECLARE
+    moment CONSTANT timestamptz := clock_timestamp();
+    due timestamptz := coalesce(at, moment + delay);
+    wrong text;
+    id text;
+BEGIN
+    wrong := CASE
+        WHEN type IS NULL OR type !~ '^[a-z][a-z0-9]*(-[a-z0-9]+)*$'
+            THEN format('the type is %L; a type is named like send-email', type)
+        WHEN payload IS NULL
+            THEN 'the payload is NULL; give JSON (''null'' for a job that takes none)'
+        WHEN jsonb_typeof(payload) = 'object' AND payload ? '$sealed'
+            THEN 'the payload has the member $sealed, which is reserved for encrypted ones'
+        WHEN octet_length(payload::text) > max_payload_bytes
+            THEN format('the payload has %s bytes; at most %s are allowed',
+                        octet_length(payload::text), max_payload_bytes)
+        WHEN octet_length(user_id) > 1000 THEN 'user_id is longer than 1000 bytes'
+        WHEN octet_length(organization_id) > 1000 THEN 'organization_id is longer than 1000 bytes'
+        WHEN octet_length(idempotency_key) > 1000 THEN 'idempotency_key is longer than 1000 bytes'
+        WHEN idempotency_key = '' THEN 'idempotency_key is empty; leave it out or give it a value'
+        WHEN retries IS NULL OR retries NOT BETWEEN 0 AND 1000000
+            THEN format('retries is %s; it must be 0 or more', coalesce(retries::text, 'NULL'))
+        WHEN at IS NOT NULL AND delay IS NOT NULL THEN 'give delay or at, not both'
+        WHEN delay < interval '0' THEN format('delay is %s; it must be 0 or more', delay)
+        WHEN due NOT BETWEEN '0001-01-01 00:00Z' AND '9000-01-01 00:00Z'
+            THEN format('the job would be due at %s; it must be from 0001 to 9000', due)
+        WHEN jsonb_typeof(metadata) IS DISTINCT FROM 'object' THEN 'metadata is no JSON object'
+        WHEN octet_length(metadata::text) > max_payload_bytes
+            THEN format('metadata has %s bytes; at most %s are allowed',
+                        octet_length(metadata::text), max_payload_bytes)
+        WHEN jsonb_typeof(headers) IS DISTINCT FROM 'object' THEN 'headers is no JSON object'
+        WHEN jsonb_path_exists(headers, '$.* ? (@.type() != "string")')
+            THEN 'a value in headers is no string'
+        WHEN callback !~ '^https?://' THEN 'callback is no URL'
+        WHEN failure_callback !~ '^https?://' THEN 'failure_callback is no URL'
+    END;
+    IF wrong IS NOT NULL THEN
+        RAISE EXCEPTION 'stashjobs.enqueue: %', wrong
+            USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    -- A UUID of version 7 (RFC 9562, section 5.7).
+    id := encode(set_bit(set_bit(overlay(
+              uuid_send(gen_random_uuid())
+              PLACING substring(int8send((extract(epoch FROM moment) * 1000)::bigint) FROM 3)
+              FROM 1 FOR 6), 52, 1), 53, 1), 'hex')::uuid::text;
+    RETURN QUERY
+    SELECT made.job_id, made.job_id = id
+      FROM stashjobs.enqueue_many(
+               job_ids => ARRAY[id], types => ARRAY[type], payloads => ARRAY[payload],
+               max_attempts => ARRAY[retries + 1], available_at => ARRAY[due],
+               user_ids => ARRAY[user_id], organization_ids => ARRAY[organization_id],
+               idempotency_keys => ARRAY[idempotency_key], metadata => ARRAY[metadata],
+               delivery => ARRAY[jsonb_strip_nulls(jsonb_build_object(
+                   'headers', nullif(headers, '{}'), 'callback', callback,
+                   'failureCallback', failure_callback))]) AS made;
+END
+$$;

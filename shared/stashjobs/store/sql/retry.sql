@@ -1,0 +1,46 @@
+-- Have jobs that have ended run again, from their first attempt, with their history kept: what a job
+-- was before is kept with the action, since this clears it from the row. Returns those it changed.
+CREATE OR REPLACE FUNCTION stashjobs.retry(
+    job_ids text[], actor text, payload jsonb DEFAULT NULL
+)
+RETURNS TABLE (
+    job_id text, job_type text, run integer, attempt integer, max_attempts integer,
+    available_at timestamptz, delivery jsonb
+)
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path FROM CURRENT SET enable_seqscan TO off AS $$
+#variable_conflict use_column
+DECLARE
+    moment CONSTANT timestamptz := clock_timestamp();
+BEGIN
+    RETURN QUERY
+    WITH found AS (
+        SELECT job.job_id, job.attempt, job.max_attempts, job.attempts_before_run,
+               jsonb_build_object('jobType', job.job_type, 'status', job.status,
+                                  'error', job.error, 'result', job.result,
+                                  'completedAt', job.completed_at,
+                                  'publishedAt', job.published_at, 'dlqId', job.dlq_id) AS before
+          FROM job_executions AS job
+         WHERE job.job_id = ANY(job_ids) AND job.status IN ('completed', 'failed', 'cancelled')
+         ORDER BY job.job_id
+           FOR UPDATE
+    ), changed AS (
+        UPDATE job_executions AS job
+           SET status = 'pending', run = job.run + 1, error = NULL, result = NULL,
+               progress = NULL, payload = coalesce(retry.payload, job.payload), dlq_id = NULL,
+               completed_at = NULL, published_at = NULL, message_id = NULL,
+               available_at = moment, updated_at = moment, attempts_before_run = found.attempt,
+               max_attempts = found.attempt + found.max_attempts - found.attempts_before_run
+          FROM found
+         WHERE job.job_id = found.job_id
+        RETURNING job.job_id, job.job_type, job.run, job.attempt, job.max_attempts,
+                  job.available_at, job.delivery, found.before
+    ), action AS (
+        INSERT INTO job_actions (actor, action, job_id, before, at)
+        SELECT retry.actor, 'retry', changed.job_id, changed.before, moment FROM changed
+    )
+    SELECT changed.job_id, changed.job_type, changed.run, changed.attempt, changed.max_attempts,
+           changed.available_at, changed.delivery
+      FROM changed;
+END
+$$;
