@@ -4,6 +4,7 @@ before too."""
 from __future__ import annotations
 
 import time
+import uuid
 from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -243,3 +244,79 @@ def test_the_database_refuses_what_the_lifecycle_does_not_know(table: Table, cha
     executions.claim(table.connection, job_id=job_id, job_type="probe", lease=lease)
     with pytest.raises(psycopg.errors.CheckViolation):
         table.run(f"UPDATE job_executions SET {change} WHERE job_id = %s", job_id)
+
+
+def test_a_job_is_enqueued_by_sql_and_joins_the_callers_transaction(table: Table) -> None:
+    call = (
+        "SELECT * FROM stashjobs.enqueue('send-email', '{\"to\": \"a\"}', user_id => 'u_1',"
+        " idempotency_key => 'k', retries => 5, delay => '1 hour', metadata => '{\"a\": 1}',"
+        ' headers => \'{"X-Team": "ada"}\')'
+    )
+    with table.connection.transaction(force_rollback=True):
+        table.run(call)
+    assert table.run("SELECT * FROM job_executions") == []
+
+    [first] = table.run(call)
+    [again] = table.run(call)
+    assert first["created"]
+    assert again == {"job_id": first["job_id"], "created": False}
+    [row] = table.run(
+        "SELECT job_type, status, payload, user_id, max_attempts, metadata, delivery,"
+        " available_at > created_at + interval '59 min' AS later FROM job_executions"
+    )
+    assert row == {
+        "job_type": "send-email",
+        "status": "pending",
+        "payload": {"to": "a"},
+        "user_id": "u_1",
+        "max_attempts": 6,
+        "metadata": {"a": 1},
+        "delivery": {"headers": {"X-Team": "ada"}},
+        "later": True,
+    }
+
+
+def test_a_job_enqueued_by_sql_has_an_id_of_version_7_and_runs(table: Table) -> None:
+    [made] = table.run("SELECT job_id FROM stashjobs.enqueue('probe', '{}')")
+    assert uuid.UUID(made["job_id"]).version == 7
+    assert deliver(probe(), made["job_id"]).status == 200
+
+
+def test_a_trigger_enqueues(table: Table) -> None:
+    table.run("CREATE TABLE public.orders (number int)")
+    table.run(
+        "CREATE FUNCTION public.order_made() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+        " PERFORM stashjobs.enqueue('probe', jsonb_build_object('number', NEW.number));"
+        " RETURN NULL; END $$"
+    )
+    table.run(
+        "CREATE TRIGGER made AFTER INSERT ON public.orders FOR EACH ROW"
+        " EXECUTE FUNCTION public.order_made()"
+    )
+    table.run("INSERT INTO public.orders VALUES (7)")
+    assert table.run("SELECT payload FROM job_executions") == [{"payload": {"number": 7}}]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ("'Send Email', '{}'", "a type is named like send-email"),
+        ("'probe', NULL", "the payload is NULL"),
+        ("'probe', '{\"$sealed\": 1}'", "reserved"),
+        ("'probe', '\"long\"', max_payload_bytes => 5", "has 6 bytes; at most 5 are allowed"),
+        ("'probe', '{}', idempotency_key => ''", "idempotency_key is empty"),
+        ("'probe', '{}', user_id => repeat('x', 1001)", "user_id is longer than 1000 bytes"),
+        ("'probe', '{}', retries => -1", "retries is -1; it must be 0 or more"),
+        ("'probe', '{}', at => now(), delay => '1 s'", "give delay or at, not both"),
+        ("'probe', '{}', delay => '-1 s'", "it must be 0 or more"),
+        ("'probe', '{}', metadata => '[]'", "metadata is no JSON object"),
+        ("'probe', '{}', headers => '{\"a\": 1}'", "a value in headers is no string"),
+        ("'probe', '{}', callback => 'x'", "callback is no URL"),
+    ],
+)
+def test_what_is_wrong_with_an_enqueue_by_sql_is_named_and_nothing_written(
+    table: Table, arguments: str, told: str
+) -> None:
+    with pytest.raises(psycopg.errors.InvalidParameterValue, match="stashjobs.enqueue: .*" + told):
+        table.run(f"SELECT stashjobs.enqueue({arguments})")
+    assert table.run("SELECT * FROM job_executions") == []
