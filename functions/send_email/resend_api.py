@@ -21,6 +21,7 @@ from functions.send_email.deferred import deferred
 from functions.send_email.models import bare_address, display_name
 from stashjobs import DeadlineNear, PermanentError, RetryLater
 
+# 42 ms of a cold start (benchmarks/RESULTS.md, "Cold start").
 with deferred("requests", "httpx"):
     import resend
 from resend.exceptions import NoContentError, ResendError

@@ -132,9 +132,9 @@ def _told(wanted: Wanted, changes: list[Change]) -> str:
         f"What {wanted.type} does is yours to write: functions/{wanted.folder}/handler.py.",
         f"Its test: pytest tests/integration/{wanted.folder}",
         f"Try it: (re)start stashjobs dev, then: stashjobs enqueue {wanted.type} --example",
-        "It runs one at a time: its share of the connections is 1, from what was free, else from",
-        "the largest, whose parallelism must not be more than it has left (pytest tests/infra).",
-        "For more raise both, the Mappings in template.yaml and parallelism in its handler.",
+        "It runs with parallelism=1: one at a time. For more, raise that in its handler, and its",
+        "share of the connections (Mappings in template.yaml): what was free, or is taken from the",
+        "largest, whose parallelism must fit what is left (pytest tests/infra).",
     ]
     if wanted.schedule is not None:
         lines.append("Once it is deployed, stashjobs schedules sync brings its schedule to QStash.")

@@ -13,12 +13,11 @@ import yaml
 from infra.local.template import _Loader, read_template
 from stashjobs.config import stage_secret
 from stashjobs.tools.costs import Prices
-from tests.infra.test_alarms import METRICS
+from tests.infra.test_alarms import JOBS, METRICS
 from tests.translation import ROOT
 
 NUMBERS = Prices()
 FUNCTIONS = read_template(ROOT / "template.yaml").functions
-OF_JOBS = [name for name, each in FUNCTIONS.items() if each.has_url]
 
 
 def resources(name: str) -> list[dict[str, Any]]:
@@ -52,14 +51,14 @@ def test_what_costs_something_is_counted(kind: str, number: str) -> None:
 
 
 def test_the_alarms_are_so_many_for_each_type_and_so_many_beside() -> None:
-    of_types = len(OF_JOBS) * NUMBERS.number("alarms_per_type")
+    of_types = len(JOBS) * NUMBERS.number("alarms_per_type")
     assert count("AWS::CloudWatch::Alarm", "template.yaml") == of_types + NUMBERS.number(
         "other_alarms"
     )
 
 
 def test_there_are_at_least_the_types_that_come_along() -> None:
-    assert len(OF_JOBS) >= NUMBERS.number("job_types") == 7
+    assert len(JOBS) >= NUMBERS.number("job_types") == 7
 
 
 def test_the_functions_of_every_minute_and_of_the_callback_are_as_small_as_that() -> None:

@@ -11,9 +11,6 @@ if TYPE_CHECKING:
     from infra.commands.scaffold.texts import YamlText
     from infra.commands.scaffold.wanted import Wanted
 
-# The secret that tells every function where each is reached, and the last line of its JSON.
-STACK_SECRET = ("Resources", "StackSecret", "Properties", "SecretString")
-LAST_SETTING = '"WEBHOOK_SOURCES":'
 # So much of a budget a new type begins with; whoever knows its load gives it more.
 SHARE_OF_BUDGET = 1 / 40
 OPERATORS = "Operators"
@@ -47,9 +44,12 @@ def _share(text: YamlText, place: tuple[str, ...], name: str, value: str) -> int
 
 
 def tell_function_url(text: YamlText, wanted: Wanted) -> None:
-    """A setting of the stack's secret, before the last of them."""
-    url = f"${{{wanted.logical}FunctionUrl.FunctionUrl}}"
-    text.add_line_before(LAST_SETTING, f'"FUNCTION_URL_{wanted.setting}": "{url}",', *STACK_SECRET)
+    """A setting of the stack's secret, which tells every function where each is reached."""
+    last = re.search(r'^( *)"WEBHOOK_SOURCES":', text.text, re.MULTILINE)
+    if last is None:
+        raise Misfit(f'{text.name}: the secret has no line that begins with "WEBHOOK_SOURCES":')
+    line = f'"FUNCTION_URL_{wanted.setting}": "${{{wanted.logical}FunctionUrl.FunctionUrl}}",'
+    text.text = f"{text.text[: last.start()]}{last[1]}{line}\n{text.text[last.start() :]}"
 
 
 def in_dashboard(path: str, text: str, wanted: Wanted) -> str:

@@ -1,41 +1,42 @@
-"""A YAML text that is changed by inserting lines, so that its comments and its form stay."""
+"""A YAML text that is changed by inserting lines, so that its comments and its form stay.
+
+PyYAML says where things are. ruamel.yaml, which writes a text anew, breaks lines of the template
+elsewhere and loses comments between its blocks.
+"""
 
 from __future__ import annotations
 
-import re
 import textwrap
+from typing import Any
+
+import yaml
 
 from stashjobs.errors import StashjobsError
+
+LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 class Misfit(StashjobsError):
     """A file does not look as expected. The message names it, and what was looked for."""
 
 
-# A line with a key: what leads to the value, the value, and the comment behind it.
-LINE = re.compile(r"""(\s*["']?[^\s"'#:]+["']?:\s*)("[^"]*"|'[^']*'|(?!#).*?)(\s+#.*|\s*)""")
-
-
 class YamlText:
-    """Block YAML, indented by spaces. A place in it is the path of keys that leads there."""
+    """Block YAML. A place in it is the path of keys that leads there."""
 
     def __init__(self, name: str, text: str) -> None:
         self.name = name
-        self._lines = text.splitlines()
-
-    @property
-    def text(self) -> str:
-        return "\n".join(self._lines) + "\n"
+        self.text = text
 
     def keys(self, *path: str) -> list[str]:
         """What stands directly below a place, in the order of the text."""
-        start, end, indent = self._inside(path)
-        key = re.compile(rf"""{" " * indent}["']?([^\s"'#:]+)["']?:""")
-        return [match[1] for line in self._lines[start:end] if (match := key.match(line))]
+        return [key.value for key, _ in self._below(path)]
 
     def values(self, *path: str) -> dict[str, str]:
-        """The keys below a place, and the text behind the colon of each, without a comment."""
-        return {key: self._parts(*path, key)[1] for key in self.keys(*path)}
+        """The keys below a place, and the text of each one's value, without a comment."""
+        return {
+            key.value: self.text[value.start_mark.index : value.end_mark.index].strip()
+            for key, value in self._below(path)
+        }
 
     def last_of(self, keys: list[str], *path: str) -> str:
         """Which of these keys comes last below a place."""
@@ -45,78 +46,49 @@ class YamlText:
         return found[-1]
 
     def set(self, value: object, *path: str) -> None:
-        """Replace a value that stands on the line of its key. A comment behind it stays."""
-        at, _ = self._span(path)
-        before, _, comment = self._parts(*path)
-        self._lines[at] = f"{before}{value}{comment}"
+        """Replace the value at a place. A comment behind it stays."""
+        _, old = self._at(path)
+        start, end = old.start_mark.index, old.end_mark.index
+        self.text = f"{self.text[:start]}{value}{self.text[end:]}"
 
     def add_after(self, block: str, *path: str, apart: bool = False) -> None:
         """Insert a block behind the one at a place, indented like it; `apart` by an empty line."""
-        at, end = self._span(path)
-        self._insert(end, block, _indent_of(self._lines[at]), apart=apart)
+        key, value = self._at(path)
+        lines = self.text.splitlines()
+        # A block ends, for PyYAML, where the next one begins; what stands on one line ends there.
+        on_a_line = value.end_mark.column > 0 and getattr(value, "flow_style", True)
+        end = value.end_mark.line + on_a_line
+        while not lines[end - 1].strip() or lines[end - 1].lstrip().startswith("#"):
+            end -= 1  # a comment belongs to what follows
+        self._insert(end, "\n" * apart + textwrap.indent(block, " " * key.start_mark.column))
 
     def add_before(self, block: str, *path: str) -> None:
         """Insert a block in front of the one at a place."""
-        at, _ = self._span(path)
-        self._insert(at, block, _indent_of(self._lines[at]))
+        key, _ = self._at(path)
+        self._insert(key.start_mark.line, textwrap.indent(block, " " * key.start_mark.column))
 
-    def add_line_before(self, beginning: str, line: str, *path: str) -> None:
-        """Insert a line below a place, in front of the one that begins so, indented like it."""
-        start, end = self._span(path)
-        for at in range(start, end):
-            if self._lines[at].lstrip().startswith(beginning):
-                self._insert(at, line, _indent_of(self._lines[at]))
-                return
-        raise Misfit(f"{self.name}: {'.'.join(path)} has no line that begins with {beginning}")
+    def _insert(self, at: int, block: str) -> None:
+        lines = self.text.splitlines()
+        lines[at:at] = block.rstrip("\n").split("\n")
+        self.text = "\n".join(lines) + "\n"
 
-    def append(self, block: str, *path: str) -> None:
-        """Insert a block as the last one below a place."""
-        _, end, indent = self._inside(path)
-        self._insert(end, block, indent)
+    def _at(self, path: tuple[str, ...]) -> tuple[Any, Any]:
+        for key, value in self._below(path[:-1]):
+            if key.value == path[-1]:
+                return key, value
+        raise Misfit(f"{self.name}: there is no {'.'.join(path)}")
 
-    def _parts(self, *path: str) -> tuple[str, str, str]:
-        """Of the line of a key: what leads to the value, the value, the comment behind it."""
-        line = self._lines[self._span(path)[0]]
-        found = LINE.fullmatch(line)
-        if found is None:
-            raise Misfit(f"{self.name}: the line of {'.'.join(path)} cannot be read")
-        return found[1], found[2], found[3]
-
-    def _insert(self, at: int, block: str, indent: int, *, apart: bool = False) -> None:
-        lines = textwrap.indent(block.rstrip("\n"), " " * indent).splitlines()
-        self._lines[at:at] = ["", *lines] if apart else lines
-
-    def _inside(self, path: tuple[str, ...]) -> tuple[int, int, int]:
-        """Where what stands below a place begins and ends, and how far it is indented."""
-        if not path:
-            return 0, len(self._lines), 0
-        at, end = self._span(path)
-        inner = [line for line in self._lines[at + 1 : end] if _says_something(line)]
-        if not inner:
+    def _below(self, path: tuple[str, ...]) -> list[tuple[Any, Any]]:
+        """The keys and values directly below a place, as PyYAML's nodes."""
+        if path:
+            _, node = self._at(path)
+        else:
+            try:
+                node = yaml.compose(self.text, Loader=LOADER)
+            except yaml.YAMLError as error:
+                raise Misfit(
+                    f"{self.name} cannot be read: {' '.join(str(error).split())}"
+                ) from error
+        if not isinstance(node, yaml.MappingNode) or not node.value:
             raise Misfit(f"{self.name}: there is nothing below {'.'.join(path)}")
-        return at + 1, end, _indent_of(inner[0])
-
-    def _span(self, path: tuple[str, ...]) -> tuple[int, int]:
-        """The line of a key, and the one behind the last that belongs to it. A comment belongs to
-        what follows."""
-        start, end, indent = self._inside(path[:-1])
-        key = re.compile(rf"""{" " * indent}["']?{re.escape(path[-1])}["']?:(\s|$)""")
-        at = next((i for i in range(start, end) if key.match(self._lines[i])), None)
-        if at is None:
-            raise Misfit(f"{self.name}: there is no {'.'.join(path)}")
-        last = at
-        for index in range(at + 1, end):
-            line = self._lines[index]
-            if line.strip() and _indent_of(line) <= indent:
-                break
-            if _says_something(line):
-                last = index
-        return at, last + 1
-
-
-def _says_something(line: str) -> bool:
-    return bool(line.strip()) and not line.lstrip().startswith("#")
-
-
-def _indent_of(line: str) -> int:
-    return len(line) - len(line.lstrip())
+        return list(node.value)
