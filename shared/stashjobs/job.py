@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import importlib.util
 import inspect
@@ -86,7 +87,7 @@ class Job(Generic[Payload, Result]):
         """The Lambda handler: one delivery of this job type (`stashjobs.delivery.handler`). Its
         own Lambda asks for it while it is initialised, and what every delivery needs is
         imported at once; elsewhere with the first delivery."""
-        if settings.is_lambda_of(self.function.__module__):
+        if settings.is_lambda_of(_innermost(self.function).__module__):
             from stashjobs.delivery import handler as worker
 
             worker.prepare()
@@ -251,7 +252,7 @@ class Job(Generic[Payload, Result]):
             return Any
         # Only this one is resolved: a handler may import its Context for the type checker alone.
         alone = SimpleNamespace(__annotations__={"payload": first.annotation})
-        names = getattr(self.function, "__globals__", {})
+        names = getattr(_innermost(self.function), "__globals__", {})
         return typing.get_type_hints(alone, names, include_extras=True)["payload"]
 
     def read_payload(self, document: Any) -> Payload:
@@ -378,7 +379,10 @@ def job(
             f"{type}: enqueued_by is {enqueued_by!r}, it must be one of {', '.join(ENQUEUED_BY)}"
         )
 
+    _refuse_less_than_one(type, parallelism=parallelism, rate=rate)
+
     def declare(function: Callable[[Payload, Context], Result]) -> Job[Payload, Result]:
+        _refuse_what_cannot_run(type, function)
         declared = Job(
             function,
             type=type,
@@ -450,7 +454,40 @@ def to_json(value: Any) -> Any:
 
 
 def _name(function: Callable[..., Any]) -> str:
-    return f"{function.__module__}.{function.__qualname__}"
+    inner = _innermost(function)
+    return f"{inner.__module__}.{inner.__qualname__}"
+
+
+def _innermost(function: Any) -> Any:
+    """The function that was written with `def`, in a partial, a decorator's wrapper, a method or an
+    object that can be called: its module has the names of its annotations."""
+    if isinstance(function, functools.partial):
+        return _innermost(function.func)
+    if isinstance(function, staticmethod | classmethod):
+        return _innermost(function.__func__)
+    if hasattr(function, "__wrapped__"):
+        return _innermost(function.__wrapped__)
+    if inspect.isroutine(function) or inspect.isclass(function):
+        return function
+    return _innermost(type(function).__call__)
+
+
+def _refuse_less_than_one(type: str, **options: int | None) -> None:  # noqa: A002
+    for name, value in options.items():
+        if value is not None and value < 1:
+            raise ValueError(f"{type}: {name} is {value}, it must be 1 or more")
+
+
+def _refuse_what_cannot_run(type: str, function: Callable[..., Any]) -> None:  # noqa: A002
+    inner = _innermost(function)
+    if inspect.isgeneratorfunction(inner) or inspect.isasyncgenfunction(inner):
+        raise ValueError(f"{type}: its function is a generator, of which nothing would be run")
+    try:
+        inspect.signature(function).bind("payload", "context")
+    except TypeError:
+        raise ValueError(
+            f"{type}: its function must take two arguments, a payload and a context"
+        ) from None
 
 
 def _reasons(error: Any, *, show_words: bool) -> list[str]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import pytest
 from pydantic import BaseModel, Field, SecretStr
@@ -11,6 +12,9 @@ from pydantic import BaseModel, Field, SecretStr
 import stashjobs
 from stashjobs import Context, InvalidPayload, UnknownJobType
 from stashjobs.job import declared, find, to_json
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterator
 
 
 class Cat(BaseModel):
@@ -174,3 +178,90 @@ def secret_job(payload: Credentials, _context: Context) -> None:
 def test_a_payload_that_would_lose_something_is_refused(lost: Credentials) -> None:
     with pytest.raises(InvalidPayload, match="read back it is not the same"):
         secret_job.dump_payload(lost)
+
+
+def _generator(_payload: Any, _context: Any) -> Iterator[int]:
+    yield 1
+
+
+async def _async_generator(_payload: Any, _context: Any) -> AsyncIterator[int]:
+    yield 1
+
+
+@pytest.mark.parametrize(
+    "function",
+    [_generator, _async_generator, functools.partial(_generator)],
+)
+def test_a_generator_is_refused_where_it_is_declared(function: Callable[..., Any]) -> None:
+    declare = stashjobs.job("unit-generator", endpoint="/x")
+    with pytest.raises(ValueError, match="unit-generator: its function is a generator"):
+        declare(function)
+
+
+@pytest.mark.parametrize(
+    "function", [lambda: 1, lambda payload: payload, lambda a, b, c: (a, b, c), lambda *, a, b: a]
+)
+def test_a_function_without_payload_and_context_is_refused(function: Callable[..., Any]) -> None:
+    declare = stashjobs.job("unit-arguments", endpoint="/x")
+    with pytest.raises(ValueError, match="must take two arguments, a payload and a context"):
+        declare(function)
+    assert "unit-arguments" not in {job.type for job in declared()}
+
+
+@pytest.mark.parametrize("option", ["parallelism", "rate"])
+@pytest.mark.parametrize("value", [0, -1])
+def test_a_limit_of_nothing_is_refused(option: str, value: int) -> None:
+    with pytest.raises(ValueError, match=f"unit-limit: {option} is {value}, it must be 1 or more"):
+        stashjobs.job("unit-limit", endpoint="/x", **{option: value})  # type: ignore[arg-type]
+
+
+class _Steps:
+    """Ways to write a job's function that are not a plain `def`."""
+
+    def __call__(self, payload: Cat, _context: Context) -> int:
+        return payload.lives
+
+    def method(self, payload: Cat, _context: Context) -> int:
+        return payload.lives
+
+    @staticmethod
+    def static(payload: Cat, _context: Context) -> int:
+        return payload.lives
+
+
+def _with_more(payload: Cat, _context: Context, *, more: int) -> int:
+    return payload.lives + more
+
+
+def _of_another_module(function: Callable[..., Any]) -> Callable[..., Any]:
+    """As a decorator that was imported: its own names are not those of the annotations."""
+    module: dict[str, Any] = {"functools": functools}
+    exec(  # noqa: S102 - a module of its own
+        "def decorate(function):\n"
+        "    @functools.wraps(function)\n"
+        "    def inner(*arguments): return function(*arguments)\n"
+        "    return inner\n",
+        module,
+    )
+    decorated: Callable[..., Any] = module["decorate"](function)
+    return decorated
+
+
+@pytest.mark.parametrize(
+    ("function", "result"),
+    [
+        (_Steps(), 9),
+        (_Steps().method, 9),
+        (_Steps.static, 9),
+        (staticmethod(_Steps.static), 9),
+        (functools.partial(_with_more, more=1), 10),
+        (_of_another_module(_Steps.static), 9),
+        (functools.partial(_of_another_module(_Steps.static)), 9),
+    ],
+)
+def test_whatever_can_be_called_is_a_job_s_function(
+    function: Callable[..., Any], result: int
+) -> None:
+    made = stashjobs.job(f"unit-callable-{id(function)}", endpoint="/x")(function)
+    assert made.payload_type is Cat
+    assert made(made.read_payload({"kind": "cat"}), None) == result  # type: ignore[arg-type]

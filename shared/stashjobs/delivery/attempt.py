@@ -3,10 +3,11 @@ it is an outcome. Nothing in here writes to Postgres or knows of QStash."""
 
 from __future__ import annotations
 
+import inspect
 import signal
 import threading
 import time
-from contextlib import contextmanager
+import typing
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from stashjobs import envelope, sealing
@@ -25,7 +26,6 @@ from stashjobs.sealing import Place
 from stashjobs.store import database
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from types import FrameType
 
     from stashjobs.delivery.context import Context
@@ -86,33 +86,73 @@ def shown(context: Context, error: BaseException) -> BaseException:
 def _attempt(job: Job[Any, Any], document: Any, context: Context) -> Outcome:
     try:
         payload = job.read_payload(document)
-        with _stopping_at(context.deadline.timestamp()):
+        with _Stopping(context.deadline.timestamp()):
             result = job.function(payload, context)
+            if inspect.isawaitable(result):
+                from stashjobs.delivery import event_loop
+
+                # The loop cancels it at the deadline; the alarm is for what blocks the loop.
+                _postpone_alarm(event_loop.TIDY_UP_SECONDS)
+                result = event_loop.run(result, context.deadline.timestamp())
         if not context.has_connection and database.close_if_in_transaction():
             raise PermanentError(
                 f"{job.type} left a transaction open, which was undone; what is to be committed "
                 "with the job's completion goes over context.connection"
             )
         return Outcome("completed", result=_storable_result(job, result, context))
-    except Cancelled as error:
+    except KeyboardInterrupt:  # a person ends the process
+        raise
+    except BaseException as error:  # noqa: BLE001 - any of them ends just this attempt
+        return _outcome_of(context, error)
+
+
+def _outcome_of(context: Context, error: BaseException) -> Outcome:
+    """What a group of errors means is what all of them mean; only a deadline counts alone."""
+    kinds = [type(each) for each in _leaves(error)]
+    if any(issubclass(kind, KeyboardInterrupt) for kind in kinds):
+        raise error
+    if all(issubclass(kind, Cancelled) for kind in kinds):
         return Outcome("cancelled", error=error, intended=True)
-    except (PermanentError, InvalidPayload) as error:
+    if all(issubclass(kind, PermanentError | InvalidPayload) for kind in kinds):
         return Outcome("failed", error=error)
-    except (Exception, SystemExit, DeadlineNear) as error:  # noqa: BLE001 - any of them ends just this attempt
-        return not_completed(context, error)
+    return not_completed(context, error)
+
+
+def _leaves(error: BaseException) -> list[BaseException]:
+    """The errors in a group, and in the groups in it; an error that is no group, alone.
+
+    By their types: `isinstance` asks the error itself for its class, and an error may answer with
+    another error.
+    """
+    found: list[BaseException] = []
+    rest = [error]
+    while rest:
+        each = rest.pop()
+        if issubclass(type(each), BaseExceptionGroup):
+            rest.extend(typing.cast("BaseExceptionGroup[BaseException]", each).exceptions)
+        else:
+            found.append(each)
+    return found
+
+
+def _seconds_of(error: BaseException) -> float:
+    try:
+        return float(typing.cast("RetryLater", error).seconds)
+    except BaseException:  # noqa: BLE001 - it may be a subclass that does not tell
+        return 0.0
 
 
 def not_completed(context: Context, error: BaseException) -> Outcome:
     """The outcome of an attempt that may be repeated, while attempts are left."""
     status: Status = "retrying" if context.attempt < context.max_attempts else "failed"
-    intended = status == "retrying" and isinstance(error, RetryLater)
-    return Outcome(status, error=error, retry_after=_retry_after(error), intended=intended)
-
-
-def _retry_after(error: BaseException) -> float | None:
-    if isinstance(error, RetryLater):
-        return error.seconds
-    return DEADLINE_RETRY_SECONDS if isinstance(error, DeadlineNear) else None
+    leaves = _leaves(error)
+    waits = [_seconds_of(each) for each in leaves if issubclass(type(each), RetryLater)]
+    asked_for = len(waits) == len(leaves)
+    wait: float | None = max(waits) if asked_for else None
+    if any(issubclass(type(each), DeadlineNear) for each in leaves):
+        wait = DEADLINE_RETRY_SECONDS
+    intended = status == "retrying" and asked_for
+    return Outcome(status, error=error, retry_after=wait, intended=intended)
 
 
 def _storable_result(job: Job[Any, Any], result: Any, context: Context) -> Any:
@@ -131,26 +171,42 @@ def _storable_result(job: Job[Any, Any], result: Any, context: Context) -> Any:
     return document
 
 
-@contextmanager
-def _stopping_at(deadline: float) -> Iterator[None]:
+def _postpone_alarm(seconds: float) -> None:
+    """Where there is one (`_Stopping`)."""
+    if threading.current_thread() is threading.main_thread():
+        left, _ = signal.getitimer(signal.ITIMER_REAL)
+        signal.setitimer(signal.ITIMER_REAL, left + seconds)
+
+
+class _Stopping:
     """Raise DeadlineNear in the block at the deadline. Only the main thread can be interrupted, and
-    it is where Lambda runs a handler; elsewhere `context.deadline` is all there is."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
+    it is where Lambda runs a handler; elsewhere `context.deadline` is all there is.
 
-    def stop(_signal: int, _frame: FrameType | None) -> None:
-        raise DeadlineNear(
-            f"the attempt was stopped at its deadline, after {time.time() - began:.1f} s"
-        )
+    Not made by `contextmanager`, which would change the traceback of an error on its way.
+    """
 
-    began = time.time()
-    previous = signal.signal(signal.SIGALRM, stop)
-    left, _ = signal.setitimer(signal.ITIMER_REAL, max(0.001, deadline - began))
-    try:
-        yield
-    finally:
+    def __init__(self, deadline: float) -> None:
+        self._deadline = deadline
+        self._is_main = threading.current_thread() is threading.main_thread()
+
+    def __enter__(self) -> None:
+        if not self._is_main:
+            return
+        self._began = time.time()
+        self._previous = signal.signal(signal.SIGALRM, self._stop)
+        left = max(0.001, self._deadline - self._began)
+        self._left, _ = signal.setitimer(signal.ITIMER_REAL, left)
+
+    def __exit__(self, *_error: object) -> None:
+        if not self._is_main:
+            return
         signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, previous)
-        if left:  # somebody's own alarm, such as the time limit of a test
-            signal.setitimer(signal.ITIMER_REAL, max(0.001, left - (time.time() - began)))
+        signal.signal(signal.SIGALRM, self._previous)
+        if self._left:  # somebody's own alarm, such as the time limit of a test
+            gone = time.time() - self._began
+            signal.setitimer(signal.ITIMER_REAL, max(0.001, self._left - gone))
+
+    def _stop(self, _signal: int, _frame: FrameType | None) -> None:
+        raise DeadlineNear(
+            f"the attempt was stopped at its deadline, after {time.time() - self._began:.1f} s"
+        )

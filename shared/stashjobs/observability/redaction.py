@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import traceback
-from typing import Any
+from typing import Any, cast
 from urllib.parse import unquote, urlsplit
 
 from stashjobs.config import settings
@@ -68,9 +68,9 @@ def describe_error(error: BaseException) -> dict[str, Any]:
 
     The end of a traceback says where it broke, so the beginning is what is trimmed.
     """
-    if isinstance(error, Redacted):
-        return {"type": error.type_name, "message": str(error)}
-    trace = redact("".join(traceback.format_exception(error)))
+    if issubclass(type(error), Redacted):
+        return {"type": type_name(error), "message": str(error)}
+    trace = redact(_traceback(error))
     if len(trace) > MAX_TRACEBACK_CHARACTERS:
         trace = "…" + trace[-MAX_TRACEBACK_CHARACTERS:]
     return {
@@ -82,7 +82,9 @@ def describe_error(error: BaseException) -> dict[str, Any]:
 
 def type_name(error: BaseException) -> str:
     """The error's type, also of one that is `Redacted`."""
-    return error.type_name if isinstance(error, Redacted) else type(error).__name__
+    if issubclass(type(error), Redacted):
+        return cast("Redacted", error).type_name
+    return type(error).__name__
 
 
 def one_line(error: BaseException) -> str:
@@ -96,8 +98,20 @@ def storable(text: str) -> str:
     return text.replace("\0", "�").encode("utf-8", "replace").decode()
 
 
+# An error whose own methods raise, whatever they raise, is recorded all the same. Its type is asked
+# for what it is: `isinstance` would ask the error.
+
+
 def _message(error: BaseException) -> str:
     try:
         return str(error)
-    except Exception:  # noqa: BLE001 - an error that cannot speak must be recorded all the same
+    except BaseException:  # noqa: BLE001
         return ""
+
+
+def _traceback(error: BaseException) -> str:
+    try:
+        return "".join(traceback.format_exception(error))
+    except BaseException:  # noqa: BLE001
+        frames = BaseException.__dict__["__traceback__"].__get__(error)
+        return "".join(traceback.format_tb(frames)) + type(error).__name__

@@ -53,15 +53,16 @@ def report(error: BaseException, context: Context, level: Literal["warning", "er
         client.flush(timeout=FLUSH_SECONDS)
     except SettingError:
         return  # nobody knows whether it is set; whoever needs the secret says so
-    except Exception as failure:  # noqa: BLE001 - a report must not change how the job ended
+    except BaseException as failure:  # noqa: BLE001 - a report must not change how the job ended
         log.warning("the error could not be reported to Sentry: %s", redaction.one_line(failure))
 
 
 def _event(error: BaseException, client: Client) -> Event:
     from sentry_sdk.utils import event_from_exception
 
-    if isinstance(error, redaction.Redacted):
-        return {"exception": {"values": [{"type": error.type_name, "value": str(error)}]}}
+    if issubclass(type(error), redaction.Redacted):
+        shown = {"type": redaction.type_name(error), "value": str(error)}
+        return {"exception": {"values": [shown]}}
     event, _hint = event_from_exception(error, client_options=client.options)
     for each in event["exception"]["values"]:
         each["value"] = redaction.redact(str(each["value"]))[: redaction.MAX_MESSAGE_CHARACTERS]

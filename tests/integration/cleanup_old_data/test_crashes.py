@@ -42,7 +42,7 @@ cleanup_old_data(Cleanup(retention=1, batch_rows=4), context)
 """
 
 
-class Killed(BaseException):
+class Killed(KeyboardInterrupt):
     """As if the process had been killed here."""
 
 
