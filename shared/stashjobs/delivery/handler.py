@@ -409,7 +409,13 @@ def _tell_of_error(context: Context, outcome: Outcome, error: str, seconds: floa
     say = logger.error if outcome.status == "failed" else logger.warning
     say(outcome.status, error=error, duration_ms=round(seconds * 1000))
     if outcome.error is not None and not outcome.intended:
-        sentry.report(outcome.error, context, "error" if outcome.status == "failed" else "warning")
+        sentry.report(
+            outcome.error,
+            "error" if outcome.status == "failed" else "warning",
+            job_id=context.job_id,
+            job_type=context.job_type,
+            attempt=context.attempt,
+        )
 
 
 def _answer_error(outcome: Outcome, document: dict[str, Any]) -> Response:

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from sentry_sdk import Client
     from sentry_sdk.types import Event
 
-    from stashjobs.delivery.context import Context
-
 DSN = "SENTRY_DSN"
 # The answer to QStash waits for the report.
 FLUSH_SECONDS = 2.0
@@ -29,13 +27,20 @@ FLUSH_SECONDS = 2.0
 log = logging.getLogger("stashjobs")
 
 
-def report(error: BaseException, context: Context, level: Literal["warning", "error"]) -> None:
+def report(
+    error: BaseException,
+    level: Literal["warning", "error"],
+    *,
+    job_id: str,
+    job_type: str,
+    attempt: int,
+) -> None:
     """Tell Sentry how an attempt ended; nothing while `SENTRY_DSN` is not set. Never raises.
 
     Args:
         error: As the row may show it (`redaction.Redacted` where the job is sealed).
-        context: Of which job. Its ids become tags; who it is for is not told.
         level: `error` where the job has failed, `warning` where it will be repeated.
+        job_id, job_type, attempt: Which attempt it was, as tags; who it is for is not told.
     """
     try:
         dsn = settings.optional(DSN)
@@ -45,9 +50,9 @@ def report(error: BaseException, context: Context, level: Literal["warning", "er
         event = _event(error, client)
         event["level"] = level
         event["tags"] = {
-            "job_id": context.job_id,
-            "job_type": context.job_type,
-            "attempt": str(context.attempt),
+            "job_id": job_id,
+            "job_type": job_type,
+            "attempt": str(attempt),
         }
         client.capture_event(event)
         client.flush(timeout=FLUSH_SECONDS)
