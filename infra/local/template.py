@@ -21,6 +21,7 @@ STACK_SETTINGS = "StackSecret"
 RESERVED = "ReservedConcurrentExecutions"
 PSEUDO_PARAMETERS = {
     "AWS::AccountId": ACCOUNT,
+    "AWS::NoValue": None,
     "AWS::Partition": "aws",
     "AWS::Region": REGION,
     "AWS::StackName": "stashjobs-local",

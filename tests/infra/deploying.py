@@ -224,6 +224,14 @@ class Deployment:
         outputs = _create_nested(INFRA / "alarms.yaml", outer)
         for name, each in outputs.items():
             self.attributes[f"Alarms.Outputs.{name}"] = each
+        for name in self.of_type("AWS::Lambda::Version"):
+            self.attributes[f"{name}.Version"] = "1"
+        for name, each in self.of_type("AWS::CloudWatch::Alarm").items():
+            alarm = self.resolve(each["Properties"])
+            boto3.client("cloudwatch").put_metric_alarm(
+                **{**alarm, "Threshold": float(alarm["Threshold"])}
+            )
+            self.values[name] = alarm["AlarmName"]
 
 
 def _create_nested(path: Path, given: dict[str, str]) -> dict[str, str]:

@@ -108,19 +108,36 @@ def test_every_route_leads_to_the_alias_of_its_function(production: Deployment) 
         assert f"function:stashjobs-production-{words}:live/invocations" in routes[key]
 
 
-def test_schedules_repeat_give_up_and_tell(production: Deployment) -> None:
+def test_the_nightly_schedule_repeats_gives_up_and_tells(production: Deployment) -> None:
     client = boto3.client("scheduler")
-    found = client.list_schedules()["Schedules"]
+    found = [
+        client.get_schedule(Name=each["Name"]) for each in client.list_schedules()["Schedules"]
+    ]
     assert len(found) == 3
+    assert all(each["Target"]["Arn"].endswith(":live") for each in found)
+    (nightly,) = [each for each in found if each["ScheduleExpression"].startswith("cron")]
     (queue,) = boto3.client("sqs").list_queues()["QueueUrls"]
-    for each in found:
-        schedule = client.get_schedule(Name=each["Name"])
-        target = schedule["Target"]
-        assert target["Arn"].endswith(":live")
-        assert target["DeadLetterConfig"]["Arn"].split(":")[-1] == queue.split("/")[-1]
-        assert target["RetryPolicy"]["MaximumEventAgeInSeconds"] <= 3600
-        if schedule["ScheduleExpression"].startswith("cron"):
-            assert schedule["ScheduleExpressionTimezone"] == "UTC"
+    assert nightly["Target"]["DeadLetterConfig"]["Arn"].split(":")[-1] == queue.split("/")[-1]
+    assert nightly["Target"]["RetryPolicy"]["MaximumEventAgeInSeconds"] <= 3600
+    assert nightly["ScheduleExpressionTimezone"] == "UTC"
+
+
+def test_what_runs_every_minute_has_no_dead_letters_and_waits_for_the_run_before(
+    production: Deployment,
+) -> None:
+    """One failed run is no news a minute later; the alarm of the function's errors tells of it."""
+    for name in ("RelayFunction", "MonitorFunction"):
+        config = production.resources[f"{name}EventInvokeConfig"]["Properties"]
+        assert not config.get("DestinationConfig")
+        assert config["MaximumEventAgeInSeconds"] > FUNCTIONS[name].timeout + 60
+    schedules = production.of_type("AWS::Scheduler::Schedule").values()
+    minutely = [
+        each["Properties"]["Target"]
+        for each in schedules
+        if each["Properties"]["ScheduleExpression"].startswith("rate")
+    ]
+    assert len(minutely) == 2
+    assert not [each for each in minutely if "DeadLetterConfig" in each]
 
 
 def test_every_log_group_ends_and_has_a_function(production: Deployment) -> None:
@@ -150,18 +167,21 @@ def test_every_function_has_its_alarms_and_the_topic_is_encrypted(production: De
     assert [each["Endpoint"] for each in subscribed] == ["operators@example.com"]
 
 
-def test_the_alarms_that_take_a_deployment_back_are_there(production: Deployment) -> None:
-    names = {
-        each["AlarmName"]
+def test_a_deployment_is_taken_back_by_the_alarm_of_the_new_version_alone(
+    production: Deployment,
+) -> None:
+    """What rings already, in the incident that a fix ends, does not keep the fix out."""
+    alarms = {
+        each["AlarmName"]: each
         for each in boto3.client("cloudwatch").describe_alarms(MaxRecords=100)["MetricAlarms"]
     }
     groups = production.of_type("AWS::CodeDeploy::DeploymentGroup")
     assert len(groups) == len(FUNCTIONS)
     for each in groups.values():
         properties = each["Properties"]
-        watched = production.resolve(properties["AlarmConfiguration"])["Alarms"]
-        assert len(watched) == 2
-        assert {alarm["Name"] for alarm in watched} <= names
+        (watched,) = production.resolve(properties["AlarmConfiguration"])["Alarms"]
+        dimensions = {one["Name"] for one in alarms[watched["Name"]]["Dimensions"]}
+        assert dimensions == {"FunctionName", "Resource", "ExecutedVersion"}
         assert "DEPLOYMENT_STOP_ON_ALARM" in properties["AutoRollbackConfiguration"]["Events"]
 
 
@@ -178,6 +198,25 @@ def test_what_moto_does_not_know_is_known_to_be_little(production: Deployment) -
 def test_only_production_is_deployed_gradually(stage: str) -> None:
     kinds = [each["Type"] for each in translate(Stage=stage)["Resources"].values()]
     assert "AWS::CodeDeploy::DeploymentGroup" not in kinds
+
+
+def test_a_fix_that_cannot_wait_goes_round_codedeploy() -> None:
+    resources = translate(Stage="production", Rollout="atonce")["Resources"]
+    assert not [each for each in resources.values() if "CodeDeploy" in each["Type"]]
+    aliases = [each for each in resources.values() if each["Type"] == "AWS::Lambda::Alias"]
+    assert len(aliases) == len(FUNCTIONS)
+    assert not [each for each in aliases if "UpdatePolicy" in each]
+
+
+def test_an_account_with_lambdas_first_quota_reserves_nothing() -> None:
+    for reserves, count in (("true", len(FUNCTIONS)), ("false", 0)):
+        resources = translate(Stage="staging", ReserveConcurrency=reserves)["Resources"]
+        reserved = [
+            each
+            for each in resources.values()
+            if each["Properties"].get("ReservedConcurrentExecutions") is not None
+        ]
+        assert len(reserved) == count
 
 
 @pytest.mark.parametrize("stage", ["dev", "staging", "production"])
@@ -211,7 +250,7 @@ def test_without_subnets_there_is_no_vpc_and_with_them_all_are_in_it() -> None:
     ("database", "with_proxy", "outputs"),
     [
         ("none", None, set()),
-        ("aurora", "false", {"Endpoint", "ReadEndpoint", "Secret"}),
+        ("aurora", "false", {"Endpoint", "ReadEndpoint", "Secret", "RoleSecret"}),
         (
             "aurora-with-proxy",
             "true",

@@ -61,8 +61,33 @@ TEXT = "beaf86811d030fb1"
 
 
 def test_the_secret_outlives_the_stack() -> None:
-    assert RESOURCES["StageSecret"]["DeletionPolicy"] == "Retain"
+    assert RESOURCES["StageSecret"]["DeletionPolicy"] == "RetainExceptOnCreate"
     assert RESOURCES["StageSecret"]["UpdateReplacePolicy"] == "Retain"
+
+
+def test_a_first_creation_that_fails_can_be_tried_again() -> None:
+    """What `Retain` keeps of it would be in the way of the next try, by its name."""
+    for path in TEMPLATES:
+        document = yaml.load(path.read_text(), Loader=_Loader)  # noqa: S506
+        policies = {each.get("DeletionPolicy") for each in document["Resources"].values()}
+        assert "Retain" not in policies, path.name
+
+
+@pytest.mark.parametrize(
+    ("condition", "parameters"),
+    [
+        ("DatabaseHasVpc", {"VpcId", "SubnetIds", "SecurityGroupIds"}),
+        ("SubnetsHaveSecurityGroups", {"SecurityGroupIds"}),
+    ],
+)
+def test_parameters_that_need_others_are_refused_without_them(
+    condition: str, parameters: set[str]
+) -> None:
+    asserted = {
+        re.search(r"'Ref': '(\w+)'", str(each["Assert"]))[1]  # type: ignore[index]
+        for each in DOCUMENT["Rules"][condition]["Assertions"]
+    }
+    assert asserted == parameters
 
 
 @pytest.mark.parametrize("name", SECRET_SETTINGS)
@@ -132,6 +157,12 @@ def database(**parameters: str) -> dict[str, Any]:
     document = yaml.load((ROOT / "infra/database.yaml").read_text(), Loader=_Loader)  # noqa: S506
     resources: dict[str, Any] = decide(document, {"Stage": "staging"} | parameters)["Resources"]
     return resources
+
+
+def test_the_role_of_the_proxy_has_its_secret_before_there_is_a_proxy() -> None:
+    """RDS waits until the proxy has signed in, so the role must be there first."""
+    assert "RoleSecret" in database(WithProxy="false")
+    assert "Proxy" not in database(WithProxy="false")
 
 
 def test_without_a_proxy_there_is_nothing_of_one() -> None:

@@ -239,7 +239,7 @@ def test_for_a_person_each_line_has_its_quantity() -> None:
     ran = CliRunner().invoke(cost, ["--jobs-per-month", "1000000", "--through", "function-url"])
     assert ran.exit_code == 0, ran.output
     assert "QStash messages              10.00   1,000,000 x message" in ran.output
-    assert re.search(r"^  Alarms +5\.10   51 x alarm .*\(fixed\)$", ran.output, re.MULTILINE)
+    assert re.search(r"^  Alarms +6\.30   63 x alarm .*\(fixed\)$", ran.output, re.MULTILINE)
     assert re.search(r"^stashjobs .* a month, per stage; 12\.\d\d of it however few", ran.output)
 
 

@@ -151,7 +151,7 @@ def stashjobs(workload: Workload, prices: Prices) -> Bill:
         prices.item("api_gateway_request", "API Gateway", by_gateway),
         *_lambda(workload, prices, deliveries, callbacks=failed),
         _logs(logged, prices),
-        *_secret_readings(workload, prices, deliveries),
+        *_secret_readings(workload, prices, deliveries, prices.number("secrets_of_a_process")),
         _metrics(prices, deliveries),
         *_stage(prices),
     ]
@@ -169,7 +169,7 @@ def sqs(workload: Workload, prices: Prices) -> Bill:
         prices.item("sqs_request", "SQS requests", 2 * workload.jobs + deliveries),
         *_lambda(workload, prices, deliveries),
         _logs(logged, prices),
-        *_secret_readings(workload, prices, deliveries),
+        *_secret_readings(workload, prices, deliveries, 1),
         *_watched(prices, alarms=types * prices.number("sqs_alarms_per_type"), secrets=1),
     )
     return Bill("SQS + Lambda", items, _at_once(workload, prices, _seconds(workload, prices)))
@@ -214,14 +214,16 @@ def _lambda(
     ]
 
 
-def _secret_readings(workload: Workload, prices: Prices, deliveries: float) -> list[Item]:
-    """Every process of a function reads the secret when it starts, and again where it is older than
+def _secret_readings(
+    workload: Workload, prices: Prices, deliveries: float, secrets: float
+) -> list[Item]:
+    """Every process of a function reads its secrets when it starts, and again where it is older than
     it may be (docs/settings.md). At most as many processes run all month as types have jobs, or as
     jobs run at once."""
     at_once = _at_once(workload, prices, _seconds(workload, prices))
     processes = max(prices.number("job_types"), at_once)
     most = processes * _readings_of_a_process(prices) + deliveries * prices.number("cold_share")
-    return [prices.item("secret_reading", "Secret readings", min(deliveries, most))]
+    return [prices.item("secret_reading", "Secret readings", secrets * min(deliveries, most))]
 
 
 def _metrics(prices: Prices, deliveries: float) -> Item:
@@ -241,6 +243,7 @@ def _stage(prices: Prices) -> list[Item]:
         + MONTH_MINUTES * prices.number("monitor_log_bytes")
     ) / 1e9
     read = prices.number("minutely_functions") * _readings_of_a_process(prices)
+    read *= prices.number("secrets_of_a_process")
     alarms = prices.number("job_types") * prices.number("alarms_per_type")
     alarms += prices.number("other_alarms")
     gigabyte_seconds = seconds * prices.number("small_memory") / GIGABYTE
