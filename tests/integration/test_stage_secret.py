@@ -133,6 +133,28 @@ def test_of_several_secrets_the_first_that_has_a_setting_wins(
     assert secrets.asked == 2
 
 
+def test_a_blank_or_a_placeholder_leaves_a_setting_to_the_next_secret(
+    secrets: Secrets, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secrets.put({"BASE_URL": " ", "RESEND_FROM_EMAIL": "REPLACE_ME"})
+    secrets.put({"BASE_URL": "https://api", "RESEND_FROM_EMAIL": "a@b.example"}, f"{NAME}/stack")
+    monkeypatch.delenv("BASE_URL", raising=False)
+    monkeypatch.delenv("RESEND_FROM_EMAIL", raising=False)
+    monkeypatch.setenv("SETTINGS_SECRET", f"{NAME},{NAME}/stack")
+    assert settings.base_url() == "https://api"
+    assert settings.require("RESEND_FROM_EMAIL") == "a@b.example"
+
+
+def test_the_stacks_own_secret_may_not_be_there_before_the_first_deploy(
+    secrets: Secrets, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("SETTINGS_SECRET", f"{NAME},{NAME}/stack")
+    logging.getLogger("stashjobs").addHandler(caplog.handler)
+    assert settings.require("RESEND_API_KEY") == "re_first"
+    logging.getLogger("stashjobs").removeHandler(caplog.handler)
+    assert f"the secret {NAME}/stack is not there yet" in caplog.text
+
+
 def test_a_setting_that_is_json_may_be_written_as_it_is(secrets: Secrets) -> None:
     secrets.put({"WEBHOOK_SOURCES": {"a": {"b": 1}}, "MAX_PAYLOAD_BYTES": 10, "SENTRY_DSN": None})
     assert json.loads(settings.require("WEBHOOK_SOURCES")) == {"a": {"b": 1}}

@@ -29,6 +29,8 @@ CONTENT_TYPE = "application/x-amz-json-1.1"
 # It answers in some 20 ms. A delivery must not lose its time to it: what is known is used.
 TIMEOUT_SECONDS = 2.0
 TRIES = 2
+# What the message of a secret that does not exist contains.
+NOT_FOUND = "ResourceNotFoundException"
 # China's regions have a domain of their own (AWS General Reference, "Service endpoints").
 DOMAINS = {"aws-cn": "amazonaws.com.cn"}
 

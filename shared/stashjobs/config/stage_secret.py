@@ -140,10 +140,15 @@ def _read(source: str, before: _Known | None) -> _Known:
 
 def _values(source: str) -> dict[str, str]:
     merged: dict[str, str] = {}
-    for secret_id in [part.strip() for part in source.split(",") if part.strip()]:
+    first, *others = [part.strip() for part in source.split(",") if part.strip()]
+    for secret_id in (first, *others):
         try:
             text = secrets_manager.read(secret_id)
         except SecretUnreadable as error:
+            if secret_id != first and secrets_manager.NOT_FOUND in str(error):
+                # The stack's own, before the first deploy that makes it.
+                log.warning("the secret %s is not there yet: %s", secret_id, error)
+                continue
             raise SettingError(
                 f"the secret {secret_id} ({SETTING}) cannot be read: {error}. See docs/settings.md."
             ) from None

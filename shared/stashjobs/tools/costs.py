@@ -217,9 +217,9 @@ def _lambda(
 def _secret_readings(
     workload: Workload, prices: Prices, deliveries: float, secrets: float
 ) -> list[Item]:
-    """Every process of a function reads its secrets when it starts, and again where it is older than
-    it may be (docs/settings.md). At most as many processes run all month as types have jobs, or as
-    jobs run at once."""
+    """Every process of a function reads its secrets when it starts, and again where they are older
+    than they may be (docs/settings.md). At most as many processes run all month as types have jobs,
+    or as jobs run at once."""
     at_once = _at_once(workload, prices, _seconds(workload, prices))
     processes = max(prices.number("job_types"), at_once)
     most = processes * _readings_of_a_process(prices) + deliveries * prices.number("cold_share")
