@@ -148,11 +148,11 @@ def test_a_blank_or_a_placeholder_leaves_a_setting_to_the_next_secret(
 def test_the_stacks_own_secret_may_not_be_there_before_the_first_deploy(
     secrets: Secrets, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setenv("SETTINGS_SECRET", f"{NAME},{NAME}/stack")
+    monkeypatch.setenv("SETTINGS_SECRET", f"{NAME},stashjobs/new/stack")
     logging.getLogger("stashjobs").addHandler(caplog.handler)
     assert settings.require("RESEND_API_KEY") == "re_first"
     logging.getLogger("stashjobs").removeHandler(caplog.handler)
-    assert f"the secret {NAME}/stack is not there yet" in caplog.text
+    assert "the secret stashjobs/new/stack is not there yet" in caplog.text
 
 
 def test_a_setting_that_is_json_may_be_written_as_it_is(secrets: Secrets) -> None:
