@@ -121,7 +121,7 @@ def contenders(artefacts: Artefacts, usual: Path, only: str | None) -> list[Cont
 
 def payload_of(job_type: str) -> Any:
     """The job's own example: what each does is then what it is for."""
-    from stashjobs.job import find, load
+    from stashjobs.job_type import find, load
 
     load()
     return EMAIL if job_type == "send-email" else find(job_type).example()

@@ -24,7 +24,7 @@ from pydantic import BaseModel
 
 from benchmarks import measuring
 from stashjobs import Context, job
-from stashjobs.producer import dispatcher
+from stashjobs.producer import qstash_client
 from stashjobs.store import database
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def ways(connection: psycopg.Connection[Any], many: int) -> list[Way]:
             enqueued.enqueue_many(payloads(count), delay=DELAY_SECONDS, connection=connection)
 
     def by_http(count: int) -> None:
-        client = dispatcher.qstash()
+        client = qstash_client.qstash()
         for each in payloads(count):
             client.message.publish_json(
                 url="https://jobs.example.test/api/jobs/enqueued",
@@ -163,7 +163,7 @@ def measure(rounds: int, many: int) -> list[tuple[Way, list[Taken]]]:
                 connection.execute("TRUNCATE job_executions CASCADE")
         finally:
             database.close()
-            dispatcher.close()
+            qstash_client.close()
     return found
 
 

@@ -167,7 +167,7 @@ def _lifecycle() -> dict[str, Callable[[Explained], None]]:
 
 
 def _relay() -> dict[str, Callable[[Explained], None]]:
-    from stashjobs.job import declared
+    from stashjobs.job_type import declared
     from stashjobs.recovery import relay
     from stashjobs.store import executions, outbox
 
@@ -505,7 +505,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     _ensure_room(given.keep or Path(tempfile.gettempdir()), sum(wanted))
     if given.plans is not None:
         given.plans.mkdir(parents=True, exist_ok=True)
-    from stashjobs.job import load
+    from stashjobs.job_type import load
 
     load()
     with server(given.keep) as postgres:

@@ -31,7 +31,7 @@ from benchmarks import measuring
 from benchmarks.contenders import noting
 from benchmarks.contenders.stack_job import noted
 from infra.local.chaos.system import System
-from stashjobs.producer import dispatcher
+from stashjobs.producer import qstash_client
 from stashjobs.store import database
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ class Stashjobs(Queue):
 
     def close(self) -> None:
         self._thread.submit(database.close).result()
-        self._thread.submit(dispatcher.close).result()
+        self._thread.submit(qstash_client.close).result()
         self._thread.shutdown()
 
 

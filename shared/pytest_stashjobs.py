@@ -106,12 +106,12 @@ def stashjobs_database(_stashjobs_copy: CopyOfTemplate) -> Iterator[str]:
 def stashjobs_qstash() -> Iterator[QStashServer]:
     """Where messages go: it takes all and delivers none. One for all tests, since making the SDK's
     client takes longer than most of them."""
-    from stashjobs.producer import dispatcher
+    from stashjobs.producer import qstash_client
     from stashjobs.testing import qstash
 
     with qstash.serving() as server:
         yield server
-        dispatcher.close()
+        qstash_client.close()
 
 
 @pytest.fixture

@@ -20,6 +20,8 @@ from stashjobs.testing.deliveries import Answer, LambdaContext, lambda_context, 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from stashjobs.job_type import JobType
+
 __all__ = [
     "URL",
     "Answer",
@@ -109,7 +111,7 @@ class Table:
         # What another worker would have; the first delivery of a test finds no open connection.
         self.other: psycopg.Connection[Any] = psycopg.connect(url, autocommit=True)
 
-    def add(self, job: Job[Any, Any], payload: Any = None, **fields: Any) -> str:
+    def add(self, job: JobType[Any, Any], payload: Any = None, **fields: Any) -> str:
         """Record a pending job and tell its id."""
         new = NewJob(
             **(

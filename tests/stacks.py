@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from infra.local.stack import Stack, in_thread
 from stashjobs.operators import search
-from stashjobs.producer import dispatcher
+from stashjobs.producer import qstash_client
 from stashjobs.store import database
 from tests.clusters import make_ready
 
@@ -82,7 +82,7 @@ async def as_an_app(work: Callable[[], Result]) -> Result:
             return work()
         finally:
             database.close()
-            dispatcher.close()
+            qstash_client.close()
 
     return await in_thread(do)
 

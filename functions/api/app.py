@@ -9,7 +9,7 @@ from fastapi import FastAPI
 import stashjobs
 from functions.api import errors, health, jobs, notifications, schedules
 from functions.api.dashboard import routes as dashboard
-from stashjobs.job import load
+from stashjobs.job_type import load
 
 if TYPE_CHECKING:
     from fastapi.routing import APIRoute

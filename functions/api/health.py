@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query
 from functions.api.auth import Connected, Guarded, needs
 from functions.api.errors import WITH_TOKEN, refusals
 from functions.api.schema import Text, Wire, example
-from stashjobs.job import find
+from stashjobs.job_type import find
 from stashjobs.operators import health
 from stashjobs.store.executions import Status
 

@@ -25,12 +25,12 @@ from functions.api.job_schemas import (
     ShownJobWithStory,
 )
 from functions.api.schema import Moment, Nothing, Text
-from stashjobs import envelope
-from stashjobs.job import Job, declared, find
+from stashjobs import envelope, job_type
+from stashjobs.job_type import declared, find
 from stashjobs.observability.log import logger
 from stashjobs.operators import access, retry_and_cancel, search
 from stashjobs.operators.search import Filter, JobExecution
-from stashjobs.producer import dispatcher
+from stashjobs.producer import enqueue
 from stashjobs.store.executions import Status  # noqa: TC001 - FastAPI reads annotations
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ def enqueue_jobs(
     for one in jobs:
         _refuse_forbidden(one, asker)
     try:
-        enqueued = dispatcher.enqueue_prepared([_prepared(one) for one in jobs])
+        enqueued = enqueue.enqueue_prepared([_prepared(one) for one in jobs])
     except ValueError as error:
         raise HTTPException(422, str(error)) from error
     logger().info(
@@ -240,7 +240,7 @@ def list_types(_actor: Annotated[str, needs("read")]) -> list[JobType]:
     return [_described(job) for job in declared()]
 
 
-def _described(job: Job[Any, Any]) -> JobType:
+def _described(job: job_type.JobType[Any, Any]) -> JobType:
     schema = job.payload_schema()
     return JobType(
         type=job.type,
@@ -290,7 +290,7 @@ def _refuse_forbidden(new: NewJob, asker: access.Decision) -> None:
 
 def _prepared(new: NewJob) -> executions.NewJob:
     """The row, or the error that says why there can be none; nothing is written yet."""
-    options = dispatcher.Options(
+    options = enqueue.Options(
         user_id=new.user_id,
         organization_id=new.organization_id,
         delay=new.delay,
@@ -299,10 +299,10 @@ def _prepared(new: NewJob) -> executions.NewJob:
         retries=new.retries,
         metadata=new.metadata,
     )
-    return dispatcher.prepare(find(new.type), new.payload, options)
+    return enqueue.prepare(find(new.type), new.payload, options)
 
 
-def _accepted(enqueued: dispatcher.Enqueued) -> Accepted:
+def _accepted(enqueued: enqueue.Enqueued) -> Accepted:
     return Accepted(job_id=enqueued.job_id, created=enqueued.created, published=enqueued.published)
 
 

@@ -18,7 +18,7 @@ def cleanup_old_data(cleanup: Cleanup, context: Context) -> CleanedUp:
     """Move what is past its retention to the archive, and say how much that was."""
     from functions.cleanup_old_data.cleaner import Cleaner
     from functions.cleanup_old_data.retention import Retention
-    from stashjobs.job import declared, load
+    from stashjobs.job_type import declared, load
 
     load()  # what other types were declared with
     own = {each.type: each.retention for each in declared() if each.retention is not None}

@@ -16,7 +16,7 @@ from stashjobs import envelope, sealing
 from stashjobs.delivery import request as lambda_event
 from stashjobs.delivery.response import answer, refuse
 from stashjobs.errors import InvalidEnvelope, InvalidSignature, SettingError, UnknownJobType
-from stashjobs.job import find, load
+from stashjobs.job_type import find, load
 from stashjobs.observability import redaction
 from stashjobs.observability.log import logger
 from stashjobs.recovery.relay import given_up, record_given_up

@@ -13,8 +13,8 @@ from functions.generate_report.document import Report
 from functions.generate_report.kinds import analytics, billing, usage
 from functions.generate_report.kinds.reading import Figures
 from stashjobs.config import settings
-from stashjobs.job import to_json
 from stashjobs.store import database
+from stashjobs.store.jsonb import to_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

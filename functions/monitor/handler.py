@@ -82,11 +82,11 @@ def count_dead_letters() -> int:
         SettingError: `QSTASH_TOKEN` is missing.
         Exception: QStash refused, or cannot be reached.
     """
-    from stashjobs.producer import dispatcher
+    from stashjobs.producer import qstash_client
 
     count, cursor = 0, None
     while count < MAX_DEAD_LETTERS:
-        page = dispatcher.qstash().dlq.list(cursor=cursor, count=DEAD_LETTERS_PER_PAGE)
+        page = qstash_client.qstash().dlq.list(cursor=cursor, count=DEAD_LETTERS_PER_PAGE)
         count += len(page.messages)
         cursor = page.cursor
         if not cursor:
@@ -102,10 +102,10 @@ def count_held_back() -> int:
         SettingError: `QSTASH_TOKEN` is missing.
         Exception: QStash refused, or cannot be reached.
     """
-    from stashjobs.producer import dispatcher
+    from stashjobs.producer import qstash_client
 
     # The SDK can ask for one key alone.
-    keys = dispatcher.qstash().http.request(path="/v2/flowControl", method="GET")
+    keys = qstash_client.qstash().http.request(path="/v2/flowControl", method="GET")
     return sum(key["waitListSize"] for key in keys)
 
 

@@ -6,7 +6,7 @@ import time
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from stashjobs.job import load
+from stashjobs.job_type import load
 from stashjobs.observability.log import logger
 
 if TYPE_CHECKING:

@@ -26,17 +26,17 @@ from stashjobs.delivery import request as lambda_event
 from stashjobs.errors import InvalidPayload, PayloadTooLarge, SettingError
 from stashjobs.observability import redaction
 from stashjobs.observability.log import logger
-from stashjobs.producer.dispatcher import DEFAULT_MAX_PAYLOAD_BYTES
+from stashjobs.producer.enqueue import DEFAULT_MAX_PAYLOAD_BYTES
 from stashjobs.store import database
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from stashjobs.delivery.request import Event, Request, Response
-    from stashjobs.producer.dispatcher import Enqueued
+    from stashjobs.producer.enqueue import Enqueued
 
 RETRY_AFTER_SECONDS = 20
-# Enqueue gives up on QStash after 5 seconds (stashjobs.producer.dispatcher). One sender in so long
+# Enqueue gives up on QStash after 5 seconds (stashjobs.producer.enqueue). One sender in so long
 # waits for them; more would use up the senders' patience and this function's concurrency.
 QSTASH_REST_SECONDS = 30.0
 

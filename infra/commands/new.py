@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from infra.commands.scaffold import Change
     from infra.commands.scaffold.wanted import Wanted
-    from stashjobs.job import Job
+    from stashjobs.job_type import JobType
 
 
 @click.command()
@@ -113,9 +113,9 @@ def _check(root: Path, wanted: Wanted) -> list[str]:
     return ["".join(word.capitalize() for word in folder.split("_")) for folder in folders]
 
 
-def _jobs() -> list[Job[Any, Any]]:
+def _jobs() -> list[JobType[Any, Any]]:
     """Those that are declared in functions/."""
-    from stashjobs.job import load
+    from stashjobs.job_type import load
 
     try:
         found = load()

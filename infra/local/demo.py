@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from infra.local.mailbox import Mailbox
-    from stashjobs.producer.dispatcher import Enqueued
+    from stashjobs.producer.enqueue import Enqueued
 
 PATIENCE_SECONDS = 45.0
 # Outside the environment, the command is where `make` put it.

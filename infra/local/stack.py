@@ -217,7 +217,7 @@ class Stack(Running):
     async def _start_functions(self) -> None:
         self.template = self._read_template()  # again: now the function URLs are known
         urls = set(self.function_urls.values())
-        # Where the dispatcher finds a function with a URL is a setting like any other.
+        # Where the producer finds a function with a URL is a setting like any other.
         found = {name: value for name, value in self.template.settings.items() if value in urls}
         self.environment.update(found)
         extra = {

@@ -40,7 +40,7 @@ from stashjobs.errors import (
 from stashjobs.job import Job, job
 
 if TYPE_CHECKING:
-    from stashjobs.producer.dispatcher import Enqueued
+    from stashjobs.producer.enqueue import Enqueued
     from stashjobs.producer.schedules import Schedule
 
 __version__ = "0.1.0"
@@ -79,7 +79,7 @@ def __getattr__(name: str) -> Any:
     """`Enqueued` and `Schedule`, for annotations. Imported when they are named: a worker that
     enqueues nothing starts without the producer."""
     if name == "Enqueued":
-        from stashjobs.producer.dispatcher import Enqueued
+        from stashjobs.producer.enqueue import Enqueued
 
         return Enqueued
     if name == "Schedule":

@@ -1,21 +1,16 @@
-"""`@job`: what a job type is, and the registry of the types that this process knows."""
+"""`@job` and `Job`: how a job type is declared, enqueued, scheduled and given to Lambda.
+
+A function waits here, in its methods, with what it imports: a Lambda that only delivers needs no
+producer, and an app that only enqueues needs no delivery.
+"""
 
 from __future__ import annotations
 
-import functools
-import importlib
-import importlib.util
 import inspect
-import json
-import pkgutil
-import re
-import typing
-from functools import cached_property
-from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal
 
 from stashjobs.config import settings
-from stashjobs.errors import InvalidPayload, UnknownJobType
+from stashjobs.job_type import ENQUEUED_BY, TYPE_NAME, JobType, Payload, Result, innermost, register
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -24,60 +19,16 @@ if TYPE_CHECKING:
     from psycopg import AsyncConnection, Connection
 
     from stashjobs.delivery.context import Context
-    from stashjobs.producer.dispatcher import Enqueued
+    from stashjobs.producer.enqueue import Enqueued
     from stashjobs.producer.schedules import Schedule
 
-Payload = TypeVar("Payload")
-Result = TypeVar("Result")
 
-# Who may enqueue a type over HTTP, the widest first (docs/api.md, "Access").
-ENQUEUED_BY = ("apps", "operators", "system")
-_TYPE_NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
-NO_EXAMPLE = (
-    'its model gives no example; give it model_config = {"json_schema_extra": {"examples": [...]}}'
-)
-# `json.dumps` would make an encoder for every value.
-_encode = json.JSONEncoder(allow_nan=False).encode
-_registry: dict[str, Job[Any, Any]] = {}
-
-
-class Job(Generic[Payload, Result]):
+class Job(JobType[Payload, Result]):
     """A job type: its function, and how QStash is to deliver it. Made by `@job`.
 
     Call it to run the function directly (in a test, say); `enqueue` it to run it in the
     background; give its `handler` to Lambda.
     """
-
-    def __init__(
-        self,
-        function: Callable[[Payload, Context], Result],
-        *,
-        type: str,  # noqa: A002 - the field's own term, on the wire too
-        endpoint: str,
-        retries: int,
-        timeout: float,
-        retry_delay: str | None,
-        rate: int | None,
-        parallelism: int | None,
-        encrypted: bool = False,
-        retention: int | None = None,
-        enqueued_by: str = "apps",
-    ) -> None:
-        self.function = function
-        self.type = type
-        self.endpoint = endpoint
-        self.retries = retries
-        self.timeout = timeout
-        self.retry_delay = retry_delay
-        self.rate = rate
-        self.parallelism = parallelism
-        self.encrypted = encrypted
-        self.retention = retention
-        self.enqueued_by = enqueued_by
-        self.__doc__ = function.__doc__
-
-    def __repr__(self) -> str:
-        return f"<Job {self.type} at {self.endpoint}>"
 
     def __call__(self, payload: Payload, context: Context) -> Result:
         return self.function(payload, context)
@@ -87,7 +38,7 @@ class Job(Generic[Payload, Result]):
         """The Lambda handler: one delivery of this job type (`stashjobs.delivery.handler`). Its
         own Lambda asks for it while it is initialised, and what every delivery needs is
         imported at once; elsewhere with the first delivery."""
-        if settings.is_lambda_of(_innermost(self.function).__module__):
+        if settings.is_lambda_of(innermost(self.function).__module__):
             from stashjobs.delivery import handler as worker
 
             worker.prepare()
@@ -146,9 +97,9 @@ class Job(Generic[Payload, Result]):
                 connection broke in that moment there may be one; with an `idempotency_key` it is
                 safe to enqueue again.
         """
-        from stashjobs.producer import dispatcher
+        from stashjobs.producer import enqueue
 
-        options = dispatcher.Options(
+        options = enqueue.Options(
             user_id=user_id,
             organization_id=organization_id,
             delay=delay,
@@ -161,7 +112,7 @@ class Job(Generic[Payload, Result]):
             metadata=metadata or {},
             encrypted=encrypted,
         )
-        return dispatcher.enqueue(self, payload, options, connection)
+        return enqueue.enqueue(self, payload, options, connection)
 
     async def enqueue_async(
         self,
@@ -178,9 +129,9 @@ class Job(Generic[Payload, Result]):
         encrypted: bool | None = None,
     ) -> Enqueued:
         """`enqueue` on the caller's async connection, within its transaction."""
-        from stashjobs.producer import dispatcher
+        from stashjobs.producer import enqueue
 
-        options = dispatcher.Options(
+        options = enqueue.Options(
             user_id=user_id,
             organization_id=organization_id,
             delay=delay,
@@ -190,7 +141,7 @@ class Job(Generic[Payload, Result]):
             metadata=metadata or {},
             encrypted=encrypted,
         )
-        return await dispatcher.enqueue_async(self, payload, options, connection)
+        return await enqueue.enqueue_async(self, payload, options, connection)
 
     def enqueue_many(
         self,
@@ -206,9 +157,9 @@ class Job(Generic[Payload, Result]):
     ) -> list[Enqueued]:
         """Record many jobs in one INSERT and have QStash deliver them, in as few calls as it takes.
         All of them or, where one payload is invalid, none."""
-        from stashjobs.producer import dispatcher
+        from stashjobs.producer import enqueue
 
-        options = dispatcher.Options(
+        options = enqueue.Options(
             user_id=user_id,
             organization_id=organization_id,
             delay=delay,
@@ -216,7 +167,7 @@ class Job(Generic[Payload, Result]):
             retries=retries,
             encrypted=encrypted,
         )
-        return dispatcher.enqueue_many(self, payloads, options, connection)
+        return enqueue.enqueue_many(self, payloads, options, connection)
 
     def schedule(
         self,
@@ -243,87 +194,6 @@ class Job(Generic[Payload, Result]):
 
         document = self.dump_payload(payload)
         return schedules.declare(schedules.Schedule(name, self, cron, timezone, document))
-
-    @cached_property
-    def payload_type(self) -> Any:
-        """The annotation of the function's first parameter, `Any` where it has none."""
-        first = next(iter(inspect.signature(self.function).parameters.values()), None)
-        if first is None or first.annotation is inspect.Parameter.empty:
-            return Any
-        # Only this one is resolved: a handler may import its Context for the type checker alone.
-        alone = SimpleNamespace(__annotations__={"payload": first.annotation})
-        names = getattr(_innermost(self.function), "__globals__", {})
-        return typing.get_type_hints(alone, names, include_extras=True)["payload"]
-
-    def read_payload(self, document: Any) -> Payload:
-        """The payload as the job's function takes it, from plain JSON; read as JSON, so that a
-        strict model gets its dates and tuples.
-
-        Raises:
-            InvalidPayload: It does not fit. The reasons name fields, never values.
-        """
-        if self._adapter is None:
-            return typing.cast("Payload", document)
-        from pydantic import ValidationError
-
-        try:
-            return typing.cast("Payload", self._adapter.validate_json(json.dumps(document)))
-        except ValidationError as error:
-            raise InvalidPayload(
-                self.type, _reasons(error, show_words=not self.encrypted)
-            ) from None
-
-    def dump_payload(self, payload: Payload | Mapping[str, Any]) -> Any:
-        """The payload as plain JSON, proven to be read back by `read_payload` as the same.
-
-        Raises:
-            InvalidPayload: It does not fit, cannot be JSON, or loses something on the way (a
-                `SecretStr` is written as asterisks, an excluded field not at all).
-        """
-        document = self._to_json(payload)
-        if self._adapter is None:
-            return document
-        read = self.read_payload(document)
-        written = self._to_json(read)
-        given = payload if type(payload) is type(read) else read  # else it was not read yet
-        if self.read_payload(written) != given:
-            reason = "written as JSON and read back it is not the same (SecretStr? exclude=True?)"
-            raise InvalidPayload(self.type, [reason])
-        return written
-
-    def payload_schema(self) -> dict[str, Any]:
-        """The payload model's JSON schema; empty where any JSON value will do."""
-        if self._adapter is None:
-            return {}
-        schema: dict[str, Any] = self._adapter.json_schema(by_alias=True)
-        return schema
-
-    def example(self) -> Any:
-        """The first example in the payload model's JSON schema, as plain JSON.
-
-        Raises:
-            InvalidPayload: The model gives none.
-        """
-        schema = self.payload_schema()
-        if not schema.get("examples"):
-            raise InvalidPayload(self.type, [NO_EXAMPLE])
-        return schema["examples"][0]
-
-    def _to_json(self, payload: Any) -> Any:
-        try:
-            return to_json(payload)
-        except (TypeError, ValueError, RecursionError) as error:
-            raise InvalidPayload(self.type, [f"it is not JSON: {error}"]) from None
-
-    @cached_property
-    def _adapter(self) -> Any:
-        """Pydantic's validator, or None where any JSON value will do; then pydantic, whose import
-        is felt in a cold start, is never needed."""
-        if self.payload_type in {Any, None, type(None), object, dict, dict[str, Any]}:
-            return None
-        from pydantic import TypeAdapter
-
-        return TypeAdapter(self.payload_type)
 
 
 def job(
@@ -362,7 +232,7 @@ def job(
     Raises:
         ValueError: An argument makes no sense, or another function has this type already.
     """
-    if not _TYPE_NAME.fullmatch(type):
+    if not TYPE_NAME.fullmatch(type):
         raise ValueError(f"job type {type!r}: use lower case words joined by hyphens (send-email)")
     if not endpoint.startswith("/"):
         raise ValueError(f"{type}: endpoint {endpoint!r} must start with a slash")
@@ -396,80 +266,10 @@ def job(
             retention=retention,
             enqueued_by=enqueued_by,
         )
-        other = _registry.get(type)
-        if other is not None and _name(other.function) != _name(function):
-            raise ValueError(
-                f"job type {type!r} is declared twice: "
-                f"by {_name(other.function)} and by {_name(function)}"
-            )
-        _registry[type] = declared
+        register(declared)
         return declared
 
     return declare
-
-
-def find(job_type: str) -> Job[Any, Any]:
-    """The job of a type that is declared in this process.
-
-    Raises:
-        UnknownJobType: There is none; the message lists those there are.
-    """
-    try:
-        return _registry[job_type]
-    except KeyError:
-        known = ", ".join(sorted(_registry)) or "none"
-        raise UnknownJobType(
-            f"unknown job type {job_type!r}; declared here: {known} "
-            "(a type is looked for in functions/*/handler.py, beside an __init__.py)"
-        ) from None
-
-
-def declared() -> list[Job[Any, Any]]:
-    """Every job type that this process knows, by name."""
-    return [_registry[name] for name in sorted(_registry)]
-
-
-def load(package: str = "functions") -> list[Job[Any, Any]]:
-    """Import the handler of every function in `package`, and so declare all its job types."""
-    for module in pkgutil.iter_modules(importlib.import_module(package).__path__):
-        name = f"{package}.{module.name}.handler"
-        if module.ispkg and importlib.util.find_spec(name) is not None:
-            importlib.import_module(name)
-    return declared()
-
-
-def to_json(value: Any) -> Any:
-    """`value` as plain JSON: models, dataclasses, dates and the like by pydantic's rules and with
-    their aliases.
-
-    Raises:
-        TypeError | ValueError: It cannot be JSON (NaN, say, or an open file).
-    """
-    try:
-        return json.loads(_encode(value))
-    except TypeError:
-        from pydantic_core import to_jsonable_python
-
-        return to_jsonable_python(value, by_alias=True, inf_nan_mode="constants")
-
-
-def _name(function: Callable[..., Any]) -> str:
-    inner = _innermost(function)
-    return f"{inner.__module__}.{inner.__qualname__}"
-
-
-def _innermost(function: Any) -> Any:
-    """The function that was written with `def`, in a partial, a decorator's wrapper, a method or an
-    object that can be called: its module has the names of its annotations."""
-    if isinstance(function, functools.partial):
-        return _innermost(function.func)
-    if isinstance(function, staticmethod | classmethod):
-        return _innermost(function.__func__)
-    if hasattr(function, "__wrapped__"):
-        return _innermost(function.__wrapped__)
-    if inspect.isroutine(function) or inspect.isclass(function):
-        return function
-    return _innermost(type(function).__call__)
 
 
 def _refuse_less_than_one(type: str, **options: int | None) -> None:  # noqa: A002
@@ -479,7 +279,7 @@ def _refuse_less_than_one(type: str, **options: int | None) -> None:  # noqa: A0
 
 
 def _refuse_what_cannot_run(type: str, function: Callable[..., Any]) -> None:  # noqa: A002
-    inner = _innermost(function)
+    inner = innermost(function)
     if inspect.isgeneratorfunction(inner) or inspect.isasyncgenfunction(inner):
         raise ValueError(f"{type}: its function is a generator, of which nothing would be run")
     try:
@@ -488,13 +288,3 @@ def _refuse_what_cannot_run(type: str, function: Callable[..., Any]) -> None:  #
         raise ValueError(
             f"{type}: its function must take two arguments, a payload and a context"
         ) from None
-
-
-def _reasons(error: Any, *, show_words: bool) -> list[str]:
-    """One line per misfit. The words of a validator of one's own may repeat the value; pydantic's
-    code for the error (`value_error`) never does."""
-    told = "msg" if show_words else "type"
-    return [
-        f"{'.'.join(map(str, problem['loc'])) or 'payload'}: {problem[told]}"
-        for problem in error.errors(include_url=False, include_context=False, include_input=False)
-    ]

@@ -14,7 +14,7 @@ from stashjobs import sealing
 from stashjobs.ids import new_job_id
 from stashjobs.job import Job
 from stashjobs.operators import search
-from stashjobs.producer import dispatcher
+from stashjobs.producer import qstash_client
 from stashjobs.sealing import Place
 from stashjobs.store import database
 from stashjobs.testing.deliveries import lambda_context
@@ -62,7 +62,7 @@ def run(source: str, not_called: set[str]) -> None:
         sys.setprofile(None)
         database.close_pool()
         database.close()
-        dispatcher.close()
+        qstash_client.close()
     uncalled = {each.co_name for each in functions_of(names) - called}
     assert uncalled == not_called, f"not called: {uncalled}, and to be: {not_called}"
 

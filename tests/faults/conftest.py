@@ -13,7 +13,7 @@ from psycopg.rows import dict_row
 
 from infra.local.chaos.system import System
 from infra.local.qstash import DeliveryError, DeliveryRequest, DeliveryResponse, Send
-from stashjobs.producer import dispatcher
+from stashjobs.producer import qstash_client
 from stashjobs.recovery import relay
 from stashjobs.store import database
 from tests.clusters import make_ready
@@ -128,4 +128,4 @@ async def faults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterat
         await faults.query(LEDGERS)
         yield faults
         database.close()
-        dispatcher.close()
+        qstash_client.close()

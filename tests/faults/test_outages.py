@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import psycopg
 
 from infra.local.qstash import DeliveryResponse
-from stashjobs.producer import dispatcher
+from stashjobs.producer import publish
 from stashjobs.recovery import relay
 from stashjobs.store import database, outbox
 from tests.faults.jobs import faulty
@@ -126,7 +126,7 @@ def _relay_alone(url: str) -> int:
                     after=None,
                 )
                 with _one_at_a_time:
-                    told = dispatcher.send(batch) if batch else {}
+                    told = publish.send(batch) if batch else {}
                 if told:
                     outbox.confirm_published(connection, told)
             published += len(told)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from stashjobs.producer import dispatcher
+from stashjobs.producer import qstash_client
 
 if TYPE_CHECKING:
     import pytest
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 async def test_signing_keys_are_rotated_in_the_middle_of_a_run(faults: Faults) -> None:
     ids = await faults.enqueue(20, seconds=0.02)
     await faults.until(lambda: len(faults.network.answers) >= 5)
-    rotated = await asyncio.to_thread(dispatcher.qstash().signing_key.rotate)
+    rotated = await asyncio.to_thread(qstash_client.qstash().signing_key.rotate)
     # Warm functions still have the old pair, whose next key is now the current one.
     ids += await faults.enqueue(20, seconds=0.02)
     await faults.until(lambda: len(faults.network.answers) >= 25)

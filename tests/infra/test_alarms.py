@@ -11,7 +11,7 @@ import yaml
 
 from functions.monitor import handler as monitor
 from infra.local.template import _Loader, read_template
-from stashjobs.job import load
+from stashjobs.job_type import load
 from stashjobs.observability import metrics
 from tests.translation import ROOT, decide
 

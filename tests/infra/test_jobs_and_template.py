@@ -12,8 +12,9 @@ from infra.local import template
 from infra.local.template import Function, Route, read_template
 from stashjobs import envelope
 from stashjobs.delivery import handler as worker
-from stashjobs.job import Job, load
-from stashjobs.producer import messages, schedules
+from stashjobs.job_type import JobType, load
+from stashjobs.producer import message as messages
+from stashjobs.producer import schedules
 from tests.translation import ROOT
 
 TEMPLATE = ROOT / "template.yaml"
@@ -21,7 +22,7 @@ TEMPLATE = ROOT / "template.yaml"
 NAMES = list(read_template(TEMPLATE).functions)
 READ = read_template(TEMPLATE, function_urls={name: f"{name}Url" for name in NAMES})
 FUNCTIONS = READ.functions
-JOBS: list[Job[Any, Any]] = [
+JOBS: list[JobType[Any, Any]] = [
     each for each in load() if each.function.__module__.startswith("functions.")
 ]
 
@@ -34,7 +35,7 @@ SHARES: dict[str, dict[str, int]] = yaml.load(TEMPLATE.read_text(), Loader=templ
 ]["Connections"]
 
 
-def folder_of(job: Job[Any, Any]) -> str:
+def folder_of(job: JobType[Any, Any]) -> str:
     return job.function.__module__.split(".")[1]
 
 
@@ -42,7 +43,7 @@ def logical(folder: str) -> str:
     return "".join(part.capitalize() for part in folder.split("_")) + "Function"
 
 
-def function_of(job: Job[Any, Any]) -> Function:
+def function_of(job: JobType[Any, Any]) -> Function:
     name = logical(folder_of(job))
     assert name in FUNCTIONS, (
         f"{job.type} has no function: add {name} to template.yaml, with the handler "
@@ -52,7 +53,7 @@ def function_of(job: Job[Any, Any]) -> Function:
 
 
 @pytest.mark.parametrize("job", JOBS, ids=IDS)
-def test_the_function_runs_the_jobs_handler(job: Job[Any, Any]) -> None:
+def test_the_function_runs_the_jobs_handler(job: JobType[Any, Any]) -> None:
     function, handler = function_of(job), f"{job.function.__module__}.handler"
     assert function.handler == handler, (
         f"template.yaml: {function.name} has the Handler {function.handler}; make it {handler}"
@@ -60,7 +61,7 @@ def test_the_function_runs_the_jobs_handler(job: Job[Any, Any]) -> None:
 
 
 @pytest.mark.parametrize("job", JOBS, ids=IDS)
-def test_the_route_is_the_jobs_endpoint(job: Job[Any, Any]) -> None:
+def test_the_route_is_the_jobs_endpoint(job: JobType[Any, Any]) -> None:
     function = function_of(job)
     assert Route("POST", job.endpoint) in function.routes, (
         f"template.yaml: {function.name} needs the event HttpApi with Path: {job.endpoint} and "
@@ -75,7 +76,7 @@ def test_no_two_functions_have_one_route() -> None:
 
 
 @pytest.mark.parametrize("job", JOBS, ids=IDS)
-def test_the_function_outlives_the_job(job: Job[Any, Any]) -> None:
+def test_the_function_outlives_the_job(job: JobType[Any, Any]) -> None:
     function, needed = function_of(job), job.timeout + worker.RECORD_SECONDS
     assert function.timeout >= needed, (
         f"template.yaml: {function.name} has Timeout: {function.timeout:g}, but the job may take "
@@ -89,7 +90,7 @@ def test_the_function_outlives_the_job(job: Job[Any, Any]) -> None:
 
 
 @pytest.mark.parametrize("job", JOBS, ids=IDS)
-def test_a_job_that_outlives_the_gateway_has_a_url_of_its_own(job: Job[Any, Any]) -> None:
+def test_a_job_that_outlives_the_gateway_has_a_url_of_its_own(job: JobType[Any, Any]) -> None:
     function = function_of(job)
     assert function.has_url or job.timeout <= GATEWAY_SECONDS, (
         f"template.yaml: {function.name} needs FunctionUrlConfig: {{AuthType: NONE}}, since "
@@ -99,7 +100,7 @@ def test_a_job_that_outlives_the_gateway_has_a_url_of_its_own(job: Job[Any, Any]
 
 @pytest.mark.parametrize("job", JOBS, ids=IDS)
 def test_qstash_delivers_no_more_at_once_than_the_function_has_processes(
-    job: Job[Any, Any],
+    job: JobType[Any, Any],
 ) -> None:
     """What Lambda turns away comes back after 12 s, 2.5 minutes, half an hour: a burst would take
     days, or be given up."""

@@ -11,7 +11,7 @@ import pytest
 from infra.local.s3 import S3
 from stashjobs import files
 from stashjobs.observability.log import logger
-from stashjobs.producer import dispatcher
+from stashjobs.producer import qstash_client
 from tests.buckets import Bucket
 from tests.deliveries import Table
 
@@ -77,7 +77,7 @@ def use_qstash(settings: pytest.MonkeyPatch) -> Iterator[Callable[[str, str], No
 
     yield use
     # The client is kept for the life of the process; a test's QStash is not.
-    dispatcher.close()
+    qstash_client.close()
 
 
 @pytest.fixture(scope="session")

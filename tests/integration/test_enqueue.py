@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 import stashjobs
 from stashjobs import Context, InvalidPayload, PayloadTooLarge, SettingError
-from stashjobs.producer import dispatcher
+from stashjobs.producer import enqueue, qstash_client
 from stashjobs.store import database, outbox
 from stashjobs.testing.qstash import Server, serving
 from tests.deliveries import Table, deliver, handle
@@ -433,9 +433,9 @@ def test_a_job_too_far_in_the_future_for_qstash_is_left_to_the_relay(
     table: Table, qstash: Server, log: Log
 ) -> None:
     """It holds up none of those that are recorded with it, and is nothing to warn of."""
-    far = dispatcher.Options(at=datetime.now(UTC) + timedelta(days=8))
-    prepared = [dispatcher.prepare(any_job, {}, options) for options in (far, dispatcher.Options())]
-    enqueued = dispatcher.enqueue_prepared(prepared)
+    far = enqueue.Options(at=datetime.now(UTC) + timedelta(days=8))
+    prepared = [enqueue.prepare(any_job, {}, options) for options in (far, enqueue.Options())]
+    enqueued = enqueue.enqueue_prepared(prepared)
     assert [one.published for one in enqueued] == [False, True]
     assert len(qstash.messages) == 1
     assert log.text == ""
@@ -465,8 +465,8 @@ def test_qstash_cannot_be_reached_and_the_job_is_recorded(
 def test_qstash_hangs_and_enqueue_does_not(
     table: Table, qstash: Server, settings: pytest.MonkeyPatch
 ) -> None:
-    assert dispatcher.QSTASH_TIMEOUT_SECONDS <= 5
-    settings.setattr(dispatcher, "QSTASH_TIMEOUT_SECONDS", 1.0)
+    assert qstash_client.QSTASH_TIMEOUT_SECONDS <= 5
+    settings.setattr(qstash_client, "QSTASH_TIMEOUT_SECONDS", 1.0)
     qstash.hangs = True
     began = time.monotonic()
     enqueued = any_job.enqueue({})
@@ -489,13 +489,13 @@ def test_what_was_not_published_can_be_published_later(table: Table, qstash: Ser
 
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # Python 3.12 warns of any thread
 def test_a_fork_does_not_use_its_parents_connection_to_qstash(qstash: Server) -> None:
-    parents = dispatcher.qstash()
+    parents = qstash_client.qstash()
     child = os.fork()
     if child == 0:
-        os._exit(0 if dispatcher.qstash() is not parents else 1)
+        os._exit(0 if qstash_client.qstash() is not parents else 1)
     _, status = os.waitpid(child, 0)
     assert os.waitstatus_to_exitcode(status) == 0
-    assert dispatcher.qstash() is parents
+    assert qstash_client.qstash() is parents
 
 
 # ------------------------------------------------------------------ the caller's transaction

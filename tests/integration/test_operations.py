@@ -17,7 +17,7 @@ from stashjobs.errors import NotPossible
 from stashjobs.operators import retry_and_cancel
 from stashjobs.operators.retry_and_cancel import CANCELLABLE, RETRYABLE, Changed
 from stashjobs.operators.search import Filter
-from stashjobs.producer import dispatcher
+from stashjobs.producer import qstash_client
 from tests.deliveries import deliver
 
 if TYPE_CHECKING:
@@ -166,7 +166,7 @@ async def test_many_are_cancelled_at_qstash_in_one_call(
 ) -> None:
     await asyncio.to_thread(operated.enqueue_many, [{}] * 5, user_id="u_1", delay=3600)
     assert qstash.pending == 5
-    http = dispatcher.qstash().http
+    http = qstash_client.qstash().http
     calls: list[str] = []
     request = http.request
 

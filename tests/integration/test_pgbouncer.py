@@ -69,7 +69,7 @@ def job(monkeypatch: pytest.MonkeyPatch) -> Job[Any, Any]:
     """A job whose function this process has, so that it knows how to publish it."""
     declared = probe()
     monkeypatch.setattr("stashjobs.recovery.relay.declared", lambda: [declared])
-    monkeypatch.setattr("stashjobs.producer.dispatcher.find", lambda _type: declared)
+    monkeypatch.setattr("stashjobs.producer.publish.find", lambda _type: declared)
     return declared
 
 

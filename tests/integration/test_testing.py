@@ -12,13 +12,14 @@ import pytest
 from pydantic import BaseModel
 
 from stashjobs import Context, InvalidPayload, RetryLater, envelope, job, sealing
-from stashjobs.producer import dispatcher, messages
+from stashjobs.producer import message as messages
+from stashjobs.producer import qstash_client
 from stashjobs.store import database
 from stashjobs.testing import Crash
 from stashjobs.testing.deliveries import http_event, lambda_context, sign
 
 if TYPE_CHECKING:
-    from stashjobs.producer.dispatcher import Enqueued
+    from stashjobs.producer.enqueue import Enqueued
     from stashjobs.testing import Jobs
 
 
@@ -131,7 +132,7 @@ def test_a_sealed_payload_is_compared_and_never_shown(
 def test_a_qstash_that_hangs_goes_on_once_it_is_reset(
     jobs: Jobs, stashjobs_settings: pytest.MonkeyPatch
 ) -> None:
-    stashjobs_settings.setattr(dispatcher, "QSTASH_TIMEOUT_SECONDS", 30.0)
+    stashjobs_settings.setattr(qstash_client, "QSTASH_TIMEOUT_SECONDS", 30.0)
     jobs.qstash.hangs = True
     with ThreadPoolExecutor(1) as another:
         enqueued = another.submit(_enqueue_and_hang_up)

@@ -20,7 +20,7 @@ from stashjobs.envelope import Envelope
 from stashjobs.errors import InvalidEnvelope
 from stashjobs.ids import job_id_from, new_job_id
 from stashjobs.observability.redaction import describe_error
-from stashjobs.producer.dispatcher import Options, prepare
+from stashjobs.producer.enqueue import Options, prepare
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

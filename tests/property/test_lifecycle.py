@@ -31,7 +31,8 @@ from stashjobs import Context, job
 from stashjobs.errors import NotPossible
 from stashjobs.ids import new_job_id
 from stashjobs.operators import retry_and_cancel
-from stashjobs.producer import dispatcher, messages
+from stashjobs.producer import message as messages
+from stashjobs.producer import publish, qstash_client
 from stashjobs.recovery import relay
 from stashjobs.store import database, executions
 from stashjobs.store.executions import Lease, NewJob
@@ -108,7 +109,7 @@ class Attempt:
 
 
 class QStash:
-    """As much of QStash as the dispatcher uses, in memory."""
+    """As much of QStash as the producer uses, in memory."""
 
     def __init__(self) -> None:
         self.reachable = True
@@ -116,10 +117,10 @@ class QStash:
         self.letters: list[GivenUp] = []
         self._remembered: dict[str, str] = {}
         self._numbers = itertools.count(1)
-        self.message = self  # `dispatcher.qstash().message.cancel`
+        self.message = self  # `qstash_client.qstash().message.cancel`
 
     def send(self, batch: Sequence[Unpublished]) -> dict[str, str | None]:
-        """In place of `dispatcher.send`."""
+        """In place of `publish.send`."""
         if not self.reachable:
             raise ConnectionError("QStash is away")
         return {each.job_id: self._publish(each) for each in batch}
@@ -180,8 +181,8 @@ class Lifecycle(RuleBasedStateMachine):
         self.attempts: list[Attempt] = []
         self.qstash = QStash()
         self.patch = pytest.MonkeyPatch()
-        self.patch.setattr(dispatcher, "send", self.qstash.send)
-        self.patch.setattr(dispatcher, "qstash", lambda: self.qstash)
+        self.patch.setattr(publish, "send", self.qstash.send)
+        self.patch.setattr(qstash_client, "qstash", lambda: self.qstash)
         self.db: psycopg.Connection[dict[str, Any]] = psycopg.connect(
             self.url, autocommit=True, row_factory=dict_row
         )
@@ -212,7 +213,7 @@ class Lifecycle(RuleBasedStateMachine):
             if self.qstash.reachable:
                 self.qstash.send([unpublished])
             return
-        told = dispatcher.publish([unpublished])
+        told = publish.publish([unpublished])
         if told:
             self._confirmed(row, told[new.job_id])
 

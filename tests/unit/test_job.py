@@ -11,7 +11,8 @@ from pydantic import BaseModel, Field, SecretStr
 
 import stashjobs
 from stashjobs import Context, InvalidPayload, UnknownJobType
-from stashjobs.job import declared, find, to_json
+from stashjobs.job_type import declared, find
+from stashjobs.store.jsonb import to_json
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator

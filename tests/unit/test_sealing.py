@@ -236,7 +236,7 @@ def test_without_cryptography_the_error_says_what_to_install(
 
 def test_reading_keys_and_marks_does_not_import_cryptography() -> None:
     program = (
-        "import sys, stashjobs.delivery.handler, stashjobs.producer.dispatcher\n"
+        "import sys, stashjobs.delivery.handler, stashjobs.producer.enqueue\n"
         "import stashjobs.sealing as s\n"
         "s.keys(), s.is_sealed({}), s.new_entry('a')\n"
         "assert 'cryptography' not in sys.modules"

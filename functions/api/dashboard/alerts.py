@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from functions.api.dashboard import formatting
 from functions.monitor.handler import count_dead_letters
-from stashjobs.job import declared
+from stashjobs.job_type import declared
 from stashjobs.observability import redaction
 from stashjobs.observability.log import logger
 from stashjobs.operators import health, statistics

@@ -19,7 +19,7 @@ from functions.api.jobs import OPERATION_SECONDS
 from stashjobs import sealing
 from stashjobs.delivery.context import PARENT
 from stashjobs.errors import InvalidPayload
-from stashjobs.job import declared
+from stashjobs.job_type import declared
 from stashjobs.operators import retry_and_cancel, search, statistics
 
 if TYPE_CHECKING:

@@ -14,12 +14,12 @@ from functions.api.dashboard.auth import Reader
 from functions.api.dashboard.pages import Page, render
 from functions.cleanup_old_data.models import DEFAULT_RETENTION_DAYS
 from stashjobs.errors import InvalidPayload
-from stashjobs.job import declared
+from stashjobs.job_type import declared
 from stashjobs.operators import health, search, statistics
 from stashjobs.producer import schedules
 
 if TYPE_CHECKING:
-    from stashjobs.job import Job
+    from stashjobs.job_type import JobType
     from stashjobs.store.database import Connection
 
 LATEST_JOBS = 8
@@ -94,7 +94,7 @@ def _shown(own: Connection, name: str) -> dict[str, Any]:
     }
 
 
-def _example(job: Job[Any, Any] | None) -> Any:
+def _example(job: JobType[Any, Any] | None) -> Any:
     """A payload as the type's model gives it; None: it gives none."""
     try:
         return redaction.mask(job.example()) if job else None

@@ -24,7 +24,7 @@ import json, sys
 job_type, *folders = sys.argv[1:]
 sys.path[:0] = folders
 from stashjobs.producer import schedules
-from stashjobs.job import find, load
+from stashjobs.job_type import (find, load)
 load()
 made = find(job_type)
 made.read_payload(made.example())

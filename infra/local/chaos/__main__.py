@@ -84,7 +84,7 @@ class Run:
             )
             async with system:
                 os.environ.update(system.environment)
-                # What the producer's dispatcher says belongs to the functions' lines.
+                # What the producer says belongs to the functions' lines.
                 logging.basicConfig(stream=log, format="Producer %(message)s")
                 await in_thread(lambda: _make_ledgers(system.postgres.url))
                 return await self._break(system)

@@ -15,7 +15,7 @@ from stashjobs.config import settings
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from stashjobs.producer.dispatcher import Enqueued
+    from stashjobs.producer.enqueue import Enqueued
 
 
 @dataclass

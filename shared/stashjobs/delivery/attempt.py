@@ -20,15 +20,16 @@ from stashjobs.errors import (
     SealError,
     SettingError,
 )
-from stashjobs.job import Job, to_json
 from stashjobs.observability import redaction
 from stashjobs.sealing import Place
 from stashjobs.store import database
+from stashjobs.store.jsonb import to_json
 
 if TYPE_CHECKING:
     from types import FrameType
 
     from stashjobs.delivery.context import Context
+    from stashjobs.job_type import JobType
 
 DEADLINE_RETRY_SECONDS = 5
 # For a person to mend a setting.
@@ -50,7 +51,7 @@ class Outcome(NamedTuple):
     intended: bool = False
 
 
-def run(job: Job[Any, Any], document: Any, context: Context) -> Outcome:
+def run(job: JobType[Any, Any], document: Any, context: Context) -> Outcome:
     """Open the payload if it is sealed, run the job's function and say how it ended. Only what must
     end the process gets out."""
     try:
@@ -66,7 +67,7 @@ def run(job: Job[Any, Any], document: Any, context: Context) -> Outcome:
     return outcome
 
 
-def _unsealed(job: Job[Any, Any], document: Any, context: Context) -> Any:
+def _unsealed(job: JobType[Any, Any], document: Any, context: Context) -> Any:
     if context.sealed:
         return sealing.unseal(document, Place(context.job_id, job.type, "payload"))
     if job.encrypted:
@@ -83,7 +84,7 @@ def shown(context: Context, error: BaseException) -> BaseException:
     return redaction.Redacted(error) if context.sealed else error
 
 
-def _attempt(job: Job[Any, Any], document: Any, context: Context) -> Outcome:
+def _attempt(job: JobType[Any, Any], document: Any, context: Context) -> Outcome:
     try:
         payload = job.read_payload(document)
         with _Stopping(context.deadline.timestamp()):
@@ -155,7 +156,7 @@ def not_completed(context: Context, error: BaseException) -> Outcome:
     return Outcome(status, error=error, retry_after=wait, intended=intended)
 
 
-def _storable_result(job: Job[Any, Any], result: Any, context: Context) -> Any:
+def _storable_result(job: JobType[Any, Any], result: Any, context: Context) -> Any:
     """The result as the row keeps it. One that cannot be kept fails the job for good: its work is
     done, and doing it again would only do it twice."""
     try:

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
     from stashjobs.job import Job
 
-    # A delivery that enqueues nothing never needs the dispatcher.
-    from stashjobs.producer.dispatcher import Enqueued  # noqa: TC004
+    # A delivery that enqueues nothing never needs the producer.
+    from stashjobs.producer.enqueue import Enqueued  # noqa: TC004
 
 # Where a job's metadata say which job enqueued it.
 PARENT = "parentJobId"
@@ -117,9 +117,9 @@ class Context:
     def publish_enqueued(self) -> None:
         """Tell QStash of the jobs that were committed together with this one."""
         if self._enqueued:
-            from stashjobs.producer import dispatcher
+            from stashjobs.producer import enqueue
 
-            dispatcher.publish_enqueued(self._enqueued)
+            enqueue.publish_enqueued(self._enqueued)
 
     def enqueue(self, job: Job[Any, Any], payload: Any, **options: Any) -> Enqueued:
         """Enqueue another job if and only if this one completes; the options are those of

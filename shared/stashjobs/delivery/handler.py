@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
     from stashjobs.delivery.request import Event, Request, Response
     from stashjobs.envelope import Envelope
-    from stashjobs.job import Job
+    from stashjobs.job_type import JobType
 
 BUSY_RETRY_SECONDS = 10
 DATABASE_RETRY_SECONDS = 20
@@ -125,7 +125,7 @@ def prepare() -> None:
     metrics.new()
 
 
-def deliver(job: Job[Any, Any], event: Event, lambda_context: Any) -> Response:
+def deliver(job: JobType[Any, Any], event: Event, lambda_context: Any) -> Response:
     """Handle one delivery of a job.
 
     Args:
@@ -161,7 +161,7 @@ def deliver(job: Job[Any, Any], event: Event, lambda_context: Any) -> Response:
 
 
 def _traced(
-    job: Job[Any, Any], message: Message, source: Source, lambda_context: Any, began: float
+    job: JobType[Any, Any], message: Message, source: Source, lambda_context: Any, began: float
 ) -> Ending:
     if not tracing.is_on():
         return _process(job, message, source, lambda_context, began)
@@ -180,7 +180,7 @@ def _traced(
 
 
 def _process(
-    job: Job[Any, Any], message: Message, source: Source, lambda_context: Any, began: float
+    job: JobType[Any, Any], message: Message, source: Source, lambda_context: Any, began: float
 ) -> Ending:
     """What there is to do once it is known who sends what: claim, run, record, answer."""
     deadline = _deadline(job, source, lambda_context, began)
@@ -230,7 +230,7 @@ def _refuse(
     return Ending(response, count, redaction.type_name(error))
 
 
-def _emit(job: Job[Any, Any], ending: Ending) -> None:
+def _emit(job: JobType[Any, Any], ending: Ending) -> None:
     values: dict[str, tuple[metrics.Unit, float]] = {ending.metric: ("Count", 1)}
     if ending.seconds is not None:
         values["AttemptSeconds"] = ("Seconds", ending.seconds)
@@ -247,7 +247,7 @@ def _debug(message: str, began: float) -> None:
 # --- verify and read
 
 
-def _receive(job: Job[Any, Any], event: Event, lambda_context: Any) -> tuple[Message, Source]:
+def _receive(job: JobType[Any, Any], event: Event, lambda_context: Any) -> tuple[Message, Source]:
     """The message, from whoever may send one. Nothing is read from a body before its signature
     has been verified."""
     if lambda_event.is_http(event):
@@ -280,7 +280,7 @@ def _source(request: Request) -> Source:
 # --- claim
 
 
-def _deadline(job: Job[Any, Any], source: Source, lambda_context: Any, began: float) -> float:
+def _deadline(job: JobType[Any, Any], source: Source, lambda_context: Any, began: float) -> float:
     """When the attempt must stop (Unix seconds): at the job's own timeout, or while there is still
     time to record it before Lambda kills the process or the caller hangs up."""
     bounds = [
@@ -293,7 +293,7 @@ def _deadline(job: Job[Any, Any], source: Source, lambda_context: Any, began: fl
 
 
 def _claim(
-    job: Job[Any, Any], message: Message, source: Source, lease_seconds: float
+    job: JobType[Any, Any], message: Message, source: Source, lease_seconds: float
 ) -> Claim | Duplicate | None:
     lease = Lease(lease_seconds, source.message_id, source.schedule_id)
     connection = database.connection()
@@ -435,7 +435,7 @@ def _answer_overtaken(document: dict[str, Any], recorded: Recorded | None) -> En
     return Ending(_answer_standing(document, status, why, BUSY_RETRY_SECONDS), "LeaseLost")
 
 
-def _answer_unclaimed(job: Job[Any, Any], message: Message, claim: Claim | None) -> Ending:
+def _answer_unclaimed(job: JobType[Any, Any], message: Message, claim: Claim | None) -> Ending:
     document: dict[str, Any] = {"jobId": message.job_id}
     if claim is not None and claim.job_type != job.type:
         error = InvalidEnvelope(f"this job is a {claim.job_type}, not a {job.type}")

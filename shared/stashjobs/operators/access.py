@@ -21,7 +21,7 @@ from stashjobs.observability import redaction
 if TYPE_CHECKING:
     from psycopg import Connection
 
-    from stashjobs.job import Job
+    from stashjobs.job_type import JobType
 
 SCOPES = ("enqueue", "read", "operate")
 # `enqueue:send-email`: this type alone, and also one that `enqueue` does not cover.
@@ -62,7 +62,7 @@ class Decision:
     wait: int
     scopes: Sequence[str] = ()
 
-    def may_enqueue(self, job: Job[Any, Any]) -> bool:
+    def may_enqueue(self, job: JobType[Any, Any]) -> bool:
         """Whether the token may enqueue jobs of this type (`@job(enqueued_by=)`)."""
         if job.enqueued_by == "system":
             return False

@@ -17,10 +17,10 @@ from psycopg.types.json import Jsonb
 
 from stashjobs import envelope, sealing
 from stashjobs.errors import InvalidPayload, NoSuchJob, NotPossible, SealError
-from stashjobs.job import declared
+from stashjobs.job_type import declared
 from stashjobs.observability import redaction
 from stashjobs.operators.search import Filter
-from stashjobs.producer import dispatcher
+from stashjobs.producer import enqueue, publish, qstash_client
 from stashjobs.sealing import Place, Purpose
 from stashjobs.store import database
 from stashjobs.store.executions import call
@@ -194,7 +194,7 @@ def _checked_and_sealed(job_id: str, payload: Any) -> Any:
         payload = job.dump_payload(payload)
     if (misfit := envelope.unstorable(payload)) is not None:
         raise InvalidPayload(job_type, [f"it contains {misfit}"])
-    dispatcher.refuse_too_large(payload)
+    enqueue.refuse_too_large(payload)
     if is_sealed or (job is not None and job.encrypted):
         return sealing.seal(payload, Place(job_id, job_type, "payload"))
     return payload
@@ -274,7 +274,7 @@ def _retry(job_ids: list[str], actor: str, payload: Any) -> list[Unpublished]:
     for each in retried:
         log.info("retried by hand", extra={"job_id": each.job_id, "actor": actor})
     if retried:
-        dispatcher.publish(retried)
+        publish.publish(retried)
     return retried
 
 
@@ -293,7 +293,7 @@ def _cancel_messages(message_ids: list[str]) -> None:
     if not message_ids:  # an empty list may be taken for no condition, and so for all there are
         return
     try:
-        dispatcher.qstash().message.cancel_many(message_ids)
+        qstash_client.qstash().message.cancel_many(message_ids)
     except Exception as error:  # noqa: BLE001
         log.info("QStash's messages could not be cancelled: %s", redaction.one_line(error))
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from psycopg.types.json import Jsonb
 
-from stashjobs.job import to_json
+from stashjobs.store.jsonb import to_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -23,10 +23,11 @@ from stashjobs.errors import (
     QStashFailed,
     SettingError,
 )
-from stashjobs.job import Job
+from stashjobs.job_type import JobType
 from stashjobs.observability import redaction
 from stashjobs.producer import cron as cron_fields
-from stashjobs.producer import dispatcher, messages
+from stashjobs.producer import enqueue, qstash_client
+from stashjobs.producer import message as messages
 from stashjobs.store import database
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from psycopg import Connection
     from qstash.schedule import Schedule as QStashSchedule
 
-    from stashjobs.producer.dispatcher import Enqueued
+    from stashjobs.producer.enqueue import Enqueued
 
 log = logging.getLogger("stashjobs")
 
@@ -61,7 +62,7 @@ class Schedule:
     """
 
     name: str
-    job: Job[Any, Any]
+    job: JobType[Any, Any]
     cron: str
     timezone: str
     payload: Any
@@ -194,9 +195,9 @@ def sync(wanted: Sequence[Schedule], *, dry_run: bool = False) -> Changes:
             continue
         try:
             if not dry_run:
-                dispatcher.qstash().schedule.create_json(**message)
+                qstash_client.qstash().schedule.create_json(**message)
                 if found is not None and found.paused:
-                    dispatcher.qstash().schedule.pause(schedule.schedule_id)
+                    qstash_client.qstash().schedule.pause(schedule.schedule_id)
         except QStashError as error:
             changes.refused[schedule.name] = redaction.one_line(error)
             continue
@@ -205,7 +206,7 @@ def sync(wanted: Sequence[Schedule], *, dry_run: bool = False) -> Changes:
         name = schedule_id.removeprefix(_prefix())
         try:
             if not dry_run:
-                dispatcher.qstash().schedule.delete(schedule_id)
+                qstash_client.qstash().schedule.delete(schedule_id)
         except QStashError as error:
             changes.refused[name] = redaction.one_line(error)
             continue
@@ -220,7 +221,7 @@ def remote() -> list[QStashSchedule]:
         SettingError: A setting is missing.
         qstash.errors.QStashError: QStash refused.
     """
-    found = dispatcher.qstash().schedule.list()
+    found = qstash_client.qstash().schedule.list()
     return [each for each in found if each.schedule_id.startswith(_prefix())]
 
 
@@ -272,11 +273,10 @@ def run_now(name: str, *, actor: str) -> Enqueued:
         raise NoSuchSchedule(f"there is no schedule {name[:100]}")
     # As in any enqueue: a missing setting is found before anything is written.
     settings.base_url()
-    dispatcher.qstash()
+    qstash_client.qstash()
     with database.borrowed() as own, own.transaction():
-        enqueued = schedule.job.enqueue(
-            schedule.payload, metadata={"schedule": name}, connection=own
-        )
+        options = enqueue.Options(metadata={"schedule": name})
+        enqueued = enqueue.enqueue(schedule.job, schedule.payload, options, own)
         _record(own, actor, "run", name, enqueued.job_id)
     enqueued.publish()
     return enqueued
@@ -292,7 +292,7 @@ def _tell_qstash(name: str, action: Literal["pause", "resume"], actor: str) -> N
         if name in _declared:
             raise NotSynced(f"QStash does not have schedule {name}; run stashjobs schedules sync")
         raise NoSuchSchedule(f"there is no schedule {name[:100]}")
-    tell = getattr(dispatcher.qstash().schedule, action)
+    tell = getattr(qstash_client.qstash().schedule, action)
     # Where QStash refuses, the record is undone.
     with database.borrowed() as own, own.transaction():
         _record(own, actor, action, name, None)

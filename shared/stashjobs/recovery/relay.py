@@ -17,9 +17,10 @@ from stashjobs import envelope
 from stashjobs.config import settings
 from stashjobs.errors import InvalidEnvelope
 from stashjobs.ids import job_id_from
-from stashjobs.job import declared
+from stashjobs.job_type import declared
 from stashjobs.observability import redaction
-from stashjobs.producer import dispatcher, messages
+from stashjobs.producer import message as messages
+from stashjobs.producer import publish, qstash_client
 from stashjobs.store import database, executions, outbox
 from stashjobs.store.outbox import GivenUp, Unpublished
 
@@ -118,7 +119,7 @@ def publish_unpublished(report: Report, deadline: float, quiet_seconds: float) -
             if not batch:
                 return
             try:
-                told = dispatcher.send(batch)
+                told = publish.send(batch)
             except Exception as error:  # noqa: BLE001 - whatever it was, the rows stay unpublished
                 if not _is_about_the_messages(error):
                     report.refused += len(batch)
@@ -168,7 +169,7 @@ def reconcile_dead_letters(report: Report, deadline: float) -> None:
     since = now - FIRST_LOOK_BACK if _looked_at is None else _looked_at - LATER_LOOK_BACK
     cursor: str | None = None
     while time.time() < deadline:
-        page = dispatcher.qstash().dlq.list(
+        page = qstash_client.qstash().dlq.list(
             cursor=cursor,
             count=BATCH,
             filter={"from_time": int(since.timestamp() * 1000)},
@@ -201,7 +202,7 @@ def find_vanished(report: Report, deadline: float) -> None:
 
 def _qstash_has(message_id: str) -> bool:
     try:
-        dispatcher.qstash().message.get(message_id)
+        qstash_client.qstash().message.get(message_id)
     except Exception as error:
         if "status: 404" in str(error):
             return False

@@ -8,8 +8,9 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from stashjobs import sealing
-from stashjobs.job import Job, to_json
+from stashjobs.job_type import JobType
 from stashjobs.sealing import Place
+from stashjobs.store.jsonb import to_json
 
 TOLERANCE = timedelta(seconds=1)
 SHOWN_CHARACTERS = 200
@@ -21,7 +22,7 @@ Row = dict[str, Any]
 class Expectation:
     """The arguments of `Jobs.assert_enqueued`; None: it is no matter."""
 
-    job: Job[Any, Any]
+    job: JobType[Any, Any]
     payload: Any = None
     at: datetime | None = None
     delay: float | None = None

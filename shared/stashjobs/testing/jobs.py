@@ -17,11 +17,13 @@ from psycopg.rows import dict_row
 
 from stashjobs import envelope
 from stashjobs.config import settings
+from stashjobs.delivery import handler
 from stashjobs.delivery.context import Context
-from stashjobs.job import Job, find
+from stashjobs.job_type import JobType, find
 from stashjobs.operators import search
-from stashjobs.producer import dispatcher, messages
-from stashjobs.producer.dispatcher import Enqueued, Options
+from stashjobs.producer import enqueue
+from stashjobs.producer import message as messages
+from stashjobs.producer.enqueue import Enqueued, Options
 from stashjobs.store import database, executions
 from stashjobs.testing.deliveries import (
     DIED,
@@ -99,7 +101,7 @@ class Jobs:
 
     def assert_enqueued(
         self,
-        job: Job[Any, Any],
+        job: JobType[Any, Any],
         payload: Any = None,
         *,
         at: datetime | None = None,
@@ -136,7 +138,9 @@ class Jobs:
             raise AssertionError(expected.explain(enqueued, fitting, times))
         return fitting
 
-    def assert_not_enqueued(self, job: Job[Any, Any], payload: Any = None, **where: Any) -> None:
+    def assert_not_enqueued(
+        self, job: JobType[Any, Any], payload: Any = None, **where: Any
+    ) -> None:
         """Fail if a job of this type was enqueued that fits; see `assert_enqueued`."""
         self.assert_enqueued(job, payload, **where, times=0)
 
@@ -144,7 +148,7 @@ class Jobs:
 
     def run_job(
         self,
-        job: Job[Any, Any],
+        job: JobType[Any, Any],
         payload: Any,
         *,
         user_id: str | None = None,
@@ -168,7 +172,7 @@ class Jobs:
             metadata=metadata or {},
             encrypted=encrypted,
         )
-        new = dispatcher.prepare(job, payload, options)
+        new = enqueue.prepare(job, payload, options)
         [job_id] = executions.record_new_jobs(self._own, [new])
         self._recorded_here.add(new.job_id)
         return self.deliver(job_id, job=job)
@@ -177,7 +181,7 @@ class Jobs:
         self,
         enqueued: str | Enqueued,
         *,
-        job: Job[Any, Any] | None = None,
+        job: JobType[Any, Any] | None = None,
         seconds: float | None = None,
     ) -> Delivered:
         """Deliver the message of a recorded job. Again and again, if so wished: QStash delivers at
@@ -210,7 +214,7 @@ class Jobs:
         return Delivered(answer, self._find(enqueued))
 
     def deliver_twice(
-        self, enqueued: str | Enqueued, *, job: Job[Any, Any] | None = None
+        self, enqueued: str | Enqueued, *, job: JobType[Any, Any] | None = None
     ) -> tuple[Delivered, Delivered]:
         """Deliver the same message to two Lambdas: to the second while the first one is about to
         run the job's function. Where the first does not come so far, the second is after it.
@@ -235,7 +239,7 @@ class Jobs:
         enqueued: str | Enqueued,
         *,
         when: Literal["before", "after"] = "after",
-        job: Job[Any, Any] | None = None,
+        job: JobType[Any, Any] | None = None,
     ) -> Delivered:
         """Deliver to a Lambda that dies: `before` the job's function, or `after` it has done all
         of its work and nothing of that is recorded. Raise `Crash` in the job to die elsewhere.
@@ -301,7 +305,7 @@ class Jobs:
             raise LookupError(f"there is no job {job_id!r} in job_executions")
         return found
 
-    def _event(self, job: Job[Any, Any], recorded: search.JobExecution) -> dict[str, Any]:
+    def _event(self, job: JobType[Any, Any], recorded: search.JobExecution) -> dict[str, Any]:
         url = messages.url_of(job)
         body = json.dumps(envelope.thin(recorded.job_id, job.type)).encode()
         headers = {
@@ -314,15 +318,15 @@ class Jobs:
         return http_event(url, body, headers, by_function_url=by_function_url)
 
 
-def _hand_over(job: Job[Any, Any], event: dict[str, Any], seconds: float) -> Answer:
+def _hand_over(job: JobType[Any, Any], event: dict[str, Any], seconds: float) -> Answer:
     try:
-        return read_answer(job.handler(event, lambda_context(seconds)))
+        return read_answer(handler.deliver(job, event, lambda_context(seconds)))
     except Crash as crash:
         _close_what_it_held(crash)
         return DIED
 
 
-def _in_a_thread(job: Job[Any, Any], event: dict[str, Any], seconds: float) -> Answer:
+def _in_a_thread(job: JobType[Any, Any], event: dict[str, Any], seconds: float) -> Answer:
     try:
         return _hand_over(job, event, seconds)
     finally:
@@ -340,7 +344,7 @@ def _close_what_it_held(crash: Crash) -> None:
 
 @contextmanager
 def _with_function(
-    job: Job[Any, Any],
+    job: JobType[Any, Any],
     before: Callable[[], None] = lambda: None,
     after: Callable[[], None] = lambda: None,
 ) -> Iterator[None]:

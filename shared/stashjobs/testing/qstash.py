@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 PATIENCE_SECONDS = 5
-BATCH = "/v2/batch"  # Upstash docs, "Batch"; the dispatcher uses no other way
+BATCH = "/v2/batch"  # Upstash docs, "Batch"; `publish` uses no other way
 
 
 @dataclass

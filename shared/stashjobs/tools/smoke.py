@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from stashjobs.config import settings
 from stashjobs.errors import StashjobsError
-from stashjobs.job import find
+from stashjobs.job_type import find
 from stashjobs.operators import search
 from stashjobs.operators.search import Event
+from stashjobs.producer import enqueue as producer
 from stashjobs.store import database
 from stashjobs.tools.doctor import stack
 
@@ -192,7 +193,8 @@ class Direct:
     name: str = "directly (no SMOKE_TOKEN or ADMIN_TOKEN is set)"
 
     def enqueue(self, job_type: str, payload: Any) -> str:
-        return find(job_type).enqueue(payload, metadata=METADATA).job_id
+        options = producer.Options(metadata=METADATA)
+        return producer.enqueue(find(job_type), payload, options, None).job_id
 
     def see(self, job_id: str) -> Seen | None:
         found = search.find(database.connection(), job_id)

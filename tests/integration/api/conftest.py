@@ -9,7 +9,7 @@ from fastapi.testclient import TestClient
 from functions.api.app import app
 from infra.local.qstash import QStashOptions, QStashServer
 from stashjobs.operators import access
-from stashjobs.producer import dispatcher
+from stashjobs.producer import qstash_client
 from tests.integration.api.dashboards import HOST, Browser
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def aside() -> Callable[..., Any]:
             try:
                 return work(*arguments)
             finally:
-                dispatcher.close()
+                qstash_client.close()
 
         return await asyncio.to_thread(all_of_it)
 

@@ -11,7 +11,7 @@ import yaml
 from functions.api.dashboard import alerts
 from infra.local.template import _Loader
 from stashjobs.operators import health
-from stashjobs.producer import dispatcher
+from stashjobs.producer import qstash_client
 from tests.integration import conditions
 from tests.translation import ROOT
 
@@ -52,11 +52,11 @@ async def test_dead_letters_fire_as_long_as_there_are_any(
     table: Table, qstash: QStashServer, aside: Callable[..., Any]
 ) -> None:
     def publish() -> None:
-        dispatcher.qstash().message.publish(url="http://127.0.0.1:9/", body="x", retries=0)
+        qstash_client.qstash().message.publish(url="http://127.0.0.1:9/", body="x", retries=0)
 
     def delete() -> None:
-        [letter] = dispatcher.qstash().dlq.list().messages
-        dispatcher.qstash().dlq.delete(letter.dlq_id)
+        [letter] = qstash_client.qstash().dlq.list().messages
+        qstash_client.qstash().dlq.delete(letter.dlq_id)
 
     async def becomes(state: str) -> bool:
         for _ in range(100):

@@ -16,7 +16,7 @@ from functions.api.dashboard import clocks, job_list, job_pages
 from infra.local.template import read_template
 from stashjobs import sealing
 from stashjobs.delivery.context import PARENT
-from stashjobs.job import find
+from stashjobs.job_type import find
 from stashjobs.operators import search
 from stashjobs.producer import schedules
 from tests.deliveries import deliver, probe

@@ -23,7 +23,7 @@ from functions.create_notification.handler import create_notification
 from infra.local.qstash import QStashOptions, QStashServer
 from stashjobs import PermanentError, job
 from stashjobs.operators import access
-from stashjobs.producer import dispatcher, schedules
+from stashjobs.producer import qstash_client, schedules
 from stashjobs.producer.schedules import Schedule
 from tests.deliveries import deliver
 
@@ -85,7 +85,7 @@ def qstash(settings: pytest.MonkeyPatch) -> Iterator[None]:
     for name, value in (server.environment | {"BASE_URL": "http://127.0.0.1:9"}).items():
         settings.setenv(name, value)
     yield
-    dispatcher.close()
+    qstash_client.close()
     asyncio.run_coroutine_threadsafe(server.__aexit__(None, None, None), loop).result()
     loop.call_soon_threadsafe(loop.stop)
     thread.join()

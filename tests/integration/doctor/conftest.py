@@ -14,7 +14,7 @@ import pytest
 from moto.server import ThreadedMotoServer
 
 from infra.local.mailbox import Mailbox
-from stashjobs.producer import dispatcher
+from stashjobs.producer import qstash_client
 from stashjobs.tools.doctor import stack
 from tests.loops import running_in_a_thread
 from tests.qstash_servers import qstash_running
@@ -52,7 +52,7 @@ def qstash(settings: pytest.MonkeyPatch) -> Iterator[QStashServer]:
         for name, value in server.environment.items():
             settings.setenv(name, value)
         yield server
-        dispatcher.close()
+        qstash_client.close()
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import pytest
 from functions.process_stripe_webhook.handler import EVENTS
 from infra.local.mailbox.resend_rules import RefusedError
 from stashjobs.config import settings as stashjobs_settings
-from stashjobs.producer import dispatcher, schedules
+from stashjobs.producer import qstash_client, schedules
 from stashjobs.producer.schedules import Schedule
 from stashjobs.tools.doctor import clock, email, qstash, stripe, web
 from stashjobs.tools.doctor.finding import Check, Level, Verdict, run
@@ -80,7 +80,7 @@ def test_schedules_are_compared_with_those_in_code(
     assert level_of(qstash.schedules_in_step) == Level.RED
     schedules.sync(wanted)
     assert level_of(qstash.schedules_in_step) == Level.GREEN
-    dispatcher.qstash().schedule.pause(wanted[0].schedule_id)
+    qstash_client.qstash().schedule.pause(wanted[0].schedule_id)
     assert level_of(qstash.schedules_in_step) == Level.YELLOW
     settings.setattr(schedules, "declared", list)
     assert level_of(qstash.schedules_in_step) == Level.YELLOW
@@ -88,7 +88,7 @@ def test_schedules_are_compared_with_those_in_code(
 
 def test_a_dead_letter_is_yellow(server: QStashServer, site: Site) -> None:
     assert level_of(qstash.dead_letters) == Level.GREEN
-    dispatcher.qstash().message.publish(url=f"{site.url}/refused", body="{}", retries=0)
+    qstash_client.qstash().message.publish(url=f"{site.url}/refused", body="{}", retries=0)
     until = time.monotonic() + 10
     while level_of(qstash.dead_letters) == Level.GREEN:
         assert time.monotonic() < until

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from stashjobs.job import load
+from stashjobs.job_type import load
 from stashjobs.tools import smoke
 from tests.deliveries import deliver, probe
 from tests.stacks import ROOT, as_an_app, local_stack

@@ -14,7 +14,7 @@ import yaml
 from functions.monitor.handler import handler
 from infra.local.qstash import QStashOptions, QStashServer
 from infra.local.template import _Loader
-from stashjobs.producer import dispatcher
+from stashjobs.producer import qstash_client
 from tests.deliveries import lambda_context, probe
 from tests.integration import conditions
 from tests.translation import ROOT
@@ -124,7 +124,7 @@ def test_the_average_duration_is_told_for_each_type(table: Table) -> None:
 async def test_dead_letters_are_counted(table: Table, qstash: QStashServer) -> None:
     def publish() -> None:
         for _ in range(3):
-            dispatcher.qstash().message.publish(url="http://127.0.0.1:9/", body="x", retries=0)
+            qstash_client.qstash().message.publish(url="http://127.0.0.1:9/", body="x", retries=0)
 
     await asyncio.to_thread(publish)
     values: dict[str, Any] = {}
@@ -156,7 +156,7 @@ async def test_what_a_rate_holds_back_at_qstash_is_counted(
     def publish() -> None:
         for key, count in (("a", 3), ("b", 2)):
             for _ in range(count):
-                dispatcher.qstash().message.publish(
+                qstash_client.qstash().message.publish(
                     url="http://127.0.0.1:9/",
                     body="x",
                     retries=0,

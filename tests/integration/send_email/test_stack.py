@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from functions.send_email.handler import send_email
 from functions.send_email.models import Welcome
 from infra.local.stack import in_thread
-from stashjobs.job import declared, load
+from stashjobs.job_type import declared, load
 from stashjobs.operators import search
 from stashjobs.store import database
 from tests.stacks import ROOT, as_an_app, ended, local_stack

@@ -115,7 +115,7 @@ def load_settings(stage: str | None, home: Path | None = None) -> None:
 
 def load_jobs() -> None:
     """Declare every job type of the checkout this runs in."""
-    from stashjobs.job import load
+    from stashjobs.job_type import load
 
     sys.path.insert(0, str(Path.cwd()))
     try:
@@ -148,7 +148,7 @@ def refuse_unknown_type(job_type: str | None) -> None:
     """
     if job_type is None:
         return
-    from stashjobs.job import declared
+    from stashjobs.job_type import declared
     from stashjobs.operators import search
     from stashjobs.store import database
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from stashjobs.config import settings
-from stashjobs.job import declared
+from stashjobs.job_type import declared
 from stashjobs.tools.cli.common import command, json_option, load_jobs
 from stashjobs.tools.cli.publishing import ask_for_function_urls
 

@@ -8,8 +8,9 @@ from typing import Any
 
 import click
 
-from stashjobs.job import find
-from stashjobs.producer import messages
+from stashjobs.job_type import find
+from stashjobs.producer import enqueue as producer
+from stashjobs.producer import message as messages
 from stashjobs.tools.cli.common import WrongUse, command, json_option, load_jobs, parse_json
 from stashjobs.tools.cli.publishing import warn_without_function_urls
 
@@ -53,7 +54,7 @@ def enqueue(
     document = chosen.example() if example else parse_json(payload or "")
     warn_without_function_urls([chosen])
     try:
-        enqueued = chosen.enqueue(document, **options)
+        enqueued = producer.enqueue(chosen, document, producer.Options(**options), None)
     except ValueError as error:
         raise WrongUse(str(error)) from error
     if as_json:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from stashjobs.job import declared
+from stashjobs.job_type import declared
 from stashjobs.operators import retry_and_cancel, search
 from stashjobs.operators.retry_and_cancel import CANCELLABLE, RETRYABLE
 from stashjobs.operators.search import Filter

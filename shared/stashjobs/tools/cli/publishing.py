@@ -15,12 +15,12 @@ import click
 from stashjobs.config import settings
 from stashjobs.delivery.handler import GATEWAY_SECONDS
 from stashjobs.errors import SettingError
-from stashjobs.producer import messages
+from stashjobs.producer import message as messages
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from stashjobs.job import Job
+    from stashjobs.job_type import JobType
 
 HELP = (
     "Run this with credentials for AWS, so that the stack can be asked, or set it "
@@ -28,7 +28,7 @@ HELP = (
 )
 
 
-def ask_for_function_urls(jobs: Iterable[Job[Any, Any]]) -> list[str]:
+def ask_for_function_urls(jobs: Iterable[JobType[Any, Any]]) -> list[str]:
     """Put what the stack says into the environment, where a job needs it and it is not set.
 
     Returns:
@@ -51,13 +51,13 @@ def ask_for_function_urls(jobs: Iterable[Job[Any, Any]]) -> list[str]:
     return _missing(jobs)
 
 
-def warn_without_function_urls(jobs: Iterable[Job[Any, Any]]) -> None:
+def warn_without_function_urls(jobs: Iterable[JobType[Any, Any]]) -> None:
     """Ask for them, and say which are missing: the job is recorded all the same."""
     if missing := ask_for_function_urls(jobs):
         click.echo(f"Warning: {_told(missing)}", err=True)
 
 
-def require_function_urls(jobs: Iterable[Job[Any, Any]]) -> None:
+def require_function_urls(jobs: Iterable[JobType[Any, Any]]) -> None:
     """Ask for them, and stop where one is missing: a wrong address would be used for months.
 
     Raises:
@@ -67,7 +67,7 @@ def require_function_urls(jobs: Iterable[Job[Any, Any]]) -> None:
         raise SettingError(_told(missing))
 
 
-def _missing(jobs: Iterable[Job[Any, Any]]) -> list[str]:
+def _missing(jobs: Iterable[JobType[Any, Any]]) -> list[str]:
     names = (
         messages.function_url_setting(job.type) for job in jobs if job.timeout > GATEWAY_SECONDS
     )

@@ -10,7 +10,8 @@ from typing import Any
 import click
 
 from stashjobs.config import settings
-from stashjobs.job import declared, to_json
+from stashjobs.job_type import declared
+from stashjobs.store.jsonb import to_json
 from stashjobs.tools.cli.common import command, json_option, load_jobs, local_home, parse_json
 from stashjobs.tools.cli.jobs import story
 from stashjobs.tools.cli.publishing import ask_for_function_urls

@@ -9,9 +9,10 @@ from datetime import UTC, datetime, timedelta
 import click
 
 from stashjobs.errors import UnknownJobType
-from stashjobs.job import find, to_json
+from stashjobs.job_type import find
 from stashjobs.operators import access
 from stashjobs.store import database
+from stashjobs.store.jsonb import to_json
 from stashjobs.tools.cli.common import WrongUse, command, json_option, load_jobs
 
 

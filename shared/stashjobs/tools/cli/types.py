@@ -8,7 +8,7 @@ from dataclasses import asdict
 import click
 from pydantic.alias_generators import to_camel
 
-from stashjobs.job import declared
+from stashjobs.job_type import declared
 from stashjobs.operators import health
 from stashjobs.store import database
 from stashjobs.tools.cli.common import WrongUse, command, counted, json_option, load_jobs

@@ -6,7 +6,7 @@ Nothing here changes anything.
 
 from __future__ import annotations
 
-from stashjobs.producer import dispatcher
+from stashjobs.producer import qstash_client
 from stashjobs.tools.doctor import (
     aws,
     clock,
@@ -40,7 +40,7 @@ def examine() -> list[Finding]:
     try:
         return run(GROUPS)
     finally:
-        dispatcher.close()
+        qstash_client.close()
         stack.close()
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from stashjobs.config import settings, stage_secret
-from stashjobs.job import declared
+from stashjobs.job_type import declared
 from stashjobs.tools.doctor import stack
 from stashjobs.tools.doctor.finding import Check, Verdict, green, not_checked, red, yellow
 

@@ -4,7 +4,7 @@ holding what it gave up on."""
 from __future__ import annotations
 
 from stashjobs.config import settings
-from stashjobs.producer import dispatcher, schedules
+from stashjobs.producer import qstash_client, schedules
 from stashjobs.tools.cli.common import counted
 from stashjobs.tools.doctor.finding import Check, Verdict, green, not_checked, red, yellow
 
@@ -14,7 +14,7 @@ DEAD_LETTERS_SHOWN = 100
 def signing_keys() -> Verdict:
     """The token is good, and what QStash signs will verify here, also after a rotation."""
     ours = settings.signing_keys()
-    theirs = dispatcher.qstash().signing_key.get()
+    theirs = qstash_client.qstash().signing_key.get()
     if ours == (theirs.current, theirs.next):
         return green("the token is good; both signing keys are QStash's")
     then = "copy both keys from the Upstash console into the secret"
@@ -44,7 +44,7 @@ def schedules_in_step() -> Verdict:
 
 def dead_letters() -> Verdict:
     """Nothing is in the dead-letter queue that nobody has looked at."""
-    page = dispatcher.qstash().dlq.list(count=DEAD_LETTERS_SHOWN)
+    page = qstash_client.qstash().dlq.list(count=DEAD_LETTERS_SHOWN)
     count = len(page.messages)
     if not count:
         return green("empty")

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from stashjobs import sealing
 from stashjobs.config import settings
 from stashjobs.errors import SettingError
-from stashjobs.job import declared
+from stashjobs.job_type import declared
 from stashjobs.tools.cli.common import counted
 from stashjobs.tools.doctor.finding import Check, Verdict, green, not_checked, red, yellow
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from stashjobs.config import settings
 from stashjobs.observability import redaction
-from stashjobs.producer import messages
+from stashjobs.producer import message as messages
 
 # template.yaml's default for MaxConnections.
 DEFAULT_CONNECTIONS = 40

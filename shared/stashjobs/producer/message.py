@@ -1,6 +1,6 @@
 """A job as QStash hears of it: where it is delivered, how often it is tried, what limits its type.
 
-Nothing here calls anybody; `dispatcher` and `schedules` send what is made here.
+Nothing here calls QStash; `publish` and `schedules` send what is made here.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from stashjobs.config import settings
 if TYPE_CHECKING:
     from qstash.message import BatchRequest, FlowControl
 
-    from stashjobs.job import Job
+    from stashjobs.job_type import JobType
     from stashjobs.store.outbox import Unpublished
 
 # What every plan of QStash's allows but the free one, whose maximum is 3 (Upstash pricing).
@@ -37,7 +37,7 @@ DELIVERY_FAILED_ENDPOINT = "/api/jobs/delivery-failed"
 DELIVERY_FAILED_PARALLELISM = 1
 
 
-def url_of(job: Job[Any, Any]) -> str:
+def url_of(job: JobType[Any, Any]) -> str:
     """Where QStash delivers jobs of this type: at its own Function URL where there is one (the
     setting `FUNCTION_URL_SEND_EMAIL`, say), which lets it run as long as Lambda does; else at
     its route of the API, which hangs up after 30 seconds.
@@ -55,7 +55,7 @@ def function_url_setting(job_type: str) -> str:
     return f"{FUNCTION_URL_PREFIX}{job_type.upper().replace('-', '_')}"
 
 
-def message_for(job: Job[Any, Any], unpublished: Unpublished) -> BatchRequest:
+def message_for(job: JobType[Any, Any], unpublished: Unpublished) -> BatchRequest:
     """The message of a recorded job: thin, with all that its type and its enqueue ask."""
     delivery = unpublished.delivery
     retries = unpublished.max_attempts - unpublished.attempt - 1
@@ -79,7 +79,7 @@ def message_for(job: Job[Any, Any], unpublished: Unpublished) -> BatchRequest:
     return message
 
 
-def asked_of(job: Job[Any, Any], *, retries: int) -> BatchRequest:
+def asked_of(job: JobType[Any, Any], *, retries: int) -> BatchRequest:
     """What a job's type asks of QStash, the same for a message and for a schedule."""
     asked: BatchRequest = {
         "retries": retries_at_qstash(retries),
@@ -119,7 +119,7 @@ def horizon_seconds() -> float:
     return longest - CLOCK_GRACE_SECONDS
 
 
-def flow_control_of(job: Job[Any, Any]) -> FlowControl | None:
+def flow_control_of(job: JobType[Any, Any]) -> FlowControl | None:
     """The limits of a type on its deliveries, under a key that all of them share."""
     if job.rate is None and job.parallelism is None:
         return None

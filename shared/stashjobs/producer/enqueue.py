@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import logging
 import math
-import os
-import threading
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -20,36 +18,26 @@ from stashjobs import envelope, sealing
 from stashjobs.config import settings
 from stashjobs.errors import InvalidPayload, PayloadTooLarge
 from stashjobs.ids import new_job_id
-from stashjobs.job import Job, find, to_json
-from stashjobs.observability import redaction, tracing
-from stashjobs.producer import messages
+from stashjobs.observability import tracing
+from stashjobs.producer import publish, qstash_client
 from stashjobs.sealing import Place
-from stashjobs.store import database, executions, outbox
+from stashjobs.store import database, executions
 from stashjobs.store.executions import NewJob
+from stashjobs.store.jsonb import to_json
 from stashjobs.store.outbox import Unpublished
 
 if TYPE_CHECKING:
     from psycopg import AsyncConnection, Connection
-    from qstash import QStash
-    from qstash.http import RetryConfig
+
+    from stashjobs.job_type import JobType
 
 DEFAULT_MAX_PAYLOAD_BYTES = 1_000_000
 # A btree entry is at most 2,704 bytes, and an idempotency key shares its own with the type's name.
 MAX_INDEXED_BYTES = 1_000
 # Python's years end at 1 and 9999, and a row is read back in whatever time zone a session has.
 EARLIEST, LATEST = datetime(1970, 1, 1, tzinfo=UTC), datetime(9000, 1, 1, tzinfo=UTC)
-# QStash bounds a batch call by its size only (100 MB); this keeps one call to a second or so.
-BATCH_MESSAGES = 1_000
-# Enqueue waits for QStash no longer than this, over all tries and the pauses after them; the row
-# is safe, and is published later.
-QSTASH_TIMEOUT_SECONDS = 5.0
-QSTASH_TRIES = 2
-QSTASH_PAUSE_SECONDS = 0.2
 # Powertools' logger of the same name, where there is one, formats these lines.
 log = logging.getLogger("stashjobs")
-
-_client_lock = threading.RLock()
-_client: tuple[tuple[str, str | None, int], QStash] | None = None  # what it was made for, and it
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,14 +82,14 @@ class Enqueued:
 
 
 def enqueue(
-    job: Job[Any, Any], payload: Any, options: Options, connection: Connection[Any] | None
+    job: JobType[Any, Any], payload: Any, options: Options, connection: Connection[Any] | None
 ) -> Enqueued:
     """Record one job; publish it unless its transaction is the caller's."""
     return enqueue_many(job, [payload], options, connection)[0]
 
 
 def enqueue_many(
-    job: Job[Any, Any],
+    job: JobType[Any, Any],
     payloads: Iterable[Any],
     options: Options,
     connection: Connection[Any] | None,
@@ -128,7 +116,7 @@ def enqueue_prepared(
     if connection is None:
         # A missing setting is found before anything is written.
         settings.base_url()
-        qstash()
+        qstash_client.qstash()
     with tracing.sending([new.job_type for new in jobs]) as headers:
         jobs = [_forwarding(headers, new) for new in jobs]
         if connection is not None:
@@ -140,7 +128,7 @@ def enqueue_prepared(
 
 
 async def enqueue_async(
-    job: Job[Any, Any], payload: Any, options: Options, connection: AsyncConnection[Any]
+    job: JobType[Any, Any], payload: Any, options: Options, connection: AsyncConnection[Any]
 ) -> Enqueued:
     """Record one job within the transaction of an async connection."""
     new = prepare(job, payload, options)
@@ -149,7 +137,7 @@ async def enqueue_async(
         return _enqueued(jobs, await executions.record_new_jobs_async(connection, jobs))[0]
 
 
-def prepare(job: Job[Any, Any], payload: Any, options: Options) -> NewJob:
+def prepare(job: JobType[Any, Any], payload: Any, options: Options) -> NewJob:
     """The row of a new job. Everything that can be wrong with an enqueue is found here.
 
     Raises:
@@ -211,104 +199,20 @@ def refuse_too_large(document: Any) -> None:
         raise PayloadTooLarge(size, limit)
 
 
-def _is_encrypted(job: Job[Any, Any], options: Options) -> bool:
+def _is_encrypted(job: JobType[Any, Any], options: Options) -> bool:
     if job.encrypted and options.encrypted is False:
         # Its worker refuses plain payloads: docs/sealed-payloads.md says why.
         raise ValueError(f"{job.type} is declared encrypted; encrypted=False cannot undo that")
     return job.encrypted or bool(options.encrypted)
 
 
-def qstash() -> QStash:
-    """The official client, made at its first use, and anew when the token is rotated or the process
-    is a fork: sockets are not to be shared.
-
-    Raises:
-        SettingError: `QSTASH_TOKEN` is missing.
-    """
-    global _client  # noqa: PLW0603 - this module is the client's one owner
-    wanted = settings.require("QSTASH_TOKEN"), settings.optional("QSTASH_URL"), os.getpid()
-    with _client_lock:
-        if _client is not None and _client[0] == wanted:
-            return _client[1]
-        close()
-        from qstash import QStash
-
-        token, url, _ = wanted
-        pause_ms = QSTASH_PAUSE_SECONDS * 1000
-        retry: RetryConfig = {"retries": QSTASH_TRIES - 1, "backoff": lambda _: pause_ms}
-        made = QStash(token, base_url=url, retry=retry)
-        # The SDK waits ten minutes for an answer and offers no option for it.
-        made.http._client.timeout = QSTASH_TIMEOUT_SECONDS / QSTASH_TRIES - QSTASH_PAUSE_SECONDS
-        _client = (wanted, made)
-        return made
-
-
-def close() -> None:
-    """Close the client's connections. The next use makes a new one."""
-    global _client  # noqa: PLW0603
-    with _client_lock:
-        if _client is not None:
-            _client[1].http._client.close()
-            _client = None
-
-
 def publish_enqueued(enqueued: Sequence[Enqueued]) -> None:
     """Tell QStash of those that are new and note on their rows that it knows. Never raises: the
     rows are committed, so whatever goes wrong here is for the relay to mend."""
     created = [one for one in enqueued if one.created]
-    told = publish([one._unpublished for one in created])
+    told = publish.publish([one._unpublished for one in created])
     for one in created:
         one.published = one.job_id in told
-
-
-def publish(jobs: Sequence[Unpublished]) -> dict[str, str | None]:
-    """Publish recorded jobs and confirm it on their rows. Those that are due too late for QStash to
-    hold them are left to the relay.
-
-    Returns:
-        QStash's message id by job id, for those that QStash has taken.
-    """
-    told: dict[str, str | None] = {}
-    try:
-        last = datetime.now(UTC) + timedelta(seconds=messages.horizon_seconds())
-        jobs = [job for job in jobs if job.available_at is None or job.available_at <= last]
-        for start in range(0, len(jobs), BATCH_MESSAGES):
-            told |= send(jobs[start : start + BATCH_MESSAGES])
-    except Exception as error:  # noqa: BLE001 - see publish_enqueued
-        log.warning(
-            "QStash could not be told of %d jobs; they are recorded and will be published "
-            "by the relay: %s",
-            len(jobs) - len(told),
-            redaction.one_line(error),
-        )
-    if told:
-        try:
-            with database.borrowed() as own:
-                outbox.confirm_published(own, told)
-        except Exception as error:  # noqa: BLE001
-            log.warning(
-                "%d published jobs could not be confirmed: %s", len(told), redaction.one_line(error)
-            )
-    return told
-
-
-def send(batch: Sequence[Unpublished]) -> dict[str, str | None]:
-    """Hand messages to QStash in one call: it takes all of them, or none.
-
-    Returns:
-        QStash's message id by job id.
-
-    Raises:
-        qstash.errors.QStashError | httpx.HTTPError: QStash refused, or cannot be reached.
-        UnknownJobType: A job's type is not declared in this process.
-    """
-    told = [messages.message_for(find(each.job_type), each) for each in batch]
-    # Not `batch_json`: it loses `retry_delay` on the way (qstash 3.4.0).
-    answers = qstash().message.batch(told)
-    return {
-        each.job_id: None if isinstance(answer, list) else answer.message_id
-        for each, answer in zip(batch, answers, strict=True)
-    }
 
 
 def _enqueued(jobs: Sequence[NewJob], ids: Sequence[str]) -> list[Enqueued]:

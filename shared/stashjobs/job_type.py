@@ -1,0 +1,230 @@
+"""What a job type is: what was declared of it, the codec of its payload, and the registry of the
+types that this process knows. The face that apps and Lambda use is `stashjobs.job`."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import importlib.util
+import inspect
+import json
+import pkgutil
+import re
+import typing
+from functools import cached_property
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from stashjobs.errors import InvalidPayload, UnknownJobType
+from stashjobs.store.jsonb import to_json
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from stashjobs.delivery.context import Context
+
+Payload = TypeVar("Payload")
+Result = TypeVar("Result")
+
+# Who may enqueue a type over HTTP, the widest first (docs/api.md, "Access").
+ENQUEUED_BY = ("apps", "operators", "system")
+TYPE_NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
+NO_EXAMPLE = (
+    'its model gives no example; give it model_config = {"json_schema_extra": {"examples": [...]}}'
+)
+_registry: dict[str, JobType[Any, Any]] = {}
+
+
+class JobType(Generic[Payload, Result]):
+    """A job type as it was declared: its function, and how QStash is to deliver it.
+
+    Raises:
+        ValueError: An argument makes no sense.
+    """
+
+    def __init__(
+        self,
+        function: Callable[[Payload, Context], Result],
+        *,
+        type: str,  # noqa: A002 - the field's own term, on the wire too
+        endpoint: str,
+        retries: int,
+        timeout: float,
+        retry_delay: str | None,
+        rate: int | None,
+        parallelism: int | None,
+        encrypted: bool = False,
+        retention: int | None = None,
+        enqueued_by: str = "apps",
+    ) -> None:
+        self.function = function
+        self.type = type
+        self.endpoint = endpoint
+        self.retries = retries
+        self.timeout = timeout
+        self.retry_delay = retry_delay
+        self.rate = rate
+        self.parallelism = parallelism
+        self.encrypted = encrypted
+        self.retention = retention
+        self.enqueued_by = enqueued_by
+        self.__doc__ = function.__doc__
+
+    def __repr__(self) -> str:
+        return f"<Job {self.type} at {self.endpoint}>"
+
+    @cached_property
+    def payload_type(self) -> Any:
+        """The annotation of the function's first parameter, `Any` where it has none."""
+        first = next(iter(inspect.signature(self.function).parameters.values()), None)
+        if first is None or first.annotation is inspect.Parameter.empty:
+            return Any
+        # Only this one is resolved: a handler may import its Context for the type checker alone.
+        alone = SimpleNamespace(__annotations__={"payload": first.annotation})
+        names = getattr(innermost(self.function), "__globals__", {})
+        return typing.get_type_hints(alone, names, include_extras=True)["payload"]
+
+    def read_payload(self, document: Any) -> Payload:
+        """The payload as the job's function takes it, from plain JSON; read as JSON, so that a
+        strict model gets its dates and tuples.
+
+        Raises:
+            InvalidPayload: It does not fit. The reasons name fields, never values.
+        """
+        if self._adapter is None:
+            return typing.cast("Payload", document)
+        from pydantic import ValidationError
+
+        try:
+            return typing.cast("Payload", self._adapter.validate_json(json.dumps(document)))
+        except ValidationError as error:
+            raise InvalidPayload(
+                self.type, _reasons(error, show_words=not self.encrypted)
+            ) from None
+
+    def dump_payload(self, payload: Payload | Mapping[str, Any]) -> Any:
+        """The payload as plain JSON, proven to be read back by `read_payload` as the same.
+
+        Raises:
+            InvalidPayload: It does not fit, cannot be JSON, or loses something on the way (a
+                `SecretStr` is written as asterisks, an excluded field not at all).
+        """
+        document = self._to_json(payload)
+        if self._adapter is None:
+            return document
+        read = self.read_payload(document)
+        written = self._to_json(read)
+        given = payload if type(payload) is type(read) else read  # else it was not read yet
+        if self.read_payload(written) != given:
+            reason = "written as JSON and read back it is not the same (SecretStr? exclude=True?)"
+            raise InvalidPayload(self.type, [reason])
+        return written
+
+    def payload_schema(self) -> dict[str, Any]:
+        """The payload model's JSON schema; empty where any JSON value will do."""
+        if self._adapter is None:
+            return {}
+        schema: dict[str, Any] = self._adapter.json_schema(by_alias=True)
+        return schema
+
+    def example(self) -> Any:
+        """The first example in the payload model's JSON schema, as plain JSON.
+
+        Raises:
+            InvalidPayload: The model gives none.
+        """
+        schema = self.payload_schema()
+        if not schema.get("examples"):
+            raise InvalidPayload(self.type, [NO_EXAMPLE])
+        return schema["examples"][0]
+
+    def _to_json(self, payload: Any) -> Any:
+        try:
+            return to_json(payload)
+        except (TypeError, ValueError, RecursionError) as error:
+            raise InvalidPayload(self.type, [f"it is not JSON: {error}"]) from None
+
+    @cached_property
+    def _adapter(self) -> Any:
+        """Pydantic's validator, or None where any JSON value will do; then pydantic, whose import
+        is felt in a cold start, is never needed."""
+        if self.payload_type in {Any, None, type(None), object, dict, dict[str, Any]}:
+            return None
+        from pydantic import TypeAdapter
+
+        return TypeAdapter(self.payload_type)
+
+
+def register(declared: JobType[Any, Any]) -> None:
+    """Make a type known in this process; declared anew by the same function it takes the old one's
+    place.
+
+    Raises:
+        ValueError: Another function has this type already.
+    """
+    other = _registry.get(declared.type)
+    if other is not None and _name(other.function) != _name(declared.function):
+        raise ValueError(
+            f"job type {declared.type!r} is declared twice: "
+            f"by {_name(other.function)} and by {_name(declared.function)}"
+        )
+    _registry[declared.type] = declared
+
+
+def find(job_type: str) -> JobType[Any, Any]:
+    """The job of a type that is declared in this process.
+
+    Raises:
+        UnknownJobType: There is none; the message lists those there are.
+    """
+    try:
+        return _registry[job_type]
+    except KeyError:
+        known = ", ".join(sorted(_registry)) or "none"
+        raise UnknownJobType(
+            f"unknown job type {job_type!r}; declared here: {known} "
+            "(a type is looked for in functions/*/handler.py, beside an __init__.py)"
+        ) from None
+
+
+def declared() -> list[JobType[Any, Any]]:
+    """Every job type that this process knows, by name."""
+    return [_registry[name] for name in sorted(_registry)]
+
+
+def load(package: str = "functions") -> list[JobType[Any, Any]]:
+    """Import the handler of every function in `package`, and so declare all its job types."""
+    for module in pkgutil.iter_modules(importlib.import_module(package).__path__):
+        name = f"{package}.{module.name}.handler"
+        if module.ispkg and importlib.util.find_spec(name) is not None:
+            importlib.import_module(name)
+    return declared()
+
+
+def _name(function: Callable[..., Any]) -> str:
+    inner = innermost(function)
+    return f"{inner.__module__}.{inner.__qualname__}"
+
+
+def innermost(function: Any) -> Any:
+    """The function that was written with `def`, in a partial, a decorator's wrapper, a method or an
+    object that can be called: its module has the names of its annotations."""
+    if isinstance(function, functools.partial):
+        return innermost(function.func)
+    if isinstance(function, staticmethod | classmethod):
+        return innermost(function.__func__)
+    if hasattr(function, "__wrapped__"):
+        return innermost(function.__wrapped__)
+    if inspect.isroutine(function) or inspect.isclass(function):
+        return function
+    return innermost(type(function).__call__)
+
+
+def _reasons(error: Any, *, show_words: bool) -> list[str]:
+    """One line per misfit. The words of a validator of one's own may repeat the value; pydantic's
+    code for the error (`value_error`) never does."""
+    told = "msg" if show_words else "type"
+    return [
+        f"{'.'.join(map(str, problem['loc'])) or 'payload'}: {problem[told]}"
+        for problem in error.errors(include_url=False, include_context=False, include_input=False)
+    ]
