@@ -24,6 +24,10 @@ from tests.integration.local.conftest import eventually
 
 ROOT = Path(__file__).parents[3]
 RUN = "from stashjobs.tools.cli import main; main()"
+WITHOUT_THE_CHECKOUT = (
+    f"import sys; ours = {(str(ROOT), str(ROOT / 'shared'))}\n"
+    "sys.path[:] = [path for path in sys.path if path not in ours]\n"
+)
 TEMPLATE = """
 Globals:
   Function:
@@ -364,7 +368,7 @@ def test_outside_a_checkout_it_says_so(tmp_path: Path) -> None:
     shutil.copytree(ROOT / "shared" / "stashjobs", installed / "stashjobs")
 
     ended = subprocess.run(
-        [sys.executable, "-c", RUN, "dev"],
+        [sys.executable, "-c", WITHOUT_THE_CHECKOUT + RUN, "dev", "--port", "0"],
         cwd=tmp_path,
         env={"PATH": os.environ["PATH"], "PYTHONPATH": str(installed)},
         capture_output=True,

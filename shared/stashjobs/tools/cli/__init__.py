@@ -43,8 +43,32 @@ class Commands(click.Group):
         if cmd_name not in COMMANDS:
             return None
         module, _, name = COMMANDS[cmd_name].partition(":")
-        command: click.Command = getattr(importlib.import_module(module), name)
+        try:
+            command: click.Command = getattr(importlib.import_module(module), name)
+        except ModuleNotFoundError as error:
+            if (error.name or "").partition(".")[0] != "infra":
+                raise
+            return _needs_a_checkout(cmd_name)
         return command
+
+
+def _needs_a_checkout(name: str) -> click.Command:
+    """In place of a command that the package does not have."""
+
+    def refuse(**_: object) -> None:
+        raise click.UsageError(
+            "this is not a checkout of stashjobs, and only a checkout has this command. "
+            "Clone the repository, and run it there."
+        )
+
+    argument = click.Argument(["arguments"], nargs=-1, type=click.UNPROCESSED)
+    return click.Command(
+        name,
+        callback=refuse,
+        params=[argument],
+        help="Only in a checkout.",
+        context_settings={"ignore_unknown_options": True},
+    )
 
 
 @click.command(cls=Commands)
