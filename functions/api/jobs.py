@@ -31,6 +31,7 @@ from stashjobs.observability.log import logger
 from stashjobs.operators import access, retry_and_cancel, search
 from stashjobs.operators.search import Filter, JobExecution
 from stashjobs.producer import enqueue
+from stashjobs.producer.options import Options
 from stashjobs.store.executions import Status  # noqa: TC001 - FastAPI reads annotations
 
 if TYPE_CHECKING:
@@ -290,7 +291,7 @@ def _refuse_forbidden(new: NewJob, asker: access.Decision) -> None:
 
 def _prepared(new: NewJob) -> executions.NewJob:
     """The row, or the error that says why there can be none; nothing is written yet."""
-    options = enqueue.Options(
+    options = Options(
         user_id=new.user_id,
         organization_id=new.organization_id,
         delay=new.delay,

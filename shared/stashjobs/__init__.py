@@ -41,6 +41,7 @@ from stashjobs.job import Job, job
 
 if TYPE_CHECKING:
     from stashjobs.producer.enqueue import Enqueued
+    from stashjobs.producer.options import EnqueueOptions
     from stashjobs.producer.schedules import Schedule
 
 __version__ = "0.1.0"
@@ -50,6 +51,7 @@ __all__ = [
     "Context",
     "DeadlineNear",
     "DeliveryRefused",
+    "EnqueueOptions",
     "Enqueued",
     "InvalidEnvelope",
     "InvalidPayload",
@@ -76,12 +78,16 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """`Enqueued` and `Schedule`, for annotations. Imported when they are named: a worker that
-    enqueues nothing starts without the producer."""
+    """What annotations name. Imported when it is: a worker that enqueues nothing starts without
+    the producer."""
     if name == "Enqueued":
         from stashjobs.producer.enqueue import Enqueued
 
         return Enqueued
+    if name == "EnqueueOptions":
+        from stashjobs.producer.options import EnqueueOptions
+
+        return EnqueueOptions
     if name == "Schedule":
         from stashjobs.producer.schedules import Schedule
 

@@ -14,12 +14,13 @@ from stashjobs.job_type import ENQUEUED_BY, TYPE_NAME, JobType, Payload, Result,
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
-    from datetime import datetime
+    from typing import Unpack
 
     from psycopg import AsyncConnection, Connection
 
     from stashjobs.delivery.context import Context
     from stashjobs.producer.enqueue import Enqueued
+    from stashjobs.producer.options import EnqueueOptions
     from stashjobs.producer.schedules import Schedule
 
 
@@ -53,18 +54,8 @@ class Job(JobType[Payload, Result]):
         self,
         payload: Payload | Mapping[str, Any],
         *,
-        user_id: str | None = None,
-        organization_id: str | None = None,
-        delay: float | None = None,
-        at: datetime | None = None,
-        idempotency_key: str | None = None,
-        retries: int | None = None,
-        headers: Mapping[str, str] | None = None,
-        callback: str | None = None,
-        failure_callback: str | None = None,
-        metadata: Mapping[str, Any] | None = None,
-        encrypted: bool | None = None,
         connection: Connection[Any] | None = None,
+        **options: Unpack[EnqueueOptions],
     ) -> Enqueued:
         """Record a job and have QStash deliver it.
 
@@ -73,7 +64,8 @@ class Job(JobType[Payload, Result]):
 
         Args:
             payload: The job's payload, as its model or as the JSON object the model reads.
-            user_id: For whom, to be found by.
+            user_id: For whom, to be found by. An `int` or a `UUID` is kept as text, here and in
+                the two below.
             organization_id: Likewise.
             delay: Deliver after so many seconds. Not together with `at`.
             at: Deliver at this time (an aware datetime). Not together with `delay`.
@@ -91,7 +83,8 @@ class Job(JobType[Payload, Result]):
         Raises:
             InvalidPayload: Before anything is written.
             PayloadTooLarge: Before anything is written.
-            ValueError: An option makes no sense; before anything is written.
+            TypeError | ValueError: An option has another type or makes no sense; before anything
+                is written. The message names it.
             SettingError: A setting is missing; before anything is written.
             psycopg.Error: The row could not be written, so there is no job. Only where the
                 connection broke in that moment there may be one; with an `idempotency_key` it is
@@ -99,19 +92,6 @@ class Job(JobType[Payload, Result]):
         """
         from stashjobs.producer import enqueue
 
-        options = enqueue.Options(
-            user_id=user_id,
-            organization_id=organization_id,
-            delay=delay,
-            at=at,
-            idempotency_key=idempotency_key,
-            retries=retries,
-            headers=headers or {},
-            callback=callback,
-            failure_callback=failure_callback,
-            metadata=metadata or {},
-            encrypted=encrypted,
-        )
         return enqueue.enqueue(self, payload, options, connection)
 
     async def enqueue_async(
@@ -119,55 +99,38 @@ class Job(JobType[Payload, Result]):
         payload: Payload | Mapping[str, Any],
         *,
         connection: AsyncConnection[Any],
-        user_id: str | None = None,
-        organization_id: str | None = None,
-        delay: float | None = None,
-        at: datetime | None = None,
-        idempotency_key: str | None = None,
-        retries: int | None = None,
-        metadata: Mapping[str, Any] | None = None,
-        encrypted: bool | None = None,
+        **options: Unpack[EnqueueOptions],
     ) -> Enqueued:
-        """`enqueue` on the caller's async connection, within its transaction."""
+        """`enqueue` on the caller's async connection, within its transaction, with the same
+        options."""
         from stashjobs.producer import enqueue
 
-        options = enqueue.Options(
-            user_id=user_id,
-            organization_id=organization_id,
-            delay=delay,
-            at=at,
-            idempotency_key=idempotency_key,
-            retries=retries,
-            metadata=metadata or {},
-            encrypted=encrypted,
-        )
         return await enqueue.enqueue_async(self, payload, options, connection)
 
     def enqueue_many(
         self,
         payloads: Iterable[Payload | Mapping[str, Any]],
         *,
-        user_id: str | None = None,
-        organization_id: str | None = None,
-        delay: float | None = None,
-        at: datetime | None = None,
-        retries: int | None = None,
-        encrypted: bool | None = None,
+        each: Iterable[EnqueueOptions] | None = None,
         connection: Connection[Any] | None = None,
+        **options: Unpack[EnqueueOptions],
     ) -> list[Enqueued]:
         """Record many jobs in one INSERT and have QStash deliver them, in as few calls as it takes.
-        All of them or, where one payload is invalid, none."""
+        All of them or, where one payload or option is invalid, none.
+
+        Args:
+            payloads: One per job.
+            each: Options of the single jobs, one entry per payload. They go before those that are
+                given for all.
+            connection: As in `enqueue`, whose other options these are too.
+
+        Raises:
+            TypeError | ValueError: As in `enqueue`; or `each` has not one entry per payload, or
+                two of the jobs have the same idempotency key.
+        """
         from stashjobs.producer import enqueue
 
-        options = enqueue.Options(
-            user_id=user_id,
-            organization_id=organization_id,
-            delay=delay,
-            at=at,
-            retries=retries,
-            encrypted=encrypted,
-        )
-        return enqueue.enqueue_many(self, payloads, options, connection)
+        return enqueue.enqueue_many(self, payloads, options, each, connection)
 
     def schedule(
         self,

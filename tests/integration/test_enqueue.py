@@ -21,6 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field
 import stashjobs
 from stashjobs import Context, InvalidPayload, PayloadTooLarge, SettingError
 from stashjobs.producer import enqueue, qstash_client
+from stashjobs.producer.options import EnqueueOptions, Options
 from stashjobs.store import database, outbox
 from stashjobs.testing.qstash import Server, serving
 from tests.deliveries import Table, deliver, handle
@@ -433,8 +434,8 @@ def test_a_job_too_far_in_the_future_for_qstash_is_left_to_the_relay(
     table: Table, qstash: Server, log: Log
 ) -> None:
     """It holds up none of those that are recorded with it, and is nothing to warn of."""
-    far = enqueue.Options(at=datetime.now(UTC) + timedelta(days=8))
-    prepared = [enqueue.prepare(any_job, {}, options) for options in (far, enqueue.Options())]
+    far = Options(at=datetime.now(UTC) + timedelta(days=8))
+    prepared = [enqueue.prepare(any_job, {}, options) for options in (far, Options())]
     enqueued = enqueue.enqueue_prepared(prepared)
     assert [one.published for one in enqueued] == [False, True]
     assert len(qstash.messages) == 1
@@ -671,6 +672,27 @@ def test_many_join_the_callers_transaction(table: Table, qstash: Server, databas
         any_job.enqueue_many([3], connection=connection)
     assert [row["payload"] for row in table.rows()] == [3]
     assert qstash.received == []
+
+
+def test_each_of_many_has_options_of_its_own(table: Table, qstash: Server) -> None:
+    keys: list[UUID | int] = [UUID(int=1), 2]
+    enqueued = any_job.enqueue_many(
+        [1, 2], user_id=7, each=[{"idempotency_key": key} for key in keys]
+    )
+    again = any_job.enqueue_many([3], each=[{"idempotency_key": "2", "user_id": "u_3"}])
+    assert [one.created for one in enqueued + again] == [True, True, False]
+    rows = {row["payload"]: row for row in table.rows()}
+    assert [rows[n]["idempotency_key"] for n in (1, 2)] == [str(keys[0]), "2"]
+    assert [rows[n]["user_id"] for n in (1, 2)] == ["7", "7"]
+
+
+@pytest.mark.parametrize("each", [[], [{}], [{}, {"retries": -1}]])
+def test_of_many_with_wrong_options_none_is_written(
+    table: Table, qstash: Server, each: list[EnqueueOptions]
+) -> None:
+    with pytest.raises(ValueError, match=r"each has|retries is -1"):
+        any_job.enqueue_many([1, 2], each=each)
+    assert (table.rows(), qstash.received) == ([], [])
 
 
 def test_none_is_none(table: Table, qstash: Server) -> None:

@@ -20,7 +20,8 @@ from stashjobs.envelope import Envelope
 from stashjobs.errors import InvalidEnvelope
 from stashjobs.ids import job_id_from, new_job_id
 from stashjobs.observability.redaction import describe_error
-from stashjobs.producer.enqueue import Options, prepare
+from stashjobs.producer.enqueue import prepare
+from stashjobs.producer.options import Options
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -20,6 +19,7 @@ from stashjobs.errors import InvalidPayload, PayloadTooLarge
 from stashjobs.ids import new_job_id
 from stashjobs.observability import tracing
 from stashjobs.producer import publish, qstash_client
+from stashjobs.producer.options import EnqueueOptions, Options
 from stashjobs.sealing import Place
 from stashjobs.store import database, executions
 from stashjobs.store.executions import NewJob
@@ -27,6 +27,8 @@ from stashjobs.store.jsonb import to_json
 from stashjobs.store.outbox import Unpublished
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
     from psycopg import AsyncConnection, Connection
 
     from stashjobs.job_type import JobType
@@ -38,23 +40,6 @@ MAX_INDEXED_BYTES = 1_000
 EARLIEST, LATEST = datetime(1970, 1, 1, tzinfo=UTC), datetime(9000, 1, 1, tzinfo=UTC)
 # Powertools' logger of the same name, where there is one, formats these lines.
 log = logging.getLogger("stashjobs")
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """What one enqueue asks beyond its type's defaults (see `Job.enqueue`)."""
-
-    user_id: str | None = None
-    organization_id: str | None = None
-    delay: float | None = None
-    at: datetime | None = None
-    idempotency_key: str | None = None
-    retries: int | None = None
-    headers: Mapping[str, str] = field(default_factory=dict)
-    callback: str | None = None
-    failure_callback: str | None = None
-    metadata: Mapping[str, Any] = field(default_factory=dict)
-    encrypted: bool | None = None
 
 
 @dataclass(slots=True)
@@ -82,21 +67,39 @@ class Enqueued:
 
 
 def enqueue(
-    job: JobType[Any, Any], payload: Any, options: Options, connection: Connection[Any] | None
+    job: JobType[Any, Any],
+    payload: Any,
+    options: EnqueueOptions,
+    connection: Connection[Any] | None,
 ) -> Enqueued:
     """Record one job; publish it unless its transaction is the caller's."""
-    return enqueue_many(job, [payload], options, connection)[0]
+    return enqueue_many(job, [payload], options, None, connection)[0]
 
 
 def enqueue_many(
     job: JobType[Any, Any],
     payloads: Iterable[Any],
-    options: Options,
+    options: EnqueueOptions,
+    each: Iterable[EnqueueOptions] | None,
     connection: Connection[Any] | None,
 ) -> list[Enqueued]:
     """Record jobs of one type in one INSERT; publish them unless their transaction is the
-    caller's."""
-    return enqueue_prepared([prepare(job, payload, options) for payload in payloads], connection)
+    caller's.
+
+    Raises:
+        ValueError: `each` has not one entry per payload.
+    """
+    if each is None:
+        shared = Options.of(options)
+        return enqueue_prepared([prepare(job, payload, shared) for payload in payloads], connection)
+    payloads, each = list(payloads), list(each)
+    if len(each) != len(payloads):
+        raise ValueError(f"each has {len(each)} options for {len(payloads)} payloads")
+    jobs = [
+        prepare(job, payload, Options.of({**options, **own}))
+        for payload, own in zip(payloads, each, strict=True)
+    ]
+    return enqueue_prepared(jobs, connection)
 
 
 def enqueue_prepared(
@@ -128,10 +131,13 @@ def enqueue_prepared(
 
 
 async def enqueue_async(
-    job: JobType[Any, Any], payload: Any, options: Options, connection: AsyncConnection[Any]
+    job: JobType[Any, Any],
+    payload: Any,
+    options: EnqueueOptions,
+    connection: AsyncConnection[Any],
 ) -> Enqueued:
     """Record one job within the transaction of an async connection."""
-    new = prepare(job, payload, options)
+    new = prepare(job, payload, Options.of(options))
     with tracing.sending([new.job_type]) as headers:
         jobs = [_forwarding(headers, new)]
         return _enqueued(jobs, await executions.record_new_jobs_async(connection, jobs))[0]
@@ -158,7 +164,7 @@ def prepare(job: JobType[Any, Any], payload: Any, options: Options) -> NewJob:
         "organization_id": options.organization_id,
         "idempotency_key": options.idempotency_key,
     }
-    metadata, delivery = to_json(dict(options.metadata)), _delivery(options)
+    metadata, delivery = to_json(dict(options.metadata or {})), _delivery(options)
     if (misfit := envelope.unstorable(metadata)) is not None:
         raise ValueError(f"metadata contains {misfit}")
     if (size := envelope.size_of(metadata)) > envelope.MAX_METADATA_BYTES:
@@ -261,7 +267,7 @@ def _available_at(options: Options) -> datetime | None:
 
 def _delivery(options: Options) -> dict[str, Any]:
     asked = {
-        "headers": dict(options.headers),
+        "headers": dict(options.headers or {}),
         "callback": options.callback,
         "failureCallback": options.failure_callback,
     }

@@ -275,8 +275,9 @@ def run_now(name: str, *, actor: str) -> Enqueued:
     settings.base_url()
     qstash_client.qstash()
     with database.borrowed() as own, own.transaction():
-        options = enqueue.Options(metadata={"schedule": name})
-        enqueued = enqueue.enqueue(schedule.job, schedule.payload, options, own)
+        enqueued = enqueue.enqueue(
+            schedule.job, schedule.payload, {"metadata": {"schedule": name}}, own
+        )
         _record(own, actor, "run", name, enqueued.job_id)
     enqueued.publish()
     return enqueued

@@ -23,7 +23,7 @@ from stashjobs.job_type import JobType, find
 from stashjobs.operators import search
 from stashjobs.producer import enqueue
 from stashjobs.producer import message as messages
-from stashjobs.producer.enqueue import Enqueued, Options
+from stashjobs.producer.options import Options
 from stashjobs.store import database, executions
 from stashjobs.testing.deliveries import (
     DIED,
@@ -38,6 +38,7 @@ from stashjobs.testing.expectation import Expectation
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
+    from stashjobs.producer.enqueue import Enqueued
     from stashjobs.testing.qstash import Server
 
 # Lambda's own time limit is the job's and a little more, to record how the attempt ended.

@@ -193,8 +193,7 @@ class Direct:
     name: str = "directly (no SMOKE_TOKEN or ADMIN_TOKEN is set)"
 
     def enqueue(self, job_type: str, payload: Any) -> str:
-        options = producer.Options(metadata=METADATA)
-        return producer.enqueue(find(job_type), payload, options, None).job_id
+        return producer.enqueue(find(job_type), payload, {"metadata": METADATA}, None).job_id
 
     def see(self, job_id: str) -> Seen | None:
         found = search.find(database.connection(), job_id)

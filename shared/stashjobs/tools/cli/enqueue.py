@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 import click
 
@@ -13,6 +13,9 @@ from stashjobs.producer import enqueue as producer
 from stashjobs.producer import message as messages
 from stashjobs.tools.cli.common import WrongUse, command, json_option, load_jobs, parse_json
 from stashjobs.tools.cli.publishing import warn_without_function_urls
+
+if TYPE_CHECKING:
+    from stashjobs.producer.options import EnqueueOptions
 
 
 def _moment(text: str) -> datetime:
@@ -41,7 +44,12 @@ def _moment(text: str) -> datetime:
 @json_option
 @command
 def enqueue(
-    *, job_type: str, payload: str | None, example: bool, as_json: bool, **options: Any
+    *,
+    job_type: str,
+    payload: str | None,
+    example: bool,
+    as_json: bool,
+    **options: Unpack[EnqueueOptions],
 ) -> None:
     """Enqueue one job of TYPE.
 
@@ -54,7 +62,7 @@ def enqueue(
     document = chosen.example() if example else parse_json(payload or "")
     warn_without_function_urls([chosen])
     try:
-        enqueued = producer.enqueue(chosen, document, producer.Options(**options), None)
+        enqueued = producer.enqueue(chosen, document, options, None)
     except ValueError as error:
         raise WrongUse(str(error)) from error
     if as_json:

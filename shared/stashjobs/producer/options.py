@@ -1,0 +1,85 @@
+"""The options of an enqueue, and the check of their types."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from types import NoneType
+from typing import TYPE_CHECKING, Any, TypedDict
+from uuid import UUID
+
+if TYPE_CHECKING:
+    from typing import Self
+
+
+class EnqueueOptions(TypedDict, total=False):
+    """The options of `Job.enqueue`, `enqueue_many` and `enqueue_async`; `Job.enqueue` says what
+    each does. None is as if it were left out."""
+
+    user_id: str | int | UUID | None
+    organization_id: str | int | UUID | None
+    delay: float | None
+    at: datetime | None
+    idempotency_key: str | int | UUID | None
+    retries: int | None
+    headers: Mapping[str, str] | None
+    callback: str | None
+    failure_callback: str | None
+    metadata: Mapping[str, Any] | None
+    encrypted: bool | None
+
+
+_KINDS: dict[str, tuple[type, ...]] = {
+    "user_id": (str, int, UUID),
+    "organization_id": (str, int, UUID),
+    "delay": (int, float),
+    "at": (datetime,),
+    "idempotency_key": (str, int, UUID),
+    "retries": (int,),
+    "headers": (Mapping,),
+    "callback": (str,),
+    "failure_callback": (str,),
+    "metadata": (Mapping,),
+    "encrypted": (bool,),
+}
+_KEPT_AS_TEXT = ("user_id", "organization_id", "idempotency_key")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """Options whose types are right. Ids are text."""
+
+    user_id: str | None = None
+    organization_id: str | None = None
+    delay: float | None = None
+    at: datetime | None = None
+    idempotency_key: str | None = None
+    retries: int | None = None
+    headers: Mapping[str, str] | None = None
+    callback: str | None = None
+    failure_callback: str | None = None
+    metadata: Mapping[str, Any] | None = None
+    encrypted: bool | None = None
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any]) -> Self:
+        """The options that were given.
+
+        Raises:
+            TypeError: There is no such option, or its value has another type. The option is named.
+        """
+        for name, value in given.items():
+            if name not in _KINDS:
+                raise TypeError(f"there is no option {name}; there are {', '.join(_KINDS)}")
+            kinds = _KINDS[name]
+            # True is an int, and never meant as one.
+            is_right = isinstance(value, kinds) and (bool in kinds or not isinstance(value, bool))
+            if not (value is None or is_right):
+                wanted = " or ".join(kind.__name__ for kind in (*kinds, NoneType))
+                raise TypeError(f"{name} is of the type {type(value).__name__}; give {wanted}")
+        for name, value in (given.get("headers") or {}).items():
+            if not (isinstance(name, str) and isinstance(value, str)):
+                raise TypeError(f"headers: the name and the value of {name!r} must be str")
+        ids = {name: str(given[name]) for name in _KEPT_AS_TEXT if given.get(name) is not None}
+        return cls(**{**given, **ids})
