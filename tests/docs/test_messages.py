@@ -27,6 +27,7 @@ BY_ITS_KIND = {
     "LookupError": "a mistake in the code, with a traceback",
     "RuntimeError": "a mistake in the code, with a traceback",
     "TypeError": "a mistake in the code, with a traceback",
+    "AttributeError": "a mistake in the code, with a traceback",
     "OperationalError": "psycopg's own: caught, and the connection is made anew",
 }
 
