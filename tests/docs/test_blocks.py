@@ -16,6 +16,7 @@ import re
 import secrets
 import shlex
 import subprocess
+import tomllib
 from typing import TYPE_CHECKING, Any
 
 import botocore.session
@@ -114,6 +115,11 @@ def assert_that_it_exists(line: str) -> None:
             members = model.operation_model(name).input_shape.members
             named = {word[2:].title().replace("-", "") for word in options if word[:2] == "--"}
             assert named <= members.keys() | {"Query", "Output"}
+        case ["sam", "deploy", "--config-env", stage, "--parameter-overrides", *overrides]:
+            assert stage in tomllib.loads((ROOT / "samconfig.toml").read_text())
+            template = (ROOT / "template.yaml").read_text()
+            for override in overrides:
+                assert f"\n  {override.partition('=')[0]}:\n    Type: " in template
         case [] | ["shred", *_]:
             pass
         case _:

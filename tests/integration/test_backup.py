@@ -104,7 +104,7 @@ def test_jobs_go_on_while_it_is_proven(filled: Table, database_url: str) -> None
             "DROP TRIGGER job_executions_lifecycle ON job_executions",
             "trigger job_executions_lifecycle of public.job_executions is missing",
         ),
-        ("CREATE TABLE guest ()", "public.guest is new"),
+        ("CREATE TABLE public.guest ()", "public.guest is new"),
     ],
 )
 def test_a_restore_that_was_tampered_with_is_found(

@@ -60,7 +60,7 @@ UPDATE job_executions
 """
 
 
-class Crash(BaseException):
+class Crash(KeyboardInterrupt):
     """Raised in a job's function, or in what that calls, it is as if the process was killed there:
     nothing is recorded, what was written in the job's transaction is undone, and the lease stays
     until it runs out. A `finally` that is passed on the way does run; SIGKILL would skip it."""

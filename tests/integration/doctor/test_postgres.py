@@ -53,7 +53,7 @@ def test_a_postgres_that_is_away_is_red_and_its_password_is_not_shown(
 
 
 def test_one_that_is_too_old_is_red(table: Table, settings: pytest.MonkeyPatch) -> None:
-    settings.setattr(postgres, "OLDEST_VERSION", 99)
+    settings.setattr(migrations, "OLDEST_POSTGRES", 99)
     assert postgres.version().level == Level.RED
 
 

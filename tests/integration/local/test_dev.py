@@ -32,8 +32,11 @@ TEMPLATE = """
 Globals:
   Function:
     Timeout: 20
-    Environment: {Variables: {SLOW_URL: !GetAtt SlowUrl.FunctionUrl}}
 Resources:
+  StackSecret:
+    Type: AWS::SecretsManager::Secret
+    Properties:
+      SecretString: {"Fn::Sub": ['{"SLOW_URL": "${SlowUrl.FunctionUrl}"}', {}]}
   Job:
     Type: AWS::Serverless::Function
     Properties:
