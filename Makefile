@@ -73,7 +73,7 @@ reference: $(READY) ## Make docs/reference.md anew, from docstrings and the Open
 # The layer has what every job needs; a function adds what its extra in pyproject.toml names, less
 # what the layer and Lambda's runtime have. dev.txt constrains both: deployed is what was tested.
 # Traces: add otel. Reports to Sentry: add sentry. Then make lock-layer build (docs/monitoring.md).
-LAYER_EXTRAS := worker sealed
+LAYER_EXTRAS := worker encryption
 FUNCTION_EXTRAS := api:api export_data:export generate_report:report \
 	process_stripe_webhook:stripe send_email:email
 COMPILE := UV_CUSTOM_COMPILE_COMMAND="make lock" ../$(BIN)/uv pip compile --quiet --upgrade \

@@ -28,7 +28,7 @@ SETTINGS = {
     "QSTASH_CURRENT_SIGNING_KEY": "sig_current_0123456789abcdefghijklmnop",
     "QSTASH_NEXT_SIGNING_KEY": "sig_next_0123456789abcdefghijklmnopqrst",
 }
-# For jobs that are sealed.
+# For jobs that are encrypted.
 PAYLOAD_KEYS = "tests:c2VhbHMgcGF5bG9hZHMgb2YgdGVzdHMgYWxvbmUhISE="
 # An account of AWS has no such key. While there is one, boto3 looks for no other: neither in a
 # file nor at the machine, which may have a role of its own (boto3 docs, "Credentials").

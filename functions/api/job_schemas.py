@@ -108,7 +108,7 @@ class AcceptedJobs(Wire):
 
 class ShownJob(Wire):
     """A job. `attempt` of `maxAttempts` is the last that began; `errors` has what each attempt that
-    failed said; a sealed result is shown as it is kept, sealed."""
+    failed said; an encrypted result is shown as it is kept, encrypted."""
 
     job_id: str
     job_type: str

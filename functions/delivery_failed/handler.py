@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 
-from stashjobs import envelope, sealing
+from stashjobs import encryption, envelope
 from stashjobs.delivery import request as lambda_event
 from stashjobs.delivery.response import answer, refuse
 from stashjobs.errors import InvalidEnvelope, InvalidSignature, SettingError, UnknownJobType
@@ -70,7 +70,7 @@ def read_callback(body: bytes) -> tuple[Envelope, GivenUp]:
 def _record_unseen(message: Envelope, dead: GivenUp) -> bool:
     """A message that carried its payload and never reached its function left no row; now it does,
     so that an operator sees the job and can retry it. Not one that its function would refuse: of
-    an unknown type, or plain where it must be sealed. Such a one stays in QStash's queue."""
+    an unknown type, or plain where it must be encrypted. Such a one stays in QStash's queue."""
     if not message.has_payload:
         return False
     load()
@@ -79,8 +79,8 @@ def _record_unseen(message: Envelope, dead: GivenUp) -> bool:
     except UnknownJobType as error:
         logger().error("not recorded", error=redaction.one_line(error))
         return False
-    if job.encrypted and not sealing.is_sealed(message.payload):
-        logger().error("not recorded", error=f"{job.type} takes only sealed payloads")
+    if job.encrypted and not encryption.is_encrypted(message.payload):
+        logger().error("not recorded", error=f"{job.type} takes only encrypted payloads")
         return False
     new = NewJob(
         job_id=dead.job_id,

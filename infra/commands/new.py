@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 @click.option("--endpoint", help="Its route.  [default: /api/jobs/TYPE]")
 @click.option("--schedule", metavar="CRON", help='Enqueue it by the clock too: "0 3 * * *".')
 @click.option("--timezone", help="Of the schedule.  [default: UTC]")
-@click.option("--encrypted", is_flag=True, help="Seal its payloads and results.")
+@click.option("--encrypted", is_flag=True, help="Encrypt its payloads and results.")
 @click.option("--dry-run", is_flag=True, help="Only show what would change, as a diff.")
 def new(
     *,

@@ -285,7 +285,7 @@ def load_secrets(home: Path) -> dict[str, str]:
     """Made once and kept, so that messages from before a restart still verify."""
     path = home / "secrets.json"
     kept: dict[str, str] = json.loads(path.read_text()) if path.exists() else {}
-    from stashjobs import sealing
+    from stashjobs import encryption
 
     made = {
         "QSTASH_TOKEN": f"local_{secrets.token_urlsafe(24)}",
@@ -296,7 +296,7 @@ def load_secrets(home: Path) -> dict[str, str]:
         "STRIPE_WEBHOOK_SECRET": f"whsec_{secrets.token_hex(16)}",
         "GITHUB_WEBHOOK_SECRET": secrets.token_urlsafe(24),
         "RESEND_WEBHOOK_SECRET": f"whsec_{b64encode(secrets.token_bytes(24)).decode()}",
-        "PAYLOAD_KEYS": sealing.new_entry("local"),
+        "PAYLOAD_KEYS": encryption.new_entry("local"),
     }
     if made.keys() - kept.keys():  # the first start, or the first since there is a new one
         kept = made | kept

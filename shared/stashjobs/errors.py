@@ -21,9 +21,9 @@ class PermanentError(StashjobsError):
     """The job can never succeed as it is: it becomes `failed` at once and QStash stops."""
 
 
-class SealError(PermanentError):
-    """A sealed payload or result cannot be opened, or a payload that must be sealed is not. The
-    message says why, and never shows what was sealed."""
+class EncryptionError(PermanentError):
+    """An encrypted payload or result cannot be decrypted, or a payload that must be encrypted is
+    plain. The message says why and never shows the plaintext."""
 
 
 class RetryLater(StashjobsError):

@@ -75,8 +75,8 @@ class Job(JobType[Payload, Result]):
             headers: Forwarded with the delivery.
             callback: A URL that QStash calls with the answer of every attempt.
             failure_callback: A URL that QStash calls when it gives up.
-            metadata: Kept on the row beside the payload, never interpreted, never sealed.
-            encrypted: Seal the payload and what comes of it, also where the type does not say so.
+            metadata: Kept on the row beside the payload, never interpreted, never encrypted.
+            encrypted: Encrypt the payload and the result, even if the type is not encrypted.
             connection: The row joins this connection's transaction: rolled back, it never was.
                 Call `publish()` on the answer after the commit, or leave that to the relay.
 
@@ -184,7 +184,7 @@ def job(
         rate: At most so many deliveries a second.
         parallelism: At most so many deliveries at once; no more than its function has processes, or
             Lambda turns the others away (docs/connections.md).
-        encrypted: Its payloads and results are sealed, always (docs/sealed-payloads.md).
+        encrypted: Its payloads and results are encrypted, always (docs/encrypted-payloads.md).
         retention: For how many days its ended jobs are kept, before the clean-up moves them to the
             archive; the clean-up's own default where it is None (docs/cleanup.md).
         enqueued_by: Who may enqueue it over HTTP. `apps`: every token with the scope `enqueue`.

@@ -10,12 +10,12 @@ import inspect
 import sys
 from typing import TYPE_CHECKING, Any
 
-from stashjobs import sealing
+from stashjobs import encryption
+from stashjobs.encryption import Place
 from stashjobs.ids import new_job_id
 from stashjobs.job import Job
 from stashjobs.operators import search
 from stashjobs.producer import qstash_client
-from stashjobs.sealing import Place
 from stashjobs.store import database
 from stashjobs.testing.deliveries import lambda_context
 
@@ -32,7 +32,7 @@ def ran(job: Job[Any, Any], payload: Any) -> JobExecution:
     job_id = new_job_id()
     document = job.dump_payload(payload)
     if job.encrypted:
-        document = sealing.seal(document, Place(job_id, job.type, "payload"))
+        document = encryption.encrypt(document, Place(job_id, job.type, "payload"))
     job.handler({"jobId": job_id, "type": job.type, "payload": document}, lambda_context())
     row = search.find(database.connection(), job_id)
     assert row is not None, job_id

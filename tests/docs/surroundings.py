@@ -13,7 +13,7 @@ NOT_COMPARED = {
     "docs/deployment.md": "a picture",
     "docs/monitoring.md": "a query of CloudWatch Logs Insights, and a picture",
     "docs/producers.md": "the call of SQL in Node and Go, which need their drivers",
-    "docs/sealed-payloads.md": "a setting whose keys are cut short, and what a format's bytes are",
+    "docs/encrypted-payloads.md": "a setting with shortened keys, and the bytes of a format",
     "docs/troubleshooting.md": "a query of CloudWatch Logs Insights",
 }
 """Pages with blocks without a language that nothing is compared with, and what these are."""
@@ -85,7 +85,7 @@ class context:
     def enqueue(job, payload, **options):
         return job.enqueue(payload, **options)
 """,
-    "docs/sealed-payloads.md": _SAY_HELLO
+    "docs/encrypted-payloads.md": _SAY_HELLO
     + """
 import base64, os, secrets
 from psycopg.types.json import Jsonb
@@ -93,10 +93,10 @@ os.environ["PAYLOAD_KEYS"] = "k1:" + base64.b64encode(secrets.token_bytes(32)).d
 Payslip = Greeting
 greeting = {"name": "Ada"}
 
-from stashjobs import sealing
+from stashjobs import encryption
 from stashjobs.store import database
 job_id = say_hello.enqueue(greeting, encrypted=True).job_id
-result = sealing.seal({"said": "Hello"}, sealing.Place(job_id, "say-hello", "result"))
+result = encryption.encrypt({"said": "Hello"}, encryption.Place(job_id, "say-hello", "result"))
 database.connection().execute(
     "UPDATE job_executions SET result = %s WHERE job_id = %s",
     [Jsonb(result), job_id])
@@ -117,7 +117,7 @@ assert ran(say_hello, {"name": "Ada"}).result == {"greeting": "Hello Ada, this i
 assert ran(send_sms, {"message": "Hello"}).result == {"characters": 5}
 assert ran(send_sms, send_sms.example()).status == "completed"
 """,
-    "docs/sealed-payloads.md": """
+    "docs/encrypted-payloads.md": """
 assert ran(send_payslip, greeting).status == "completed"
 assert ran(say_hello, greeting).status == "completed"
 """,

@@ -28,8 +28,8 @@ from playwright._impl._driver import compute_driver_executable
 
 from functions.send_email.models import Email
 from functions.webhooks import custom_sources
-from stashjobs import sealing
-from stashjobs.sealing import Place
+from stashjobs import encryption
+from stashjobs.encryption import Place
 from stashjobs.tools.cli import main
 from tests.docs import run_python
 from tests.docs.blocks import ROOT, Block, blocks
@@ -194,21 +194,21 @@ def masked(text: str) -> str:
     return re.sub(r"\d{4}-\d\d-\d\dT[\d:.]+\+00:00", "TIME", text)
 
 
-def test_a_payload_that_another_language_has_sealed_opens(
+def test_a_payload_that_another_language_has_encrypted_opens(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     [block] = blocks("js")
     key = base64.b64encode(secrets.token_bytes(32)).decode()
     given = {"keyText": key, "kid": "k1", "type": "say-hello", "jobId": "job_1"}
-    script = tmp_path / "seal.cjs"
+    script = tmp_path / "encrypt.cjs"
     script.write_text(
         'const crypto = require("crypto");\n'
         f"const {{keyText, kid, type, jobId}} = {json.dumps(given)};\n"
-        f"const payload = {{name: 'Ada'}};\n{block.text}\nconsole.log(JSON.stringify(sealed));\n"
+        f"const payload = {{name: 'Ada'}};\n{block.text}\nconsole.log(JSON.stringify(encrypted));\n"
     )
-    sealed = json.loads(subprocess.check_output([NODE, script]))
+    encrypted = json.loads(subprocess.check_output([NODE, script]))
     monkeypatch.setenv("PAYLOAD_KEYS", f"k1:{key}")
-    assert sealing.unseal(sealed, Place("job_1", "say-hello", "payload")) == {"name": "Ada"}
+    assert encryption.decrypt(encrypted, Place("job_1", "say-hello", "payload")) == {"name": "Ada"}
 
 
 @every("sql")

@@ -113,7 +113,7 @@ def new(untouched: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
         (["context"], "would be context in Python, which in"),
         (["delivered"], "would be delivered in Python, which in"),
         (["pydantic"], "would be pydantic in Python, which in"),
-        (["sealing", "--encrypted"], "would be sealing in Python, which in"),
+        (["encryption", "--encrypted"], "would be encryption in Python, which in"),
         (["on"], "YAML takes on for a value that is no text; put another word in front of it"),
         (["null"], "YAML takes null for a value that is no text"),
         (["testimonials"], "pytest takes what begins with test for one; put another word in front"),
@@ -415,7 +415,7 @@ def test_a_name_that_is_accepted_makes_code_that_passes_its_own_tests(odd: Path)
 
 
 def test_the_names_that_are_refused_are_those_that_the_templates_use() -> None:
-    assert {"Field", "to_camel", "job", "Context", "sealing", "pytest", "Jobs"} <= names_in_use()
+    assert {"Field", "to_camel", "job", "Context", "encryption", "pytest", "Jobs"} <= names_in_use()
     assert not {"message", "model_config", "example_of_mine", "ExampleOfMine"} & names_in_use()
 
 
@@ -454,7 +454,7 @@ def generated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     copy = copy_repository(tmp_path_factory.mktemp("new") / "generated")
     for arguments in (
         ["made-here", "--timeout", "45", "--schedule", "0 3 * * *"],
-        ["sealed-here", "--encrypted", "--timeout", "20"],
+        ["encrypted-here", "--encrypted", "--timeout", "20"],
     ):
         told = in_copy(copy, "-c", CLI, "new", *arguments)
         assert "It runs with parallelism=1: one at a time." in told
@@ -490,8 +490,8 @@ def test_a_type_that_was_made_is_not_made_again(generated: Path) -> None:
 def test_the_new_types_pass_their_own_tests_and_those_of_the_templates(generated: Path) -> None:
     tests = ["jobs_and_template", "alarms", "connection_budget", "least_privilege", "stage_costs"]
     files = [*(f"tests/infra/test_{name}.py" for name in tests), "tests/docs/test_links.py"]
-    own = ["tests/integration/made_here", "tests/integration/sealed_here"]
-    chosen = f"({OF_THE_NEW_TYPE} or sealed_here or so_many_for_each_type) and not production"
+    own = ["tests/integration/made_here", "tests/integration/encrypted_here"]
+    chosen = f"({OF_THE_NEW_TYPE} or encrypted_here or so_many_for_each_type) and not production"
     told = in_copy(
         generated,
         *["-m", "pytest", "-q", "-n", "0", "-p", "no:cacheprovider", "-k", chosen, *files, *own],
@@ -519,7 +519,7 @@ async def test_the_new_types_run_in_the_local_system_at_once(
     async with Stack(generated, tmp_path, durable=False) as stack:
         headers = {"Authorization": f"Bearer {stack.environment['ADMIN_TOKEN']}"}
         async with aiohttp.ClientSession(stack.urls["app"], headers=headers) as app:
-            for job_type in ("made-here", "sealed-here"):
+            for job_type in ("made-here", "encrypted-here"):
                 request = {"type": job_type, "payload": {"message": "Hello"}}
                 async with app.post("/api/jobs", json=request) as answer:
                     accepted = await answer.json()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from functions.delivery_failed.handler import handler
-from stashjobs import RetryLater, job, sealing
+from stashjobs import RetryLater, encryption, job
 from stashjobs.ids import new_job_id
 from tests.deliveries import deliver, http_event, lambda_context, probe, sign
 
@@ -168,10 +168,10 @@ def test_a_job_that_only_ever_fails_to_start_is_given_up_in_the_end(
     table: Table, settings: pytest.MonkeyPatch
 ) -> None:
     """A missing setting uses up no attempt, so it must not renew the patience either."""
-    settings.setenv("PAYLOAD_KEYS", sealing.new_entry("k1"))
+    settings.setenv("PAYLOAD_KEYS", encryption.new_entry("k1"))
     job_id = new_job_id()
-    sealed = sealing.seal({}, sealing.Place(job_id, PROBE.type, "payload"))
-    table.add(PROBE, sealed, job_id=job_id)
+    encrypted = encryption.encrypt({}, encryption.Place(job_id, PROBE.type, "payload"))
+    table.add(PROBE, encrypted, job_id=job_id)
     table.run(
         "UPDATE job_executions SET available_at = now() - interval '2 days' WHERE job_id = %s",
         job_id,
@@ -194,9 +194,9 @@ def test_a_job_that_never_reached_its_function_is_recorded_as_failed(table: Tabl
     assert (row["status"], row["payload"], row["user_id"]) == ("failed", {"to": "x"}, "u_1")
 
 
-@pytest.mark.parametrize("job_type", ["no-such-type", "only-sealed"])
+@pytest.mark.parametrize("job_type", ["no-such-type", "only-encrypted"])
 def test_what_its_function_would_refuse_is_not_written_down(table: Table, job_type: str) -> None:
-    job("only-sealed", endpoint="/api/jobs/only-sealed", encrypted=True)(probe().function)
+    job("only-encrypted", endpoint="/api/jobs/only-encrypted", encrypted=True)(probe().function)
     message = {"jobId": "from-node", "type": job_type, "payload": {"secret": "plain"}}
     assert call(callback(message)) == (200, {"jobId": "from-node", "changed": False})
     assert table.rows() == []

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from stashjobs import Cancelled, PermanentError, RetryLater, sealing
+from stashjobs import Cancelled, PermanentError, RetryLater, encryption
 from stashjobs.testing.qstash import Server, serving
 from tests.deliveries import Table, deliver, delivery, handle, probe
 
@@ -136,12 +136,12 @@ def test_no_payload_no_local_variable_and_no_secret_is_reported(
         assert not sentry.event.get(part)
 
 
-def test_of_a_sealed_job_only_the_type_of_its_error_is_reported(
+def test_of_an_encrypted_job_only_the_type_of_its_error_is_reported(
     table: Table, settings: pytest.MonkeyPatch, sentry: Sentry
 ) -> None:
     settings.setenv("PAYLOAD_KEYS", PAYLOAD_KEY)
-    job_id = "sealed-1"
-    payload = sealing.seal({"card": CANARY}, sealing.Place(job_id, "probe", "payload"))
+    job_id = "encrypted-1"
+    payload = encryption.encrypt({"card": CANARY}, encryption.Place(job_id, "probe", "payload"))
     table.add(probe(), payload, job_id=job_id)
 
     def leak(payload: Any, _context: Context) -> None:
@@ -149,7 +149,7 @@ def test_of_a_sealed_job_only_the_type_of_its_error_is_reported(
 
     deliver(probe(leak), job_id)
     [error] = sentry.event["exception"]["values"]
-    assert error == {"type": "ValueError", "value": "not shown, since the job is sealed"}
+    assert error == {"type": "ValueError", "value": "not shown, since the job is encrypted"}
     assert CANARY not in sentry.text
 
 

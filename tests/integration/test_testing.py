@@ -11,7 +11,7 @@ import psycopg
 import pytest
 from pydantic import BaseModel
 
-from stashjobs import Context, InvalidPayload, RetryLater, envelope, job, sealing
+from stashjobs import Context, InvalidPayload, RetryLater, encryption, envelope, job
 from stashjobs.producer import message as messages
 from stashjobs.producer import qstash_client
 from stashjobs.store import database
@@ -117,13 +117,13 @@ def test_nothing_at_all_is_told(jobs: Jobs) -> None:
         jobs.assert_enqueued(greet)
 
 
-def test_a_sealed_payload_is_compared_and_never_shown(
+def test_an_encrypted_payload_is_compared_and_never_shown(
     jobs: Jobs, stashjobs_settings: pytest.MonkeyPatch
 ) -> None:
-    stashjobs_settings.setenv("PAYLOAD_KEYS", sealing.new_entry("k1"))
+    stashjobs_settings.setenv("PAYLOAD_KEYS", encryption.new_entry("k1"))
     greet.enqueue({"name": "the secret"}, encrypted=True)
     jobs.assert_enqueued(greet, {"name": "the secret"})
-    with pytest.raises(AssertionError, match=r"\(sealed\)") as failure:
+    with pytest.raises(AssertionError, match=r"\(encrypted\)") as failure:
         jobs.assert_enqueued(greet, {"name": "another"})
     assert "payload differs in 'name'" in str(failure.value)
     assert "the secret" not in str(failure.value)

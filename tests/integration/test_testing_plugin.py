@@ -63,7 +63,7 @@ def test_nothing_of_the_test_before_is_left(jobs):
     with psycopg.connect(jobs.database_url) as connection:
         assert connection.execute("SELECT * FROM signed_up").fetchall() == []
 
-def test_a_sealed_job_runs_with_nothing_more_than_the_extra(jobs):
+def test_an_encrypted_job_runs_with_nothing_more_than_the_extra(jobs):
     fails.enqueue({"to": "ada@example.com"})
     jobs.assert_enqueued(fails, {"to": "ada@example.com"})
     done = jobs.drain()

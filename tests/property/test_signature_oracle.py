@@ -93,7 +93,7 @@ def mac(key: str, signed: str, digest: str = "sha256") -> bytes:
     return hmac.digest(key.encode("utf-8", "surrogatepass"), signed.encode(), digest)
 
 
-def seal(header: bytes, payload: bytes, key: str, digest: str = "sha256") -> str:
+def token_of(header: bytes, payload: bytes, key: str, digest: str = "sha256") -> str:
     signed = f"{b64(header)}.{b64(payload)}"
     return f"{signed}.{b64(mac(key, signed, digest))}"
 
@@ -315,7 +315,7 @@ def samples(draw: st.DrawFn) -> Sample:  # noqa: C901 - one branch for each way 
     payload = json_bytes(draw, claims)
     if harm == "payload":
         payload = pick(draw, NOT_CLAIMS)
-    token = seal(json_bytes(draw, header), payload, key, digest)
+    token = token_of(json_bytes(draw, header), payload, key, digest)
 
     match harm:
         case "damaged":
@@ -404,7 +404,7 @@ def test_around_every_boundary_pyjwt_and_we_agree_to_the_fraction_of_a_second(
     for offset in range(-7, 8):
         for part in (0, 0.5, 0.999):
             claims = claims_at(NOW - 30, b"", **{claim: NOW + offset + part})
-            token = seal(b'{"alg":"HS256"}', json.dumps(claims).encode(), CURRENT)
+            token = token_of(b'{"alg":"HS256"}', json.dumps(claims).encode(), CURRENT)
             try:
                 jwt.decode(token, CURRENT, algorithms=["HS256"], issuer="Upstash", leeway=leeway)
                 pyjwt = "accepted"
@@ -536,7 +536,7 @@ def test_an_intended_difference_is_as_the_table_says(
     monkeypatch.setattr("jwt.api_jwt.datetime", StoppedClock)
     header = {"alg": "HS256", **it.header}
     claims = changed(claims_at(NOW, it.body), dict(it.claims))
-    token = seal(json.dumps(header).encode(), json.dumps(claims).encode(), it.key)
+    token = token_of(json.dumps(header).encode(), json.dumps(claims).encode(), it.key)
     urls = [it.url] if it.url else []
 
     def receiver() -> str:

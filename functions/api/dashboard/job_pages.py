@@ -16,7 +16,7 @@ from functions.api.dashboard.auth import Operator, OperatorsForm, Posted, Reader
 from functions.api.dashboard.job_list import PERIODS, STATEMENT_SECONDS, Query, find
 from functions.api.dashboard.pages import Page, render
 from functions.api.jobs import OPERATION_SECONDS
-from stashjobs import sealing
+from stashjobs import encryption
 from stashjobs.delivery.context import PARENT
 from stashjobs.errors import InvalidPayload
 from stashjobs.job_type import declared
@@ -126,7 +126,7 @@ def _shown(own: Connection, job_id: str) -> dict[str, Any]:
     return {
         "job": job,
         "payload": search.find_payload(own, job_id),
-        "is_sealed": sealing.is_sealed,
+        "is_encrypted": encryption.is_encrypted,
         "moments": timeline.moments(job, actions),
         "spans": timeline.spans(job),
         "parent_id": parent_id,
@@ -155,9 +155,9 @@ def edit(request: Request, _session: Operator, own: Connected, job_id: str) -> H
     """The payload, to be edited. What is hidden stays here."""
     job = _find(own, job_id)
     payload = search.find_payload(own, job_id)
-    is_sealed = sealing.is_sealed(payload)
-    text = "" if is_sealed else json.dumps(redaction.mask(payload), indent=2, ensure_ascii=False)
-    return _form(request, job, text, is_sealed=is_sealed)
+    is_encrypted = encryption.is_encrypted(payload)
+    text = "" if is_encrypted else json.dumps(redaction.mask(payload), indent=2, ensure_ascii=False)
+    return _form(request, job, text, is_encrypted=is_encrypted)
 
 
 @router.post("/jobs/{job_id}/edit")
@@ -166,14 +166,14 @@ def retry_edited(request: Request, session: OperatorsForm, form: Posted, job_id:
     text = form.one("payload")
     with borrowed() as own:
         job, original = _find(own, job_id), search.find_payload(own, job_id)
-    is_sealed = sealing.is_sealed(original)
+    is_encrypted = encryption.is_encrypted(original)
     try:
-        payload = redaction.restore(_parsed(text), None if is_sealed else original)
+        payload = redaction.restore(_parsed(text), None if is_encrypted else original)
         _check(job, payload)
     except redaction.CannotRestore as error:
-        return _form(request, job, text, is_sealed=is_sealed, problems=[str(error)])
+        return _form(request, job, text, is_encrypted=is_encrypted, problems=[str(error)])
     except InvalidPayload as error:
-        return _form(request, job, text, is_sealed=is_sealed, problems=error.reasons)
+        return _form(request, job, text, is_encrypted=is_encrypted, problems=error.reasons)
     retry_and_cancel.retry(job_id, actor=session.actor, payload=payload)
     return _done("retry", 1, _job_url(job_id))
 
@@ -183,7 +183,7 @@ def _form(
     job: JobExecution,
     text: str,
     *,
-    is_sealed: bool,
+    is_encrypted: bool,
     problems: list[str] | None = None,
 ) -> HTMLResponse:
     return render(
@@ -192,7 +192,7 @@ def _form(
         422 if problems else 200,
         job=job,
         text=text,
-        is_sealed=is_sealed,
+        is_encrypted=is_encrypted,
         problems=problems or [],
         hidden=redaction.HIDDEN,
     )

@@ -11,7 +11,7 @@ import itertools
 import re
 from typing import Any
 
-from stashjobs import sealing
+from stashjobs import encryption
 from stashjobs.observability import redaction
 
 HIDDEN = "[hidden]"
@@ -46,9 +46,9 @@ class CannotRestore(ValueError):
 
 
 def mask(document: Any) -> Any:
-    """The document with what looks secret hidden, and a sealed one as what it is: not opened."""
-    if sealing.is_sealed(document):
-        return {sealing.MARK: "sealed; not opened here"}
+    """The document with likely secrets hidden. An encrypted document is not decrypted."""
+    if encryption.is_encrypted(document):
+        return {encryption.MARK: "encrypted; not decrypted here"}
     if isinstance(document, dict):
         return {
             name: HIDDEN if is_secret(name) and value not in (None, "", [], {}) else mask(value)

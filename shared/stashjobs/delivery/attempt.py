@@ -1,5 +1,5 @@
-"""One attempt: the payload is opened, the job's function runs until its deadline, and what comes of
-it is an outcome. Nothing in here writes to Postgres or knows of QStash."""
+"""One attempt: decrypt and validate the payload, run the job's function until its deadline, and
+return an outcome. This module neither writes to Postgres nor knows about QStash."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ import time
 import typing
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from stashjobs import envelope, sealing
+from stashjobs import encryption, envelope
+from stashjobs.encryption import Place
 from stashjobs.errors import (
     Cancelled,
     DeadlineNear,
+    EncryptionError,
     InvalidPayload,
     PermanentError,
     RetryLater,
-    SealError,
     SettingError,
 )
 from stashjobs.observability import redaction
-from stashjobs.sealing import Place
 from stashjobs.store import database
 from stashjobs.store.jsonb import to_json
 
@@ -52,11 +52,11 @@ class Outcome(NamedTuple):
 
 
 def run(job: JobType[Any, Any], document: Any, context: Context) -> Outcome:
-    """Open the payload if it is sealed, run the job's function and say how it ended. Only what must
-    end the process gets out."""
+    """Decrypt the payload if need be, run the job's function and return the outcome. Raises only
+    what must end the process."""
     try:
-        plain = _unsealed(job, document, context)
-    except SealError as error:
+        plain = _decrypted(job, document, context)
+    except EncryptionError as error:
         return Outcome("failed", error=error)
     except SettingError as error:
         wait = SETTING_RETRY_SECONDS
@@ -67,21 +67,21 @@ def run(job: JobType[Any, Any], document: Any, context: Context) -> Outcome:
     return outcome
 
 
-def _unsealed(job: JobType[Any, Any], document: Any, context: Context) -> Any:
-    if context.sealed:
-        return sealing.unseal(document, Place(context.job_id, job.type, "payload"))
+def _decrypted(job: JobType[Any, Any], document: Any, context: Context) -> Any:
+    if context.encrypted:
+        return encryption.decrypt(document, Place(context.job_id, job.type, "payload"))
     if job.encrypted:
-        raise SealError(
+        raise EncryptionError(
             f"{job.type} is declared encrypted, and the row's payload is plain. If it is the right "
-            "one, retry the job with it as the edited payload, which seals it"
+            "one, retry the job with it as the edited payload, which encrypts it"
         )
     return document
 
 
 def shown(context: Context, error: BaseException) -> BaseException:
-    """The error as the row, the log and the answer may show it. Whatever happens once a sealed
+    """The error as the row, the log and the answer may show it. Whatever happens once an encrypted
     payload is open may have parts of it in its words."""
-    return redaction.Redacted(error) if context.sealed else error
+    return redaction.Redacted(error) if context.encrypted else error
 
 
 def _attempt(job: JobType[Any, Any], document: Any, context: Context) -> Outcome:
@@ -165,9 +165,9 @@ def _storable_result(job: JobType[Any, Any], result: Any, context: Context) -> A
         raise PermanentError(f"{job.type} ran, but its result is not JSON: {error}") from None
     if (misfit := envelope.unstorable(document)) is not None:
         raise PermanentError(f"{job.type} ran, but its result contains {misfit}")
-    if context.sealed:
-        return sealing.seal(document, Place(context.job_id, job.type, "result"))
-    if sealing.is_sealed(document):
+    if context.encrypted:
+        return encryption.encrypt(document, Place(context.job_id, job.type, "result"))
+    if encryption.is_encrypted(document):
         raise PermanentError(f"{job.type} ran, but its result has the reserved member $sealed")
     return document
 

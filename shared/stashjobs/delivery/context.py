@@ -37,7 +37,7 @@ class Context:
         organization_id: As given to `enqueue`.
         deadline: When this attempt is stopped (UTC).
         lease_seconds: For how long `heartbeat` extends the lease.
-        sealed: Whether the job's payload is; then its result is sealed too, and no note of
+        encrypted: Whether the job's payload is; then its result is encrypted too, and no note of
             `progress` and no word of an error is kept.
     """
 
@@ -50,7 +50,7 @@ class Context:
     organization_id: str | None = None
     deadline: datetime = field(default_factory=lambda: datetime.max.replace(tzinfo=UTC))
     lease_seconds: float = 60.0
-    sealed: bool = False
+    encrypted: bool = False
     _connection: database.Connection | None = field(default=None, repr=False)
     _beside: database.Connection | None = field(default=None, repr=False)
     _enqueued: list[Enqueued] = field(default_factory=list, repr=False)
@@ -135,7 +135,7 @@ class Context:
         """Show on the row how far the job is, and extend the lease.
 
         Args:
-            fraction: From 0 to 1. All that is kept of it where the job is sealed.
+            fraction: From 0 to 1. All that is kept of it where the job is encrypted.
             note: A few words for whoever looks.
             details: Anything JSON.
 
@@ -143,7 +143,7 @@ class Context:
             LeaseLost: Another delivery has taken the job over. Stop.
         """
         shown: dict[str, Any] = {"fraction": min(1.0, max(0.0, fraction))}
-        if not self.sealed:
+        if not self.encrypted:
             shown |= {"note": note, **details}
         self._extend_lease(shown)
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import psycopg
 
-from stashjobs import envelope, sealing
+from stashjobs import encryption, envelope
 from stashjobs.delivery import attempt
 from stashjobs.delivery import request as lambda_event
 from stashjobs.delivery.attempt import Outcome
@@ -25,10 +25,10 @@ from stashjobs.delivery.context import Context
 from stashjobs.delivery.response import answer, refuse
 from stashjobs.errors import (
     DeliveryRefused,
+    EncryptionError,
     InvalidEnvelope,
     InvalidSignature,
     PermanentError,
-    SealError,
     SettingError,
 )
 from stashjobs.ids import job_id_from
@@ -144,7 +144,7 @@ def deliver(job: JobType[Any, Any], event: Event, lambda_context: Any) -> Respon
         message, source = _receive(job, event, lambda_context)
     except InvalidSignature as error:
         ending = _refuse("Rejected", 401, error)
-    except (InvalidEnvelope, SealError) as error:
+    except (InvalidEnvelope, EncryptionError) as error:
         ending = _refuse("Unreadable", 489, error)
     except SettingError as error:
         ending = _refuse("Unavailable", 500, error)
@@ -207,7 +207,7 @@ def _process(
         organization_id=claim.organization_id,
         deadline=datetime.fromtimestamp(deadline, UTC),
         lease_seconds=lease_seconds,
-        sealed=sealing.is_sealed(claim.payload),
+        encrypted=encryption.is_encrypted(claim.payload),
     )
     log.append_keys(
         attempt=claim.attempt, user_id=claim.user_id, organization_id=claim.organization_id
@@ -257,9 +257,11 @@ def _receive(job: JobType[Any, Any], event: Event, lambda_context: Any) -> tuple
         read, source = envelope.from_document(event), Source()
     if read.job_type != job.type:
         raise InvalidEnvelope(f"this function runs {job.type}, not {read.job_type[:64]!r}")
-    if job.encrypted and read.has_payload and not sealing.is_sealed(read.payload):
+    if job.encrypted and read.has_payload and not encryption.is_encrypted(read.payload):
         # Before the claim would write it down.
-        raise SealError(f"{job.type} is declared encrypted, and the message's payload is plain")
+        raise EncryptionError(
+            f"{job.type} is declared encrypted, and the message's payload is plain"
+        )
     # A schedule's fixed body brings no id. Each of its firings is a message of its own, and every
     # redelivery of one is the same message, so the message's id makes the job's.
     job_id = read.job_id or job_id_from(source.message_id or lambda_context.aws_request_id)

@@ -56,10 +56,10 @@ def _keys_in(name: str, value: str) -> list[str]:
 
 
 class Redacted(Exception):
-    """What is left of an error whose words may show a sealed payload: its type."""
+    """What is left of an error whose words may show an encrypted payload: its type."""
 
     def __init__(self, error: BaseException) -> None:
-        super().__init__("not shown, since the job is sealed")
+        super().__init__("not shown, since the job is encrypted")
         self.type_name = type(error).__name__
 
 

@@ -38,7 +38,7 @@ def report(
     """Tell Sentry how an attempt ended; nothing while `SENTRY_DSN` is not set. Never raises.
 
     Args:
-        error: As the row may show it (`redaction.Redacted` where the job is sealed).
+        error: As the row may show it (`redaction.Redacted` where the job is encrypted).
         level: `error` where the job has failed, `warning` where it will be repeated.
         job_id, job_type, attempt: Which attempt it was, as tags; who it is for is not told.
     """

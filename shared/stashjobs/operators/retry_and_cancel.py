@@ -1,8 +1,8 @@
 """What an operator can do to jobs: retry and cancel, one or many, each recorded with who and when;
-and seal anew what an old key sealed.
+and encrypt anew what an old key encrypted.
 
 All are idempotent: what is pending already is not retried again, what has ended is not cancelled,
-what the current key sealed is left alone.
+what the current key encrypted is left alone.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 from psycopg.types.json import Jsonb
 
-from stashjobs import envelope, sealing
-from stashjobs.errors import InvalidPayload, NoSuchJob, NotPossible, SealError
+from stashjobs import encryption, envelope
+from stashjobs.encryption import Place, Purpose
+from stashjobs.errors import EncryptionError, InvalidPayload, NoSuchJob, NotPossible
 from stashjobs.job_type import declared
 from stashjobs.observability import redaction
 from stashjobs.operators.search import Filter
 from stashjobs.producer import enqueue, publish, qstash_client
-from stashjobs.sealing import Place, Purpose
 from stashjobs.store import database
 from stashjobs.store.executions import call
 from stashjobs.store.outbox import Unpublished
@@ -73,19 +73,19 @@ SELECT job_id, message_id
 
 READ_STATUS = "SELECT status FROM job_executions WHERE job_id = %s"
 
-READ_SEALED = """
+READ_ENCRYPTED = """
 SELECT job_type, payload -> '$sealed' IS NOT NULL FROM job_executions WHERE job_id = %s
 """
 
 # A page of rows in the order of their key, whatever is in them: so each statement is short, however
-# large the table. A document comes along only where another key than the current one sealed it.
-FIND_SEALED_PAYLOADS = """
+# large the table. A document comes along only where another key than the current one encrypted it.
+FIND_ENCRYPTED_PAYLOADS = """
 SELECT job_id, job_id, job_type, payload #>> '{$sealed,kid}',
        CASE WHEN payload #>> '{$sealed,kid}' <> %(key_id)s THEN payload END
   FROM job_executions WHERE job_id > %(after)s ORDER BY job_id LIMIT %(limit)s
 """
-FIND_SEALED_RESULTS = FIND_SEALED_PAYLOADS.replace("payload", "result")
-FIND_SEALED_ACTIONS = """
+FIND_ENCRYPTED_RESULTS = FIND_ENCRYPTED_PAYLOADS.replace("payload", "result")
+FIND_ENCRYPTED_ACTIONS = """
 SELECT action_id, job_id, before ->> 'jobType', before #>> '{result,$sealed,kid}',
        CASE WHEN before #>> '{result,$sealed,kid}' <> %(key_id)s THEN before -> 'result' END
   FROM job_actions WHERE action_id > %(after)s ORDER BY action_id LIMIT %(limit)s
@@ -93,22 +93,22 @@ SELECT action_id, job_id, before ->> 'jobType', before #>> '{result,$sealed,kid}
 
 # Only a row that still holds the very document that was opened gets the new one, and a row that
 # somebody works on just now is passed over; the next run finds it.
-RESEAL_PAYLOADS = """
+REENCRYPT_PAYLOADS = """
 WITH held AS (
-    SELECT job_id, new.sealed
+    SELECT job_id, new.encrypted
       FROM job_executions AS job
-      JOIN unnest(%(ids)s::text[], %(before)s::jsonb[], %(sealed)s::jsonb[])
-        AS new (job_id, opened, sealed) USING (job_id)
+      JOIN unnest(%(ids)s::text[], %(before)s::jsonb[], %(encrypted)s::jsonb[])
+        AS new (job_id, opened, encrypted) USING (job_id)
      WHERE job.payload = new.opened
        FOR UPDATE OF job SKIP LOCKED
 )
-UPDATE job_executions AS job SET payload = held.sealed FROM held WHERE job.job_id = held.job_id
+UPDATE job_executions AS job SET payload = held.encrypted FROM held WHERE job.job_id = held.job_id
 """
-RESEAL_RESULTS = RESEAL_PAYLOADS.replace("payload", "result")
-RESEAL_ACTIONS = """
-UPDATE job_actions AS action SET before = jsonb_set(action.before, '{result}', new.sealed)
-  FROM unnest(%(ids)s::bigint[], %(before)s::jsonb[], %(sealed)s::jsonb[])
-    AS new (action_id, opened, sealed)
+REENCRYPT_RESULTS = REENCRYPT_PAYLOADS.replace("payload", "result")
+REENCRYPT_ACTIONS = """
+UPDATE job_actions AS action SET before = jsonb_set(action.before, '{result}', new.encrypted)
+  FROM unnest(%(ids)s::bigint[], %(before)s::jsonb[], %(encrypted)s::jsonb[])
+    AS new (action_id, opened, encrypted)
  WHERE action.action_id = new.action_id AND action.before -> 'result' = new.opened
 """
 
@@ -158,7 +158,7 @@ def retry(job_id: str, *, actor: str, payload: Any = None) -> None:
     Args:
         job_id: Which.
         actor: Who asks for it.
-        payload: Plain JSON in place of the job's own; None leaves it. Sealed where the job's own
+        payload: Plain JSON in place of the job's own; None leaves it. Encrypted where the job's own
             is, or where the type is declared encrypted here.
 
     Raises:
@@ -167,23 +167,22 @@ def retry(job_id: str, *, actor: str, payload: Any = None) -> None:
         InvalidPayload: The payload does not fit its type, where that is declared here, or has a
             reserved member.
         PayloadTooLarge: It is larger than `MAX_PAYLOAD_BYTES` allows.
-        SettingError: It must be sealed, and `PAYLOAD_KEYS` is missing.
+        SettingError: It must be encrypted, and `PAYLOAD_KEYS` is missing.
     """
     if payload is not None:
-        payload = _checked_and_sealed(job_id, payload)
+        payload = _checked_and_encrypted(job_id, payload)
     if not _retry([job_id], actor, payload):
         _explain(job_id, "retried", "it has not ended yet")
 
 
-def _checked_and_sealed(job_id: str, payload: Any) -> Any:
-    """The payload as it is to be written: as a new job of the type would have it, and sealed where
-    the job's own is."""
+def _checked_and_encrypted(job_id: str, payload: Any) -> Any:
+    """The payload to write: validated as for a new job, encrypted if the job's own payload is."""
     with database.borrowed() as own:
-        row = own.execute(READ_SEALED, [job_id]).fetchone()
+        row = own.execute(READ_ENCRYPTED, [job_id]).fetchone()
     if row is None:
         return payload
-    job_type, is_sealed = row
-    sealing.refuse_mark(job_type, payload)
+    job_type, is_encrypted = row
+    encryption.refuse_mark(job_type, payload)
     job = next((job for job in declared() if job.type == job_type), None)
     if job is not None and job.enqueued_by == "system":
         raise NotPossible(
@@ -195,8 +194,8 @@ def _checked_and_sealed(job_id: str, payload: Any) -> Any:
     if (misfit := envelope.unstorable(payload)) is not None:
         raise InvalidPayload(job_type, [f"it contains {misfit}"])
     enqueue.refuse_too_large(payload)
-    if is_sealed or (job is not None and job.encrypted):
-        return sealing.seal(payload, Place(job_id, job_type, "payload"))
+    if is_encrypted or (job is not None and job.encrypted):
+        return encryption.encrypt(payload, Place(job_id, job_type, "payload"))
     return payload
 
 
@@ -300,24 +299,24 @@ def _cancel_messages(message_ids: list[str]) -> None:
 
 @dataclass(slots=True)
 class Rotation:
-    """What `rotate_keys` did, in sealed documents (a job has up to two: payload and result).
+    """What `rotate_keys` did, in encrypted documents (a job has up to two: payload and result).
 
     Attributes:
-        resealed: Sealed with the current key now; in a dry run, those that would be.
+        reencrypted: Encrypted with the current key now; in a dry run, those that would be.
         passed_over: Changed or locked by somebody else meanwhile. Another run finds them.
-        unopened: Sealed with a key that is not in `PAYLOAD_KEYS`, or damaged. Left as they are.
+        unopened: Encrypted with a key that is not in `PAYLOAD_KEYS`, or damaged. Left as they are.
         by_key: How many there are per key id, counted afterwards.
     """
 
-    resealed: int = 0
+    reencrypted: int = 0
     passed_over: int = 0
     unopened: int = 0
     by_key: dict[str, int] = field(default_factory=dict)
 
 
 def rotate_keys(*, batch: int = BATCH, dry_run: bool = False) -> Rotation:
-    """Seal anew, with the current key, what another key sealed: payloads, results, and the results
-    that `job_actions` keeps. Safe to run at any time, twice, or at once with deliveries.
+    """Re-encrypt with the current key the payloads, the results, and the results in `job_actions`
+    that another key encrypted. Safe to repeat, and to run during deliveries.
 
     Args:
         batch: Rows per statement.
@@ -326,38 +325,38 @@ def rotate_keys(*, batch: int = BATCH, dry_run: bool = False) -> Rotation:
     Raises:
         SettingError: `PAYLOAD_KEYS` is missing or malformed.
     """
-    current = sealing.keys().current.id
+    current = encryption.keys().current.id
     report = Rotation()
     for drawer in _DRAWERS:
         for page in _pages(drawer, current, batch):
             found = [row for row in page if row[4] is not None]
             if dry_run:
-                report.resealed += len(found)
+                report.reencrypted += len(found)
             elif found:
-                _reseal(drawer, found, report)
+                _reencrypt(drawer, found, report)
     # Counted only now, so that what came in meanwhile is in it.
     counts: Counter[str] = Counter()
     for drawer in _DRAWERS:
         for page in _pages(drawer, None, batch):
-            counts.update(row[3] for row in page if row[3] and sealing.is_key_id(row[3]))
+            counts.update(row[3] for row in page if row[3] and encryption.is_key_id(row[3]))
     report.by_key = dict(sorted(counts.items()))
     return report
 
 
 @dataclass(frozen=True, slots=True)
 class _Drawer:
-    """One column that holds sealed documents: how to page through it, and how to replace them."""
+    """One column with encrypted documents: the statements that page through and replace them."""
 
     purpose: Purpose
     find: str
-    reseal: str
+    reencrypt: str
     before_first: str | int
 
 
 _DRAWERS = (
-    _Drawer("payload", FIND_SEALED_PAYLOADS, RESEAL_PAYLOADS, ""),
-    _Drawer("result", FIND_SEALED_RESULTS, RESEAL_RESULTS, ""),
-    _Drawer("result", FIND_SEALED_ACTIONS, RESEAL_ACTIONS, 0),
+    _Drawer("payload", FIND_ENCRYPTED_PAYLOADS, REENCRYPT_PAYLOADS, ""),
+    _Drawer("result", FIND_ENCRYPTED_RESULTS, REENCRYPT_RESULTS, ""),
+    _Drawer("result", FIND_ENCRYPTED_ACTIONS, REENCRYPT_ACTIONS, 0),
 )
 
 
@@ -372,20 +371,20 @@ def _pages(drawer: _Drawer, key_id: str | None, size: int) -> Iterator[list[tupl
         after = page[-1][0]
 
 
-def _reseal(drawer: _Drawer, found: list[tuple[Any, ...]], report: Rotation) -> None:
-    columns: dict[str, list[Any]] = {"ids": [], "before": [], "sealed": []}
+def _reencrypt(drawer: _Drawer, found: list[tuple[Any, ...]], report: Rotation) -> None:
+    columns: dict[str, list[Any]] = {"ids": [], "before": [], "encrypted": []}
     for row_id, job_id, job_type, _, document in found:
         try:
-            sealed = sealing.reseal(document, Place(job_id, job_type, drawer.purpose))
-        except SealError as error:
+            encrypted = encryption.reencrypt(document, Place(job_id, job_type, drawer.purpose))
+        except EncryptionError as error:
             report.unopened += 1
-            log.warning("not sealed anew: %s", error, extra={"job_id": job_id})
+            log.warning("not re-encrypted: %s", error, extra={"job_id": job_id})
             continue
         columns["ids"].append(row_id)
         columns["before"].append(Jsonb(document))
-        columns["sealed"].append(Jsonb(sealed))
-    changed = database.connection().execute(drawer.reseal, columns).rowcount
-    report.resealed += changed
+        columns["encrypted"].append(Jsonb(encrypted))
+    changed = database.connection().execute(drawer.reencrypt, columns).rowcount
+    report.reencrypted += changed
     report.passed_over += len(columns["ids"]) - changed
 
 

@@ -339,7 +339,7 @@ def find(connection: Connection, job_id: str) -> JobExecution | None:
 
 
 def find_payload(connection: Connection, job_id: str) -> Any:
-    """The payload of a job as the row has it, sealed where it is. None: there is no such job."""
+    """The payload of a job as the row has it, encrypted where it is. None: there is no such job."""
     row = connection.execute(FIND_PAYLOAD, [job_id]).fetchone()
     return row[0] if row else None
 

@@ -13,14 +13,14 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from stashjobs import envelope, sealing
+from stashjobs import encryption, envelope
 from stashjobs.config import settings
+from stashjobs.encryption import Place
 from stashjobs.errors import InvalidPayload, PayloadTooLarge
 from stashjobs.ids import new_job_id
 from stashjobs.observability import tracing
 from stashjobs.producer import publish, qstash_client
 from stashjobs.producer.options import EnqueueOptions, Options
-from stashjobs.sealing import Place
 from stashjobs.store import database, executions
 from stashjobs.store.executions import NewJob
 from stashjobs.store.jsonb import to_json
@@ -150,7 +150,7 @@ def prepare(job: JobType[Any, Any], payload: Any, options: Options) -> NewJob:
         InvalidPayload | PayloadTooLarge | ValueError | SettingError: See `Job.enqueue`.
     """
     document = job.dump_payload(payload)
-    sealing.refuse_mark(job.type, document)
+    encryption.refuse_mark(job.type, document)
     if (misfit := envelope.unstorable(document)) is not None:
         raise InvalidPayload(job.type, [f"it contains {misfit}"])
     refuse_too_large(document)
@@ -177,7 +177,7 @@ def prepare(job: JobType[Any, Any], payload: Any, options: Options) -> NewJob:
             raise ValueError(f"{name} is longer than {MAX_INDEXED_BYTES} bytes")
     job_id = new_job_id()
     if _is_encrypted(job, options):
-        document = sealing.seal(document, Place(job_id, job.type, "payload"))
+        document = encryption.encrypt(document, Place(job_id, job.type, "payload"))
     return NewJob(
         job_id=job_id,
         job_type=job.type,
@@ -207,7 +207,7 @@ def refuse_too_large(document: Any) -> None:
 
 def _is_encrypted(job: JobType[Any, Any], options: Options) -> bool:
     if job.encrypted and options.encrypted is False:
-        # Its worker refuses plain payloads: docs/sealed-payloads.md says why.
+        # Its worker refuses plain payloads: docs/encrypted-payloads.md says why.
         raise ValueError(f"{job.type} is declared encrypted; encrypted=False cannot undo that")
     return job.encrypted or bool(options.encrypted)
 

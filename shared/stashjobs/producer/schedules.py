@@ -138,8 +138,8 @@ def declare(schedule: Schedule) -> Schedule:
 
     Raises:
         InvalidPayload: No row could hold its payload.
-        ValueError: Its cron expression or time zone is not one, its job's payloads are sealed, or
-            another schedule has its name.
+        ValueError: Its cron expression or time zone is invalid, its job's payloads are encrypted,
+            or another schedule has its name.
     """
     _check(schedule)
     other = _declared.get(schedule.name)

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from stashjobs import sealing
+from stashjobs import encryption
+from stashjobs.encryption import Place
 from stashjobs.job_type import JobType
-from stashjobs.sealing import Place
 from stashjobs.store.jsonb import to_json
 
 TOLERANCE = timedelta(seconds=1)
@@ -77,8 +77,8 @@ class Expectation:
     def _payload_differences(self, row: Row) -> list[str]:
         if self.payload is None:
             return []
-        sealed = sealing.is_sealed(row["payload"])
-        wanted, payload = self._wanted_payload(), _opened(row)
+        encrypted = encryption.is_encrypted(row["payload"])
+        wanted, payload = self._wanted_payload(), _decrypted(row)
         if not (isinstance(wanted, dict) and isinstance(payload, dict)):
             return [] if wanted == payload else ["the payload is another one"]
         found = []
@@ -86,7 +86,9 @@ class Expectation:
             if name not in payload:
                 found.append(f"payload has no member {name!r}")
             elif payload[name] != value:
-                values = "" if sealed else f": it is {_short(payload[name])}, not {_short(value)}"
+                values = (
+                    "" if encrypted else f": it is {_short(payload[name])}, not {_short(value)}"
+                )
                 found.append(f"payload differs in {name!r}{values}")
         return found
 
@@ -98,7 +100,7 @@ class Expectation:
     def _wanted(self) -> str:
         wanted = []
         if self.payload is not None:
-            shown = "a sealed payload" if self.job.encrypted else _short(self._wanted_payload())
+            shown = "an encrypted payload" if self.job.encrypted else _short(self._wanted_payload())
             wanted.append(f"payload {shown}")
         wanted += [
             f"{name} {value}"
@@ -108,15 +110,15 @@ class Expectation:
         return f" with {', '.join(wanted)}" if wanted else ""
 
 
-def _opened(row: Row) -> Any:
+def _decrypted(row: Row) -> Any:
     payload = row["payload"]
-    if not sealing.is_sealed(payload):
+    if not encryption.is_encrypted(payload):
         return payload
-    return sealing.unseal(payload, Place(row["job_id"], row["job_type"], "payload"))
+    return encryption.decrypt(payload, Place(row["job_id"], row["job_type"], "payload"))
 
 
 def _shown_payload(row: Row) -> str:
-    return "(sealed)" if sealing.is_sealed(row["payload"]) else _short(row["payload"])
+    return "(encrypted)" if encryption.is_encrypted(row["payload"]) else _short(row["payload"])
 
 
 def _details(row: Row) -> str:

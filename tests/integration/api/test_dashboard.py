@@ -14,7 +14,7 @@ import pytest
 
 from functions.api.dashboard import clocks, job_list, job_pages
 from infra.local.template import read_template
-from stashjobs import sealing
+from stashjobs import encryption
 from stashjobs.delivery.context import PARENT
 from stashjobs.job_type import find
 from stashjobs.operators import search
@@ -506,16 +506,18 @@ def test_what_looks_secret_is_not_shown(
             assert secret not in text, (path, secret)
 
 
-def test_a_sealed_payload_is_never_opened(
+def test_an_encrypted_payload_is_never_decrypted(
     operator: Browser, table: Table, settings: pytest.MonkeyPatch
 ) -> None:
-    settings.setenv("PAYLOAD_KEYS", sealing.new_entry("k1"))
+    settings.setenv("PAYLOAD_KEYS", encryption.new_entry("k1"))
     job = find("create-notification")
-    sealed = sealing.seal({"title": "plain words"}, sealing.Place("j1", job.type, "payload"))
-    table.add(job, sealed, job_id="j1")
+    encrypted = encryption.encrypt(
+        {"title": "plain words"}, encryption.Place("j1", job.type, "payload")
+    )
+    table.add(job, encrypted, job_id="j1")
     table.run("UPDATE job_executions SET status = 'cancelled', completed_at = now()")
     page = operator.get("/admin/jobs/j1")
-    assert "Sealed. It is never opened here." in page.words
+    assert "Encrypted. It is not decrypted here." in page.words
     assert "plain words" not in page.text
     edit = operator.get("/admin/jobs/j1/edit")
     assert "plain words" not in edit.text
@@ -523,8 +525,8 @@ def test_a_sealed_payload_is_never_opened(
     operator.post("/admin/jobs/j1/edit", {"payload": json.dumps(new)})
     row = table.row("j1")
     assert row["status"] == "pending"
-    assert sealing.is_sealed(row["payload"])
-    opened = sealing.unseal(row["payload"], sealing.Place("j1", job.type, "payload"))
+    assert encryption.is_encrypted(row["payload"])
+    opened = encryption.decrypt(row["payload"], encryption.Place("j1", job.type, "payload"))
     assert opened == job.dump_payload(new)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from stashjobs import sealing
+from stashjobs import encryption
 from stashjobs.tools.doctor import setting_values
 from stashjobs.tools.doctor.finding import Level, Verdict
 
@@ -118,7 +118,7 @@ def test_the_admin_token_is_for_the_first_start(
 
 
 def test_payload_keys_are_read_and_not_shown(production: pytest.MonkeyPatch) -> None:
-    entry = sealing.new_entry("2026-11")
+    entry = encryption.new_entry("2026-11")
     production.setenv("PAYLOAD_KEYS", entry)
     verdict = setting_values.has_payload_keys()
     assert verdict.level == Level.GREEN

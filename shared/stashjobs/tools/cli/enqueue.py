@@ -40,7 +40,7 @@ def _moment(text: str) -> datetime:
 )
 @click.option("--idempotency-key", help="Enqueue nothing if a job of this type has this key.")
 @click.option("--retries", type=int, help="In place of the type's own.")
-@click.option("--encrypted", is_flag=True, default=None, help="Seal the payload.")
+@click.option("--encrypted", is_flag=True, default=None, help="Encrypt the payload.")
 @json_option
 @command
 def enqueue(

@@ -1,4 +1,4 @@
-"""`stashjobs keys`: the keys that seal payloads, from making one to retiring it."""
+"""`stashjobs keys`: the keys that encrypt payloads, from making one to retiring it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 import click
 
-from stashjobs import sealing
+from stashjobs import encryption
 from stashjobs.config import settings
 from stashjobs.errors import StashjobsError
 from stashjobs.operators import retry_and_cancel
@@ -29,15 +29,15 @@ def new(*, key_id: str | None, as_json: bool) -> None:
 
     The key goes to standard output, alone; everything else to standard error.
     """
-    has_keys = settings.optional(sealing.SETTING) is not None
-    taken = list(sealing.keys().by_id) if has_keys else []
+    has_keys = settings.optional(encryption.SETTING) is not None
+    taken = list(encryption.keys().by_id) if has_keys else []
     if key_id is None:
         key_id = _free_id(taken)
-    elif not sealing.is_key_id(key_id):
+    elif not encryption.is_key_id(key_id):
         raise WrongUse("--id: 1 to 32 letters, digits, dots, hyphens or underscores")
     elif key_id in taken:
         raise WrongUse(f"--id: {key_id} is in PAYLOAD_KEYS already; an id stands for one key")
-    entry = sealing.new_entry(key_id)
+    entry = encryption.new_entry(key_id)
     if as_json:
         click.echo(json.dumps({"entry": entry}))
         return
@@ -74,30 +74,33 @@ def _advice(key_id: str, taken: list[str]) -> str:
 @json_option
 @command
 def rotate(*, batch: int, dry_run: bool, as_json: bool) -> None:
-    """Seal anew, with the first key, what other keys have sealed.
+    """Re-encrypt with the first key what other keys encrypted.
 
     Deliveries go on meanwhile. Every worker must have the first key already.
     """
-    known = sealing.keys()
+    known = encryption.keys()
     report = retry_and_cancel.rotate_keys(batch=batch, dry_run=dry_run)
     if as_json:
-        click.echo(json.dumps(asdict(report) | {"current": known.current.id, "dry_run": dry_run}))
+        document = asdict(report) | {"current": known.current.id, "dry_run": dry_run}
+        # Scripts read the member by its first name.
+        document["resealed"] = document.pop("reencrypted")
+        click.echo(json.dumps(document))
     else:
         click.echo(_tell(report, known, dry_run=dry_run))
     if report.unopened:
         raise StashjobsError(
-            f"{counted(report.unopened, 'sealed document')} could not be opened and stayed as they "
-            "were: the key is not in PAYLOAD_KEYS, or they are damaged. The log names the jobs."
+            f"{counted(report.unopened, 'encrypted document')} could not be decrypted and stayed "
+            "unchanged: the key is not in PAYLOAD_KEYS, or they are damaged. The log names them."
         )
 
 
-def _tell(report: retry_and_cancel.Rotation, known: sealing.Keys, *, dry_run: bool) -> str:
+def _tell(report: retry_and_cancel.Rotation, known: encryption.Keys, *, dry_run: bool) -> str:
     current = known.current.id
-    done = "would be sealed" if dry_run else "sealed"
-    lines = [f"Payloads and results {done} anew with {current}: {report.resealed}."]
+    done = "to re-encrypt" if dry_run else "re-encrypted"
+    lines = [f"Payloads and results {done} with {current}: {report.reencrypted}."]
     if report.passed_over:
         lines.append(f"In use by others and passed over: {report.passed_over}. Run this again.")
-    lines.append("Sealed documents per key:")
+    lines.append("Encrypted documents per key:")
     for key_id in [*known.by_id, *(report.by_key.keys() - known.by_id.keys())]:
         count = report.by_key.get(key_id, 0)
         if key_id == current:
@@ -107,6 +110,6 @@ def _tell(report: retry_and_cancel.Rotation, known: sealing.Keys, *, dry_run: bo
         elif count:
             note = "still needed"
         else:
-            note = "no row needs it: retire it, once nothing seals with it any more"
+            note = "no row needs it: retire it once nothing encrypts with it any more"
         lines.append(f"  {key_id:<32}  {count:>10}  {note}")
     return "\n".join(lines)

@@ -43,10 +43,10 @@ def types(*, as_json: bool) -> None:
         return
     for job in jobs:
         what = " ".join((job.__doc__ or "").split()).partition(". ")[0].rstrip(".")
-        sealed = "  sealed" if job.encrypted else ""
+        encrypted = "  encrypted" if job.encrypted else ""
         click.echo(
             f"{job.type:<24}  {job.endpoint:<28}  {counted(job.retries, 'retry', 'retries'):>9}  "
-            f"{job.timeout:>4g} s{sealed}  {what}"
+            f"{job.timeout:>4g} s{encrypted}  {what}"
         )
     if not jobs:
         click.echo("No job types. Make one with: stashjobs new send-sms")

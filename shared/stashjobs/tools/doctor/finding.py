@@ -134,7 +134,7 @@ def _look(check: Check) -> Verdict:
     except ModuleNotFoundError as error:
         return not_checked(
             f"the package {error.name} is not installed",
-            "pip install 'stashjobs[aws,email,sealed,stripe]'",
+            "pip install 'stashjobs[aws,email,encryption,stripe]'",
         )
     except Exception as error:  # noqa: BLE001 - the other findings are still wanted
         if _is_unreachable(error):

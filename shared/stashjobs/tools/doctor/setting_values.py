@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from stashjobs import sealing
+from stashjobs import encryption
 from stashjobs.config import settings
 from stashjobs.errors import SettingError
 from stashjobs.job_type import declared
@@ -89,13 +89,13 @@ def _missing(name: str) -> tuple[str, str]:
 
 
 def has_payload_keys() -> Verdict:
-    """Sealed payloads can be opened: needed where a type is declared encrypted."""
-    sealed = [job.type for job in declared() if job.encrypted]
-    if settings.optional(sealing.SETTING) is None:
-        if sealed:
-            return red(f"not set, and {', '.join(sealed)} need it", "stashjobs keys new")
+    """Encrypted payloads can be decrypted: needed where a type is declared encrypted."""
+    encrypted = [job.type for job in declared() if job.encrypted]
+    if settings.optional(encryption.SETTING) is None:
+        if encrypted:
+            return red(f"not set, and {', '.join(encrypted)} need it", "stashjobs keys new")
         return not_checked("it is not set, and no job type is declared encrypted")
-    known = sealing.keys()
+    known = encryption.keys()
     return green(f"{counted(len(known.by_id), 'key')}, current is {known.current.id}")
 
 

@@ -1,9 +1,9 @@
-"""Sealed payloads: AES-256-GCM, so that neither QStash nor Postgres nor a log sees the plaintext.
+"""Encrypted payloads: AES-256-GCM, so no plaintext reaches QStash, Postgres or a log.
 
     {"$sealed": {"v": 1, "kid": "2026-11", "nonce": "…", "data": "…"}}
 
-takes the place of a payload or a result. The format, byte by byte, is in docs/sealed-payloads.md;
-the cipher is AEAD_AES_256_GCM (RFC 5116, section 5.2; NIST SP 800-38D).
+takes the place of a payload or a result. docs/encrypted-payloads.md specifies the format. The
+cipher is AEAD_AES_256_GCM (RFC 5116, section 5.2; NIST SP 800-38D).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from stashjobs.config import settings
-from stashjobs.errors import InvalidPayload, SealError, SettingError
+from stashjobs.errors import EncryptionError, InvalidPayload, SettingError
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -29,7 +29,7 @@ SETTING = "PAYLOAD_KEYS"
 KEY_BYTES = 32
 NONCE_BYTES = 12
 TAG_BYTES = 16
-# No longer than this, so that a key put in an id's place is never taken for one and shown.
+# Shorter than a key, so that a key entered in place of an id is refused and never shown.
 _KEY_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,31}")
 _KEY_TEXT = re.compile(r"[A-Za-z0-9+/]{43}=?")
 _FIELDS = {"v", "kid", "nonce", "data"}
@@ -38,18 +38,18 @@ Purpose = Literal["payload", "result"]
 
 
 class Place(NamedTuple):
-    """What a sealed document belongs to, and cannot be moved from: one job's payload or result."""
+    """What an encrypted document is bound to: the payload or the result of one job."""
 
     job_id: str
     job_type: str
     purpose: Purpose
 
     def associated_data(self, key_id: str) -> bytes:
-        """What GCM authenticates beside the plaintext. No part can hold U+0000 (Postgres stores
-        none, and `envelope.read` refuses it), so no two places have the same bytes."""
+        """What GCM authenticates beside the plaintext. No part can contain U+0000 (Postgres
+        cannot store it and `envelope.read` refuses it), so no two places share the same bytes."""
         parts = ("stashjobs sealed v1", self.purpose, key_id, self.job_type, self.job_id)
         if any("\0" in part for part in parts):
-            raise SealError("a job's id or type contains U+0000, which cannot be sealed")
+            raise EncryptionError("a job's id or type contains U+0000, which cannot be encrypted")
         return "\0".join(parts).encode()
 
 
@@ -67,17 +67,17 @@ class Key:
             SettingError: `cryptography` is not installed.
         """
         try:
-            # Not at the top: a worker whose jobs are not sealed never pays for this import.
+            # Not at the top: a worker whose jobs are not encrypted never pays for this import.
             from cryptography.hazmat.primitives.ciphers.aead import AESGCM
         except ImportError:
             raise SettingError(
-                "sealed payloads need the package cryptography; install stashjobs[sealed]."
+                "encrypted payloads need the package cryptography; install stashjobs[encryption]."
             ) from None
         return AESGCM(self.secret)
 
 
 class Keys(NamedTuple):
-    """All of `PAYLOAD_KEYS`. The first one seals, every one of them opens."""
+    """All of `PAYLOAD_KEYS`. The first one encrypts; any of them decrypts."""
 
     current: Key
     by_id: dict[str, Key]
@@ -86,11 +86,11 @@ class Keys(NamedTuple):
         """The key with this id.
 
         Raises:
-            SealError: There is none.
+            EncryptionError: No key has it.
         """
         if key_id not in self.by_id:
-            raise SealError(
-                f"{what} is sealed with the key {key_id}, which is not in {SETTING} "
+            raise EncryptionError(
+                f"{what} is encrypted with the key {key_id}, which is not in {SETTING} "
                 f"(there: {', '.join(self.by_id)}). Put that key back, then retry the job."
             )
         return self.by_id[key_id]
@@ -116,7 +116,7 @@ def parse_keys(text: str) -> Keys:
     for number, entry in enumerate(text.split(","), start=1):
         key = _parse_key(number, entry.strip())
         if key.id in by_id:
-            raise SettingError(f"{SETTING}: the key id {key.id} is there twice.")
+            raise SettingError(f"{SETTING}: the key id {key.id} appears twice.")
         if any(key.secret == other.secret for other in by_id.values()):
             raise SettingError(f"{SETTING}: {key.id} and another id have the same key.")
         by_id[key.id] = key
@@ -149,24 +149,24 @@ def new_entry(key_id: str) -> str:
     return f"{key_id}:{base64.b64encode(os.urandom(KEY_BYTES)).decode()}"
 
 
-def is_sealed(document: object) -> bool:
-    """Whether this stands for a sealed document: an object with the member `$sealed`. No plain
+def is_encrypted(document: object) -> bool:
+    """Whether this stands for an encrypted document: an object with the member `$sealed`. No plain
     payload or result has that member; `refuse_mark` sees to it."""
     return isinstance(document, dict) and MARK in document
 
 
 def refuse_mark(job_type: str, payload: object) -> None:
-    """Make sure that a plain payload is not mistaken for a sealed one.
+    """Make sure that a plain payload is not mistaken for an encrypted one.
 
     Raises:
         InvalidPayload: It has the reserved member `$sealed`.
     """
-    if is_sealed(payload):
-        raise InvalidPayload(job_type, [f"{MARK}: this name is reserved for sealed payloads"])
+    if is_encrypted(payload):
+        raise InvalidPayload(job_type, [f"{MARK}: this name is reserved for encrypted payloads"])
 
 
-def seal(document: Any, place: Place) -> dict[str, Any]:
-    """Seal plain JSON with the current key.
+def encrypt(document: Any, place: Place) -> dict[str, Any]:
+    """Encrypt plain JSON with the current key.
 
     Raises:
         SettingError: `PAYLOAD_KEYS` is missing or malformed, or `cryptography` is not installed.
@@ -176,26 +176,28 @@ def seal(document: Any, place: Place) -> dict[str, Any]:
     return _encrypt(plaintext.encode(), keys().current, place)
 
 
-def unseal(document: Any, place: Place) -> Any:
-    """The plain JSON of a sealed document.
+def decrypt(document: Any, place: Place) -> Any:
+    """The plain JSON of an encrypted document.
 
     Raises:
-        SealError: It is malformed, its key is not there, or it is not what was sealed for this
-            place. The message never shows what was sealed, or a key.
+        EncryptionError: It is malformed, its key is missing, or it was encrypted for another place.
+            The message never shows the plaintext or a key.
         SettingError: `PAYLOAD_KEYS` is missing or malformed, or `cryptography` is not installed.
     """
     plaintext, _ = _decrypt(document, place)
     try:
         return json.loads(plaintext, parse_constant=_refuse_constant)
     except (ValueError, RecursionError):
-        raise SealError(f"the {place.purpose} was opened, and what was sealed is no JSON") from None
+        raise EncryptionError(
+            f"the {place.purpose} was decrypted, but the plaintext is not JSON"
+        ) from None
 
 
-def reseal(document: Any, place: Place) -> dict[str, Any]:
-    """The same plaintext, sealed with the current key.
+def reencrypt(document: Any, place: Place) -> dict[str, Any]:
+    """The same plaintext, encrypted with the current key.
 
     Raises:
-        SealError | SettingError: See `unseal`.
+        EncryptionError | SettingError: See `decrypt`.
     """
     plaintext, all_keys = _decrypt(document, place)
     return _encrypt(plaintext, all_keys.current, place)
@@ -203,7 +205,7 @@ def reseal(document: Any, place: Place) -> dict[str, Any]:
 
 def _encrypt(plaintext: bytes, key: Key, place: Place) -> dict[str, Any]:
     # A random nonce (NIST SP 800-38D, section 8.2.2) needs no shared counter, and bounds how much
-    # one key may seal: docs/sealed-payloads.md says how much.
+    # one key may encrypt: docs/encrypted-payloads.md says how much.
     nonce = os.urandom(NONCE_BYTES)
     data = key.cipher().encrypt(nonce, plaintext, place.associated_data(key.id))
     return {
@@ -222,31 +224,35 @@ def _decrypt(document: Any, place: Place) -> tuple[bytes, Keys]:
     try:
         return cipher.decrypt(nonce, data, place.associated_data(key_id)), all_keys
     except InvalidTag:
-        raise SealError(
-            f"{what} cannot be opened with the key {key_id}: it was changed or cut short, it was "
-            "sealed for another job, another type or another purpose, or that id stood for another "
-            "key then"
+        raise EncryptionError(
+            f"{what} cannot be decrypted with the key {key_id}: it was changed or truncated, "
+            "it was encrypted for another job, another type or another purpose, or that id named "
+            "a different key then"
         ) from None
 
 
 def _read(document: Any, what: str) -> tuple[str, bytes, bytes]:
     """Key id, nonce and data. Strict: a document that differs in one bit is another document."""
-    if not is_sealed(document) or len(document) != 1:
-        raise SealError(f"{what} is not an object with the one member {MARK}")
-    sealed = document[MARK]
-    if not isinstance(sealed, dict) or sealed.keys() != _FIELDS:
-        raise SealError(f"{what}: {MARK} has not just the members v, kid, nonce and data")
-    version, key_id = sealed["v"], sealed["kid"]
+    if not is_encrypted(document) or len(document) != 1:
+        raise EncryptionError(f"{what} is not an object with the one member {MARK}")
+    encrypted = document[MARK]
+    if not isinstance(encrypted, dict) or encrypted.keys() != _FIELDS:
+        raise EncryptionError(
+            f"{what}: the members of {MARK} are not exactly v, kid, nonce and data"
+        )
+    version, key_id = encrypted["v"], encrypted["kid"]
     if type(version) is not int or version != VERSION:
-        raise SealError(f"{what}: the version v of the sealed format is not {VERSION}")
+        raise EncryptionError(f"{what}: the version v of the encrypted format is not {VERSION}")
     if not isinstance(key_id, str) or not is_key_id(key_id):
-        raise SealError(f"{what}: kid is no key id")
-    nonce = _from_base64(sealed["nonce"])
+        raise EncryptionError(f"{what}: kid is not a key id")
+    nonce = _from_base64(encrypted["nonce"])
     if nonce is None or len(nonce) != NONCE_BYTES:
-        raise SealError(f"{what}: nonce is not {NONCE_BYTES} bytes in base64url without padding")
-    data = _from_base64(sealed["data"])
+        raise EncryptionError(
+            f"{what}: nonce is not {NONCE_BYTES} bytes of base64url without padding"
+        )
+    data = _from_base64(encrypted["data"])
     if data is None or len(data) < TAG_BYTES:
-        raise SealError(f"{what}: data is not base64url without padding, or was cut short")
+        raise EncryptionError(f"{what}: data is not base64url without padding, or is truncated")
     return key_id, nonce, data
 
 

@@ -1,4 +1,4 @@
-"""Sealed documents: whatever is sealed opens at its place, and nothing else opens."""
+"""Encrypted documents: they are decrypted at their place and nowhere else."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stashjobs import SealError
-from stashjobs.sealing import Place, seal, unseal
+from stashjobs import EncryptionError
+from stashjobs.encryption import Place, decrypt, encrypt
 
 KEYS = f"new:{base64.b64encode(b'n' * 32).decode()},old:{base64.b64encode(b'o' * 32).decode()}"
 
@@ -47,22 +47,22 @@ def as_text(data: bytes | bytearray) -> str:
 
 
 @given(documents, places)
-def test_what_is_sealed_opens_at_its_place(document: Any, place: Place) -> None:
-    through_postgres = json.loads(json.dumps(seal(document, place)))
-    assert unseal(through_postgres, place) == document
+def test_what_is_encrypted_is_decrypted_at_its_place(document: Any, place: Place) -> None:
+    through_postgres = json.loads(json.dumps(encrypt(document, place)))
+    assert decrypt(through_postgres, place) == document
 
 
 @given(documents, places, st.sampled_from(["nonce", "data"]), st.data())
 def test_one_flipped_bit_is_refused(
     document: Any, place: Place, member: str, data: st.DataObject
 ) -> None:
-    sealed = seal(document, place)
-    content = as_bytes(sealed["$sealed"][member])
+    encrypted = encrypt(document, place)
+    content = as_bytes(encrypted["$sealed"][member])
     bit = data.draw(st.integers(0, len(content) * 8 - 1))
     content[bit // 8] ^= 1 << bit % 8
-    sealed["$sealed"][member] = as_text(content)
-    with pytest.raises(SealError):
-        unseal(sealed, place)
+    encrypted["$sealed"][member] = as_text(content)
+    with pytest.raises(EncryptionError):
+        decrypt(encrypted, place)
 
 
 @given(documents, places, st.sampled_from(["nonce", "data", "kid"]), st.data())
@@ -70,37 +70,37 @@ def test_one_changed_character_is_refused(
     document: Any, place: Place, member: str, data: st.DataObject
 ) -> None:
     """Also one in the bits that base64 does not use: a document has one spelling."""
-    sealed = seal(document, place)
-    text = sealed["$sealed"][member]
+    encrypted = encrypt(document, place)
+    text = encrypted["$sealed"][member]
     index = data.draw(st.integers(0, len(text) - 1))
     other = data.draw(st.characters().filter(lambda char: char != text[index]))
-    sealed["$sealed"][member] = text[:index] + other + text[index + 1 :]
-    with pytest.raises(SealError):
-        unseal(sealed, place)
+    encrypted["$sealed"][member] = text[:index] + other + text[index + 1 :]
+    with pytest.raises(EncryptionError):
+        decrypt(encrypted, place)
 
 
 @given(documents, places, st.sampled_from(["nonce", "data"]), st.data())
 def test_a_shorter_or_longer_one_is_refused(
     document: Any, place: Place, member: str, data: st.DataObject
 ) -> None:
-    sealed = seal(document, place)
-    content = as_bytes(sealed["$sealed"][member])
+    encrypted = encrypt(document, place)
+    content = as_bytes(encrypted["$sealed"][member])
     size = data.draw(st.integers(0, len(content) - 1))
     longer = data.draw(st.booleans())
     changed = content + os.urandom(size + 1) if longer else content[:size]
-    sealed["$sealed"][member] = as_text(changed)
-    with pytest.raises(SealError):
-        unseal(sealed, place)
+    encrypted["$sealed"][member] = as_text(changed)
+    with pytest.raises(EncryptionError):
+        decrypt(encrypted, place)
 
 
 @given(documents, places, places)
 def test_a_swapped_one_is_refused(document: Any, place: Place, other: Place) -> None:
-    sealed = seal(document, place)
+    encrypted = encrypt(document, place)
     if other == place:
-        assert unseal(sealed, other) == document
+        assert decrypt(encrypted, other) == document
         return
-    with pytest.raises(SealError):
-        unseal(sealed, other)
+    with pytest.raises(EncryptionError):
+        decrypt(encrypted, other)
 
 
 @given(places, places)
@@ -110,16 +110,16 @@ def test_two_places_never_have_the_same_associated_data(one: Place, other: Place
 
 @given(documents, places)
 def test_the_other_keys_id_is_refused(document: Any, place: Place) -> None:
-    sealed = seal(document, place)
-    sealed["$sealed"]["kid"] = "old"
-    with pytest.raises(SealError):
-        unseal(sealed, place)
+    encrypted = encrypt(document, place)
+    encrypted["$sealed"]["kid"] = "old"
+    with pytest.raises(EncryptionError):
+        decrypt(encrypted, place)
 
 
 @given(documents, places)
-def test_whatever_stands_in_place_of_a_sealed_document_is_refused(
+def test_whatever_stands_in_place_of_an_encrypted_document_is_refused(
     document: Any, place: Place
 ) -> None:
     for disguised in (document, {"$sealed": document}):
-        with pytest.raises(SealError):
-            unseal(disguised, place)
+        with pytest.raises(EncryptionError):
+            decrypt(disguised, place)
