@@ -26,7 +26,7 @@ CREATE FUNCTION pg_temp.chance(n bigint, salt int) RETURNS float LANGUAGE sql IM
 $$;
 """
 
-# One row of the system for each n; columns that a schema lacks are left out by whoever selects.
+# One row of the system for each n; columns that a schema lacks are left out of the SELECT.
 JOBS = """
 WITH drawn AS (
     SELECT n, pg_temp.chance(n, 1) AS a, pg_temp.chance(n, 2) AS b, pg_temp.chance(n, 3) AS c,

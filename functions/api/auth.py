@@ -1,5 +1,5 @@
 """What stands before every route: who asks, whether they may, and whether the route has what they
-ask for. In this order, so that whoever may not learns nothing, and every access is on record,
+ask for. In this order, so that a refused caller learns nothing, and every access is on record,
 whatever its body is."""
 
 from __future__ import annotations

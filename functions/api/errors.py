@@ -239,7 +239,7 @@ async def _unavailable(_request: Request, error: Exception) -> JSONResponse:
 
 async def _misconfigured(_request: Request, error: Exception) -> JSONResponse:
     logger().error("misconfigured", error=str(error))
-    return _answer(500, "the service is not configured; its log says what lacks")
+    return _answer(500, "the service is not configured; its log names the missing setting")
 
 
 async def _broken(_request: Request, error: Exception) -> JSONResponse:

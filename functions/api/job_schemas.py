@@ -14,7 +14,7 @@ from stashjobs.store.executions import Status
 
 MAX_JOBS_PER_REQUEST = 1_000
 MAX_RETRIES = 100
-# Ten years; whoever means more has mistaken the unit.
+# Ten years; a larger value is a mistaken unit.
 MAX_DELAY_SECONDS = 10 * 366 * 86_400
 
 

@@ -24,7 +24,7 @@ Name = Annotated[str, Path(description="As declared.", examples=["nightly-export
 class Schedule(Wire):
     """A schedule, by what the code declares and by what QStash has.
 
-    `state` is `active`, `paused`, `not synced` (QStash lacks it) or `not declared` (the code does);
+    `state` is `active`, `paused`, `not synced` (missing at QStash) or `not declared`;
     `nextRun` is null while it is paused.
     """
 
@@ -65,7 +65,7 @@ class Changed(Wire):
 
 
 class Ran(Wire):
-    """The job that was enqueued. Where `published` is false, QStash is told within a minute."""
+    """The job that was enqueued. If `published` is false, the relay publishes it soon."""
 
     model_config = example({"jobId": "0190f1c2", "published": True})
 

@@ -1,7 +1,7 @@
 """The archive: gzip JSON Lines in S3, one object a batch, partitioned by the day of creation.
 
 `archive/executions/date=2026-06-09/<first id>-<hash>.jsonl.gz`: Athena and its like read `date=...`
-as a column. `sql.REMEMBER_BATCHES` makes the keys. Who asked for what is beside it, in
+as a column. `sql.REMEMBER_BATCHES` makes the keys. The access log is beside it, in
 `archive/access/`.
 """
 

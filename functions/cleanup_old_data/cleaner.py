@@ -196,7 +196,7 @@ class Cleaner:
         return False
 
     def _archive_accesses(self, after: int) -> int | None:
-        """One object of who asked for what: the commit at the end of the block deletes the rows.
+        """One object of the access log: the commit at the end of the block deletes the rows.
         Returns the last one's id; None: there are no more."""
         connection = database.connection()
         parameters = {"cutoff": self._retention.cutoff, "rows": self._rows, "after": after}

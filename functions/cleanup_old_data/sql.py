@@ -76,7 +76,7 @@ SELECT object_key FROM archive_batches WHERE object_key = ANY(%s) FOR UPDATE SKI
 # For the rows of a batch, which with Postgres's usual 4 MB would go through a file.
 MEMORY_FOR_A_BATCH = "SET LOCAL work_mem = '64MB'"
 
-# Until the commit they are only locked. What was retried by hand since it was chosen stays. The
+# Until the commit they are only locked. What an operator retried since it was chosen stays. The
 # lines come as one value, since a value a row costs the reader more than the writer.
 DELETE_BATCH = f"""
 WITH gone AS (

@@ -15,7 +15,7 @@ from stashjobs import Context, job
 )
 def create_notification(notification: Notification, context: Context) -> Notified:
     """Write one row per user, in one statement that is committed together with the completion."""
-    # Here and not above: whoever only enqueues needs no SQL.
+    # Here and not above: a producer needs no SQL.
     from functions.create_notification import notifications
 
     recipients = notification.recipients

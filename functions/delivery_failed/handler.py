@@ -19,18 +19,18 @@ from stashjobs.errors import InvalidEnvelope, InvalidSignature, SettingError, Un
 from stashjobs.job_type import find, load
 from stashjobs.observability import redaction
 from stashjobs.observability.log import logger
-from stashjobs.recovery.relay import given_up, record_given_up
+from stashjobs.recovery.relay import dead_letter, record_dead_letters
 from stashjobs.store import database, outbox
 from stashjobs.store.executions import NewJob
 
 if TYPE_CHECKING:
     from stashjobs.delivery.request import Event, Response
     from stashjobs.envelope import Envelope
-    from stashjobs.store.outbox import GivenUp
+    from stashjobs.store.outbox import DeadLetter
 
 
 def handler(event: Event, _lambda_context: Any) -> Response:
-    """Record that QStash gave up. Answers 200 only when that is written."""
+    """Record a dead letter. Answers 200 only once it is recorded."""
     try:
         request = lambda_event.verified_request(event)
     except InvalidSignature as error:
@@ -42,14 +42,14 @@ def handler(event: Event, _lambda_context: Any) -> Response:
     except (InvalidEnvelope, ValueError, KeyError, TypeError, RecursionError) as error:
         return refuse(489, InvalidEnvelope(f"not a failure callback: {type(error).__name__}"))
     try:
-        changed = record_given_up([dead]) or _record_unseen(message, dead)
+        changed = record_dead_letters([dead]) or _record_unseen(message, dead)
     except (psycopg.Error, SettingError) as error:
         return refuse(503, error)
     return answer(200, {"jobId": dead.job_id, "changed": bool(changed)})
 
 
-def read_callback(body: bytes) -> tuple[Envelope, GivenUp]:
-    """The message that QStash gave up on, out of the callback's body.
+def read_callback(body: bytes) -> tuple[Envelope, DeadLetter]:
+    """The dead-lettered message in the callback's body.
 
     Raises:
         InvalidEnvelope | ValueError | KeyError | TypeError | RecursionError: It is not what QStash
@@ -57,7 +57,7 @@ def read_callback(body: bytes) -> tuple[Envelope, GivenUp]:
     """
     callback = json.loads(body)
     message = envelope.read(base64.b64decode(callback["sourceBody"]))
-    dead = given_up(
+    dead = dead_letter(
         message.job_id,
         callback["sourceMessageId"],
         callback.get("dlqId"),
@@ -67,7 +67,7 @@ def read_callback(body: bytes) -> tuple[Envelope, GivenUp]:
     return message, dead
 
 
-def _record_unseen(message: Envelope, dead: GivenUp) -> bool:
+def _record_unseen(message: Envelope, dead: DeadLetter) -> bool:
     """A message that carried its payload and never reached its function left no row; now it does,
     so that an operator sees the job and can retry it. Not one that its function would refuse: of
     an unknown type, or plain where it must be encrypted. Such a one stays in QStash's queue."""

@@ -15,7 +15,7 @@ from stashjobs import Context, job
     enqueued_by="operators",
 )
 def export_data(export: Export, context: Context) -> Exported:
-    """Write the rows to a file in S3, and send the link to whoever waits for it."""
+    """Write the rows to a file in S3, and send the link to the user who asked for it."""
     from functions.export_data import exporter
     from functions.send_email import file_ready
     from stashjobs import files

@@ -99,7 +99,7 @@ class Export(_Wire):
 
 
 class Exported(_Wire):
-    """The file. `download_url` works for whoever has it, until `expires_at`."""
+    """The file. `download_url` works without a login until `expires_at`."""
 
     entity: str
     format: Format

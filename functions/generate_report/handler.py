@@ -16,7 +16,7 @@ from stashjobs import Context, job
     enqueued_by="operators",
 )
 def generate_report(request: ReportRequest, context: Context) -> GeneratedReport:
-    """Make the report, put it into S3, and send the link to whoever waits for it."""
+    """Make the report, put it into S3, and send the link to the user who asked for it."""
     # Here and not above: reportlab, Jinja and boto3 cost a cold start that only this needs.
     from functions.generate_report import render
     from functions.send_email import file_ready

@@ -105,7 +105,7 @@ class ReportRequest(_Wire):
 
 
 class GeneratedReport(_Wire):
-    """The file. `download_url` works for whoever has it, until `expires_at`."""
+    """The file. `download_url` works without a login until `expires_at`."""
 
     kind: Kind
     format: Format

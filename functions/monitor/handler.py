@@ -76,7 +76,7 @@ def read() -> tuple[dict[str, float], dict[str, float]]:
 
 
 def count_dead_letters() -> int:
-    """How many messages QStash has given up on and keeps; counted up to `MAX_DEAD_LETTERS`.
+    """How many messages are in QStash's dead-letter queue, counted up to `MAX_DEAD_LETTERS`.
 
     Raises:
         SettingError: `QSTASH_TOKEN` is missing.

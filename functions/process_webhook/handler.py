@@ -1,6 +1,6 @@
 """Lambda entry: `functions.process_webhook.handler.handler`.
 
-The handlers of events are in `senders/`, a module for each source.
+The handlers of events are in `sources/`, a module for each source.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def process_webhook(webhook: Webhook, context: Context) -> Any:
 
     found = registry.find(webhook.source, webhook.event)
     if found is None:
-        # Senders add events whenever they like; that is no failure.
+        # Sources add events at any time; that is not a failure.
         context.logger.info("webhook ignored", source=webhook.source, webhook_event=webhook.event)
         return {"ignored": f"no handler for {webhook.source} {webhook.event}"}
     return found(webhook.body, context)

@@ -25,12 +25,12 @@ EXAMPLE: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Webhook:
-    """One event, as its sender signed it.
+    """One event, as its source signed it.
 
     Attributes:
         source: `github`, `resend`, `stripe` for its thin events, or the name of a custom source.
-        event: Its type, in the sender's words: `push`, `email.bounced`.
-        id: The sender's id of it, the same whenever it is sent again.
+        event: Its type, as the source names it: `push`, `email.bounced`.
+        id: The source's id of it, the same whenever it is sent again.
         body: The JSON object that was sent.
     """
 

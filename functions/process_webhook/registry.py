@@ -102,7 +102,7 @@ def find(source: str, event: str) -> EventHandler[Any, Any] | None:
 
 @functools.cache
 def load() -> None:
-    """Import every module of `senders`, and so register all handlers."""
+    """Import every module of `sources`, and so register all handlers."""
     from functions.process_webhook import sources
 
     for module in pkgutil.iter_modules(sources.__path__):

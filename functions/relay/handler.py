@@ -17,7 +17,7 @@ RESERVE_SECONDS = 10.0
 
 
 def handler(_event: Mapping[str, Any], lambda_context: Any) -> dict[str, int]:
-    """Tell QStash what it was not told, free expired leases, and note what QStash gave up on."""
+    """Publish unpublished jobs, free expired leases and record dead letters."""
     from stashjobs.recovery import relay
 
     load()

@@ -10,14 +10,14 @@ from stashjobs import Context, job
 from stashjobs.config import settings
 
 if settings.is_lambda_of(__name__):
-    # Every delivery will need them. Whoever only enqueues does not, and need not have them.
+    # Every delivery will need them. A producer needs none and may lack the packages.
     from functions.send_email import rendering, resend_api  # noqa: F401
 
 
 @job("send-email", endpoint="/api/jobs/email", retries=3, timeout=30, parallelism=5)
 def send_email(email: Email, context: Context) -> SentEmail:
     """Render the email and hand it to Resend, once, however often this runs."""
-    # Here and not above: whoever only enqueues needs neither Jinja nor Resend's SDK.
+    # Here and not above: a producer needs neither Jinja nor Resend's SDK.
     from functions.send_email import resend_api
     from functions.send_email.rendering import Brand, render
 

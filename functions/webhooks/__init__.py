@@ -1,1 +1,1 @@
-"""Senders' webhooks: who sent it is proven, it is recorded as a job, and the sender has its 200."""
+"""Webhooks: the signature is verified, the event is recorded as a job, and the source gets 200."""

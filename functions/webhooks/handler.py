@@ -2,9 +2,9 @@
 
     verify -> read -> record -> publish -> answer
 
-The answer is 200 only when the event is recorded: the row is what counts. Then QStash is told, in
+The answer is 200 only when the event is recorded: the row is what counts. Then it is published, in
 the same request, because a customer who has paid should not wait for the relay's next minute. Where
-QStash cannot be reached the relay tells it, and for a while nobody is kept waiting for it.
+QStash cannot be reached, the relay publishes it, and for a while no request waits for QStash.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ if TYPE_CHECKING:
     from stashjobs.producer.enqueue import Enqueued
 
 RETRY_AFTER_SECONDS = 20
-# Enqueue gives up on QStash after 5 seconds (stashjobs.producer.enqueue). One sender in so long
-# waits for them; more would use up the senders' patience and this function's concurrency.
+# Enqueue gives up on QStash after 5 seconds (stashjobs.producer.enqueue). One source in so long
+# waits for them; more would use up the sources' patience and this function's concurrency.
 QSTASH_REST_SECONDS = 30.0
 
 _left_to_relay_until = 0.0
@@ -72,7 +72,7 @@ def handler(event: Event, _lambda_context: Any) -> Response:
     except Refused as refused:
         return _refuse(refused.status, str(refused), headers=refused.headers)
     except SettingError as error:
-        # The caller is a stranger, or a sender; neither can mend it.
+        # The caller is a stranger or a source; neither can fix it.
         return _refuse(500, "this webhook is not set up", log_reason=redaction.one_line(error))
     except psycopg.Error as error:
         return _refuse(
@@ -140,7 +140,7 @@ def read_verified(source: Source, request: Request) -> Webhook:
 def _json(request: Request) -> dict[str, Any]:
     media_type = request.headers.get("content-type", "application/json").partition(";")[0].strip()
     if not (media_type.lower() == "application/json" or media_type.lower().endswith("+json")):
-        raise Refused(415, "the content type is not application/json; choose it at the sender")
+        raise Refused(415, "the content type is not application/json; choose it at the source")
     try:
         document = json.loads(request.body.decode(), parse_constant=_refuse_constant)
     except (ValueError, RecursionError):
@@ -207,7 +207,7 @@ def _is_thin(event: Mapping[str, Any]) -> bool:
 
 
 def _publish(enqueued: Enqueued) -> None:
-    """Tell QStash, unless it was away a moment ago. Never raises; the row is safe."""
+    """Publish, unless QStash was unreachable a moment ago. Never raises; the row is safe."""
     global _left_to_relay_until  # noqa: PLW0603 - what this process knows of QStash
     if not enqueued.created or time.time() < _left_to_relay_until:
         return

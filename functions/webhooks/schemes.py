@@ -1,6 +1,6 @@
-"""How senders sign their webhooks, and the proof that one did.
+"""How sources sign their webhooks, and how a signature is verified.
 
-Written out and not taken from the senders' SDKs, because a sender waits for its answer and a cold
+Written out and not taken from the sources' SDKs, because a source waits for its answer and a cold
 start pays for every import (Stripe's SDK takes longer to import than all that is done here).
 tests/property proves that they agree with `stripe.Webhook` and `resend.Webhooks`.
 """
@@ -23,10 +23,10 @@ _PLACEHOLDERS = re.compile(r"(\{(?:body|timestamp|id)\})")
 
 
 class NotSigned(Exception):
-    """A webhook that its sender did not sign, or not lately.
+    """A webhook that its source did not sign, or signed too long ago.
 
     `reason` is stable, one word for the check that failed: missing, malformed, signature or time.
-    The message is a sentence for the sender's operator; it holds no secret and no signature.
+    The message is a sentence for the source's operator; it holds no secret and no signature.
     """
 
     def __init__(self, reason: str, message: str) -> None:
@@ -71,7 +71,7 @@ class HmacScheme:
         algorithm: The HMAC's hash.
         prefix: What stands before each signature. What does not begin with it is passed over.
         encoding: How the signature is written.
-        signed: The text that is signed, with `{body}` and, where the sender signs them too,
+        signed: The text that is signed, with `{body}` and, where the source signs them too,
             `{timestamp}` and `{id}`.
         timestamp_header: Where the time of sending is, in Unix seconds; None: there is none.
         id_header: Where `{id}` is.

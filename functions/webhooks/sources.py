@@ -64,7 +64,7 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """One sender.
+    """One source.
 
     Attributes:
         name: The last part of its URL, the first of its idempotency keys.
@@ -102,7 +102,7 @@ class Source:
         except binascii.Error:
             raise SettingError(
                 f"{self.secret_setting} is not Base64 (after whsec_, where it begins so); "
-                "copy it from the sender's dashboard as it is."
+                "copy it from the source's dashboard as it is."
             ) from None
         if any(len(key) < MIN_KEY_BYTES for key in keys):
             raise SettingError(

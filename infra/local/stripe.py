@@ -74,7 +74,7 @@ def serve(handle: int, state: Path, webhook_url: str, webhook_secret: str) -> No
 
 
 def _keep_in(state: Path) -> None:
-    """localstripe keeps its objects in one file in /tmp, whoever runs it; here it has its own."""
+    """localstripe keeps its objects in one shared file in /tmp; here it has its own."""
     from localstripe import resources
 
     def save(store: Any) -> None:

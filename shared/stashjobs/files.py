@@ -152,7 +152,7 @@ class Upload:
 
 
 def link(key: str, *, file_name: str, seconds: float) -> Link:
-    """A link that downloads a file for whoever has it.
+    """A link that downloads a file, without a login.
 
     It is signed by the user `FILES_LINK_KEY_ID` and `FILES_LINK_SECRET` where these are set; else
     by the process's own credentials, which in a Lambda bounds it to `ROLE_LINK_SECONDS`.

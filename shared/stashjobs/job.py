@@ -74,7 +74,7 @@ class Job(JobType[Payload, Result]):
             retries: How often to try again after a failed attempt, in place of the type's own.
             headers: Forwarded with the delivery.
             callback: A URL that QStash calls with the answer of every attempt.
-            failure_callback: A URL that QStash calls when it gives up.
+            failure_callback: A URL that QStash calls for a dead letter.
             metadata: Kept on the row beside the payload, never interpreted, never encrypted.
             encrypted: Encrypt the payload and the result, even if the type is not encrypted.
             connection: The row joins this connection's transaction: rolled back, it never was.
@@ -190,7 +190,7 @@ def job(
         enqueued_by: Who may enqueue it over HTTP. `apps`: every token with the scope `enqueue`.
             `operators`: a token whose scope names the type (`enqueue:export-data`), or that has
             `operate` too; for what reads others' data or deletes. `system`: no token; for what
-            stands for a verified sender. Python code that has the database is not asked.
+            stands for a verified source. Python code that has the database is not asked.
 
     Raises:
         ValueError: An argument makes no sense, or another function has this type already.

@@ -206,7 +206,7 @@ def test_it_works_without_a_script(open_page: Callable[..., Page], jobs: Jobs, e
     expect(page.get_by_label("Access token")).to_be_visible()
 
 
-def test_whoever_only_reads_is_offered_nothing_to_do(
+def test_a_reader_is_offered_nothing_to_do(
     open_page: Callable[..., Page], jobs: Jobs, expect: Any
 ) -> None:
     job_id = jobs.add("failed", error="ValueError: no good")

@@ -1,4 +1,4 @@
-"""QStash gives up: the row learns of it, by the callback or without it."""
+"""Dead letters reach the row, by the callback or without it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ async def test_the_failure_callback_fails_the_job_at_once(faults: Faults) -> Non
     await faults.ended(relaying=False)
     row = await faults.row(job_id)
     assert (row["status"], row["attempt"]) == ("failed", 0)
-    assert row["error"].startswith("DeliveryFailed: QStash gave up")
+    assert row["error"].startswith("DeliveryFailed: dead-lettered by QStash")
     assert row["dlq_id"]
 
 

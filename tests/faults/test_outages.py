@@ -168,7 +168,7 @@ async def test_deliveries_while_postgres_is_away_are_asked_to_come_again_and_all
 async def test_an_outage_longer_than_all_retries_of_a_message_loses_no_attempt(
     faults: Faults,
 ) -> None:
-    """QStash gives up on jobs that never ran; the relay sends them again."""
+    """Jobs that never ran are dead-lettered; the relay publishes them again."""
     await faults.system.stop_qstash()
     ids = await faults.enqueue(5)
     await faults.query("UPDATE job_executions SET max_attempts = 1")

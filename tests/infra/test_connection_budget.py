@@ -43,7 +43,7 @@ def test_every_function_is_held_to_its_own_share(function: str, budget: str) -> 
 
 @pytest.mark.parametrize("budget", BUDGETS)
 def test_something_is_left_for_operators(budget: str) -> None:
-    """A stack under full load must not lock out whoever comes to mend it."""
+    """A stack under full load must not lock out the operator who comes to fix it."""
     assert SHARES[budget]["Operators"] >= 3
 
 

@@ -318,7 +318,7 @@ def test_a_job_that_has_failed_is_run_again_without_a_question(table: Table) -> 
 def test_a_job_due_beyond_what_qstash_holds_is_left_to_the_relay(table: Table) -> None:
     result = run("enqueue", "send-email", "--example", "--delay", str(400 * 86_400))
     assert result.exit_code == 0
-    assert "the relay tells it in time" in result.output
+    assert "the relay publishes it in time" in result.output
     assert "could not be told" not in result.output
     assert table.rows()[0]["published_at"] is None
 
@@ -345,7 +345,7 @@ def test_a_cost_is_told_without_exponents() -> None:
 def test_a_job_that_qstash_could_not_be_told_of_is_recorded(table: Table) -> None:
     result = run("enqueue", "send-email", "--example")
     assert (result.exit_code, len(table.rows())) == (0, 1)
-    assert "QStash could not be told yet; the relay does it" in result.output
+    assert "QStash could not be reached; the relay publishes it" in result.output
 
 
 def test_types_lists_what_is_declared() -> None:

@@ -272,7 +272,7 @@ def test_what_would_not_work_is_seen_before_it_is_written(
 
 
 def test_a_template_of_ours_that_is_no_python_is_a_misfit_too() -> None:
-    # As whoever changes the templates would have it.
+    # As if the templates had been changed.
     with pytest.raises(Misfit, match=r"handler\.py\.txt: ruff does not format what was made"):
         filled("handler.py.txt", dataclasses.replace(SMS, type="no name"), format_it=True)
 
@@ -319,7 +319,7 @@ SHARES = """Mappings:
 SMS = Wanted(type="made-here", endpoint="/api/jobs/made-here", timeout=30, retries=3)
 
 
-def test_a_share_is_taken_from_whoever_has_most() -> None:
+def test_a_share_is_taken_from_the_type_with_most() -> None:
     text = YamlText("template.yaml", SHARES)
     entries.share_connections(text, "40", SMS)
     assert text.text == SHARES.replace("30", "29").replace(

@@ -1,4 +1,4 @@
-"""QStash's failure callback: a job on which QStash gave up is failed here too."""
+"""QStash's failure callback: a dead-lettered job is failed here too."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_a_waiting_job_becomes_failed_and_keeps_the_dlq_id(table: Table) -> None
     row = table.row(job_id)
     assert (row["status"], row["dlq_id"]) == ("failed", "1725323658779-0")
     assert row["error"] == (
-        "DeliveryFailed: QStash gave up after 4 deliveries; its last answer was 404"
+        "DeliveryFailed: dead-lettered by QStash after 4 deliveries; its last answer was 404"
     )
     assert row["completed_at"] is not None
 
@@ -95,11 +95,11 @@ def test_an_older_message_of_a_job_says_nothing_about_a_newer_one(table: Table) 
 
 
 def test_a_running_attempt_goes_on_and_its_retry_gets_a_new_message(table: Table) -> None:
-    def is_given_up_meanwhile(_payload: Any, _context: Any) -> None:
+    def is_dead_lettered_meanwhile(_payload: Any, _context: Any) -> None:
         call(callback(thin(job_id)))
         raise ValueError("and then it fails")
 
-    job = probe(is_given_up_meanwhile)
+    job = probe(is_dead_lettered_meanwhile)
     job_id = table.add(job)
     deliver(job, job_id)
     row = table.row(job_id)

@@ -29,8 +29,8 @@ from stashjobs import (
 )
 from stashjobs.encryption import Place, decrypt, encrypt, is_encrypted
 from stashjobs.operators import retry_and_cancel
-from stashjobs.recovery.relay import record_given_up
-from stashjobs.store.outbox import GivenUp
+from stashjobs.recovery.relay import record_dead_letters
+from stashjobs.store.outbox import DeadLetter
 from stashjobs.testing.qstash import Server, serving
 from stashjobs.tools.cli import main
 from tests.deliveries import Table, deliver, delivery, handle, probe
@@ -240,7 +240,7 @@ def test_missing_keys_outlast_the_retries_of_qstash(
     job_id = encrypted_job.enqueue(Secret(word=MARKER)).job_id
     settings.delenv("PAYLOAD_KEYS")
     answer = deliver(encrypted_job, job_id)
-    record_given_up([GivenUp(job_id, "msg_1", "dlq_1", "gave up", answer.status)])
+    record_dead_letters([DeadLetter(job_id, "msg_1", "dlq_1", "gave up", answer.status)])
     row = table.row(job_id)
     assert (row["status"], row["published_at"]) == ("retrying", None)  # the relay sends another
 
@@ -439,7 +439,7 @@ def test_what_postgres_says_when_nothing_can_be_recorded_is_not_shown(
     assert MARKER not in log.text + str(answer)
 
 
-# ------------------------------------------------------------------ retry by hand
+# ------------------------------------------------------------------ manual retry
 
 
 def test_an_edited_payload_is_encrypted_and_the_action_keeps_an_encrypted_result(

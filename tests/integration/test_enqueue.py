@@ -93,7 +93,7 @@ def limited(payload: Any, _context: Context) -> None:
 
 @pytest.fixture
 def qstash(table: Table, use_qstash: Callable[[str], None]) -> Iterator[Server]:
-    """What QStash is told, to the letter."""
+    """What is published, byte for byte."""
     with serving() as server:
         use_qstash(server.url)
         yield server

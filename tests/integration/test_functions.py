@@ -18,7 +18,7 @@ from stashjobs.operators import retry_and_cancel
 from stashjobs.store import database, executions, migrations, outbox
 from stashjobs.store.executions import Lease, NewJob
 from stashjobs.store.migrations import functions
-from stashjobs.store.outbox import GivenUp
+from stashjobs.store.outbox import DeadLetter
 from stashjobs.tools.doctor import postgres as doctor
 from stashjobs.tools.doctor.finding import Level
 from tests.deliveries import Table, deliver, probe
@@ -226,8 +226,8 @@ def call_every_function(connection: database.Connection) -> None:
     outbox.find_silent(connection, seconds=3600, limit=100)
     outbox.record_heard_of(connection, [(made[1], "msg", True)])
     outbox.record_refused(connection, made[1], reason="no", patience_seconds=60)
-    dead = GivenUp(made[1], "msg", f"dlq-{number}", "no", 60.0)
-    outbox.record_given_up(connection, [dead])
+    dead = DeadLetter(made[1], "msg", f"dlq-{number}", "no", 60.0)
+    outbox.record_dead_letters(connection, [dead])
     other = replace(jobs[0], job_id=f"other-{number}", idempotency_key=None)
     outbox.record_never_delivered(connection, other, dead)
     parameters = {"job_ids": [made[0]], "actor": "ada", "payload": None}

@@ -179,7 +179,7 @@ def test_an_index_of_a_large_table_is_built_while_jobs_go_on(
     migrations.migrate(empty_url, folder=folder)
     add_concurrent(folder)
     with psycopg.connect(empty_url) as writer:
-        # A plain CREATE INDEX waits for whoever has written, and everybody else for it.
+        # A plain CREATE INDEX waits for open writers, and everything else waits for it.
         writer.execute("INSERT INTO first VALUES (1)")
         with ThreadPoolExecutor(1) as pool:
             applied = pool.submit(migrations.migrate, empty_url, folder=folder)

@@ -38,7 +38,7 @@ def operated(payload: dict[str, Any], context: Context) -> dict[str, Any]:
 
 @pytest.fixture
 async def qstash(table: Table, settings: pytest.MonkeyPatch) -> AsyncIterator[QStashServer]:
-    """QStash, told of everything that is published; nothing answers at the jobs' URL."""
+    """QStash, which gets everything that is published; nothing answers at the jobs' URL."""
     async with QStashServer(QStashOptions()) as server:
         settings.setenv("QSTASH_URL", server.url)
         settings.setenv("QSTASH_TOKEN", server.token)

@@ -1,4 +1,4 @@
-"""The outcome table of a delivery: what QStash is told, and what the row says."""
+"""The outcome table of a delivery: what QStash is answered, and what the row says."""
 
 from __future__ import annotations
 
@@ -876,7 +876,7 @@ def test_an_old_api_gateway_event_is_no_direct_invocation(table: Table) -> None:
     assert table.rows() == []
 
 
-def test_an_alarm_of_whoever_calls_the_handler_still_comes(table: Table) -> None:
+def test_an_alarm_of_the_handlers_caller_still_comes(table: Table) -> None:
     rung: list[int] = []
     outer = signal.signal(signal.SIGALRM, lambda number, _frame: rung.append(number))
     before = signal.setitimer(signal.ITIMER_REAL, 0.5)

@@ -236,7 +236,7 @@ def test_relays_at_once_publish_each_job_once(
     job: Job[Any, Any],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """SKIP LOCKED: a batch stays locked in its transaction while QStash is told."""
+    """SKIP LOCKED: a batch stays locked in its transaction while it is published."""
     monkeypatch.setattr(relay, "BATCH", 10)
     monkeypatch.setenv("RELAY_MESSAGES_PER_SECOND", "0")
     for _ in range(40):

@@ -193,7 +193,7 @@ def test_a_time_to_live_that_is_no_number_is_told(
 
 
 def test_a_refresh_asks_at_most_once_in_so_long(secrets: Secrets) -> None:
-    """Whoever sends bad signatures must not be able to have Secrets Manager called by each."""
+    """Bad signatures must not each cause a call of Secrets Manager."""
     settings.require("RESEND_API_KEY")
     secrets.put({"RESEND_API_KEY": "re_second"})
     secrets.now += settings.ROTATED_SECONDS - 1

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from tests.deliveries import Table
 
 PUBLISHED = "UPDATE job_executions SET published_at = now(), message_id = 'm' WHERE job_id = %s"
-GIVEN_UP = """
-UPDATE job_executions SET status = 'failed', error = 'DeliveryFailed: QStash gave up',
+DEAD_LETTER = """
+UPDATE job_executions SET status = 'failed', error = 'DeliveryFailed: dead-lettered by QStash',
        completed_at = now() WHERE job_id = %s
 """
 
@@ -95,19 +95,19 @@ def test_each_run_of_a_job_ends_as_it_did(table: Table) -> None:
     assert ends[-1][0] == "completed"
 
 
-def test_that_qstash_gave_up_is_told_also_after_a_retry(table: Table) -> None:
+def test_a_dead_letter_is_shown_also_after_a_retry(table: Table) -> None:
     job_id = table.add(JOB, "ValueError")
     deliver(JOB, job_id)
-    table.run(GIVEN_UP, job_id)
-    gave_up = ("failed", "DeliveryFailed: QStash gave up")
-    assert story(job_id)[-2:] == [("retrying", "ValueError: why"), gave_up]
+    table.run(DEAD_LETTER, job_id)
+    dead_lettered = ("failed", "DeliveryFailed: dead-lettered by QStash")
+    assert story(job_id)[-2:] == [("retrying", "ValueError: why"), dead_lettered]
     retry_and_cancel.retry(job_id, actor="ada")
-    table.run(GIVEN_UP, job_id)
+    table.run(DEAD_LETTER, job_id)
     assert story(job_id)[-4:] == [
         ("retrying", "ValueError: why"),
-        gave_up,
+        dead_lettered,
         ("pending", "retried by ada"),
-        gave_up,
+        dead_lettered,
     ]
 
 

@@ -178,7 +178,7 @@ def test_many_jobs_are_one_span_that_says_how_many(
     assert len(forwarded) == 1
 
 
-def test_the_relay_forwards_the_context_of_whoever_enqueued(
+def test_the_relay_forwards_the_context_of_the_producer(
     table: Table, settings: pytest.MonkeyPatch, collector: Collector, qstash: Server
 ) -> None:
     """Although it knows nothing of tracing itself."""

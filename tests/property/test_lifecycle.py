@@ -36,7 +36,7 @@ from stashjobs.producer import publish, qstash_client
 from stashjobs.recovery import relay
 from stashjobs.store import database, executions
 from stashjobs.store.executions import Lease, NewJob
-from stashjobs.store.outbox import GivenUp, Unpublished
+from stashjobs.store.outbox import DeadLetter, Unpublished
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -114,7 +114,7 @@ class QStash:
     def __init__(self) -> None:
         self.reachable = True
         self.messages: dict[str, Message] = {}
-        self.letters: list[GivenUp] = []
+        self.letters: list[DeadLetter] = []
         self._remembered: dict[str, str] = {}
         self._numbers = itertools.count(1)
         self.message = self  # `qstash_client.qstash().message.cancel`
@@ -159,7 +159,7 @@ class QStash:
         elif (status == 489 or message.deliveries_left <= 0) and message.alive:
             message.alive = False
             self.letters.append(
-                relay.given_up(
+                relay.dead_letter(
                     message.job_id,
                     message.message_id,
                     f"dlq-{next(self._numbers)}",
@@ -195,7 +195,7 @@ class Lifecycle(RuleBasedStateMachine):
     @initialize(
         retries=st.tuples(*[st.integers(0, 2)] * JOBS),
         dies=st.tuples(
-            *[st.sampled_from(["before QStash is told", "before it is confirmed", "not"])] * JOBS
+            *[st.sampled_from(["before it is published", "before it is confirmed", "not"])] * JOBS
         ),
     )
     def enqueue(self, retries: tuple[int, ...], dies: tuple[str, ...]) -> None:
@@ -206,7 +206,7 @@ class Lifecycle(RuleBasedStateMachine):
         new = NewJob(new_job_id(), lifecycle.type, {}, retries + 1)
         executions.record_new_jobs(database.connection(), [new])
         row = self.rows[new.job_id] = Row(new.job_id, retries + 1)
-        if dies == "before QStash is told":
+        if dies == "before it is published":
             return
         unpublished = Unpublished(new.job_id, new.job_type, 1, 0, retries + 1, None, {})
         if dies == "before it is confirmed":
@@ -235,7 +235,7 @@ class Lifecycle(RuleBasedStateMachine):
     @precondition(lambda self: self.qstash.messages)
     @rule(which=ANY)
     def deliver_late(self, which: int) -> None:
-        """Also what QStash has given up on, or got its answer to."""
+        """Also dead letters, and messages that were answered."""
         self._deliver(_pick(list(self.qstash.messages.values()), which), counts=False)
 
     @precondition(lambda self: self.attempts)
@@ -538,7 +538,7 @@ class Lifecycle(RuleBasedStateMachine):
         row.lease_expired = True
 
     def _told(self, row: Row) -> None:
-        """QStash was told of a job, if it could be: it has the message that it remembers."""
+        """A job was published, if it could be: QStash has the message that it remembers."""
         if not self.qstash.reachable:
             return
         unpublished = Unpublished(
@@ -549,8 +549,8 @@ class Lifecycle(RuleBasedStateMachine):
     def _confirmed(self, row: Row, message_id: str | None) -> None:
         row.published, row.message_id, row.dlq_id = True, message_id, None
 
-    def _hear_of(self, letter: GivenUp) -> None:
-        changed = relay.record_given_up([letter])
+    def _hear_of(self, letter: DeadLetter) -> None:
+        changed = relay.record_dead_letters([letter])
         row = self.rows[letter.job_id]
         speaks = row.message_id == letter.message_id or (row.message_id is None and row.run == 1)
         if row.status in {"completed", "cancelled"} or not speaks or row.dlq_id == letter.dlq_id:

@@ -177,7 +177,7 @@ def _unpublished(waiting: Waiting) -> Condition:
         "unpublished",
         "The relay does not publish",
         _when(waiting.unpublished > 0),
-        f"{formatting.plural(waiting.unpublished, 'job')}{more} of which QStash has not been told",
+        f"{formatting.plural(waiting.unpublished, 'job')}{more} not yet published to QStash",
         "any that is 3 minutes late",
         "See whether RelayFunction runs every minute and what its log says; a refused "
         "QSTASH_TOKEN or QStash's daily limit are the usual reasons. Nothing is lost: it is "
@@ -187,12 +187,12 @@ def _unpublished(waiting: Waiting) -> Condition:
 
 
 def dead_letters() -> Condition:
-    """Whether QStash has given up on messages; it is asked, with no connection held."""
+    """Whether QStash's dead-letter queue has messages. Asks QStash, holding no connection."""
     state, now = UNKNOWN, ""
     try:
         count = count_dead_letters()
         state = _when(count > 0)
-        now = f"{formatting.plural(count, 'message')} that QStash has given up on"
+        now = f"{formatting.plural(count, 'message')} in QStash's dead-letter queue"
     except Exception as error:  # noqa: BLE001 - the other conditions are worth having alone
         logger().warning("QStash could not be asked", error=redaction.one_line(error))
         now = "QStash could not be asked; the log says why"

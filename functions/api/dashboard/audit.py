@@ -1,4 +1,4 @@
-"""The record: what operators did, and who asked for what. Read by its own keys, newest first."""
+"""The audit: operators' actions, and the access log. Read by its own keys, newest first."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The geometry of the charts. The templates draw it as SVG: the macro `chart`.
 
 A drawing is stretched to the width there is, so no text is in it; labels are HTML around it. What
-it shows is also a table below it, for whoever does not see it.
+it shows is also in a table below it, for screen readers.
 """
 
 from __future__ import annotations

@@ -50,7 +50,7 @@ CLOCKS = (
     Clock(
         "relay",
         "RelayFunction",
-        "Tells QStash of jobs that it has not heard of, and frees leases that have run out.",
+        "Publishes jobs that are not published yet, and frees expired leases.",
     ),
     Clock("monitor", "MonitorFunction", "Measures what the alarms watch."),
 )

@@ -87,7 +87,7 @@ def accesses(
     own: Connected,
     before: Annotated[int | None, Query(ge=1, lt=2**63)] = None,
 ) -> HTMLResponse:
-    """Who asked for what."""
+    """The access log."""
     found = audit.read_accesses(own, before)
     page = found[: audit.PAGE]
     more = str(page[-1].access_id) if len(found) > audit.PAGE else ""

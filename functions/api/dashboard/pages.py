@@ -40,7 +40,7 @@ TITLES = {
     429: "Too many requests",
     503: "Not possible just now",
 }
-# Whose turn it is; with any other error of ours it is that of whoever filled in the form.
+# Who must act; with any other of the layer's errors it is the user who filled in the form.
 STATUSES: dict[type, int] = {NotPossible: 409, UnknownJobType: 404, QStashFailed: 503}
 
 
@@ -113,7 +113,7 @@ def _explained(error: Exception) -> tuple[int, str, dict[str, str]]:
     if isinstance(error, psycopg.OperationalError):
         return 503, "the database cannot be reached; try again", {"Retry-After": "5"}
     if isinstance(error, SettingError):
-        return 500, "the service is not configured; its log says which setting lacks", {}
+        return 500, "the service is not configured; its log names the missing setting", {}
     if isinstance(error, (StashjobsError, ValueError)):
         status = next((STATUSES[kind] for kind in type(error).__mro__ if kind in STATUSES), 422)
         wait = {"Retry-After": "5"} if status == 503 else {}

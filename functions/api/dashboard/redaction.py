@@ -1,6 +1,6 @@
 """What a page shows of a payload or a result: the values of members that look secret stay here.
 
-Rows hold what apps gave. Whoever may read the dashboard sees what a job is about, not the password
+Rows hold what apps gave. A user of the dashboard sees what a job is about, not the password
 in it. A hidden value is stood in for by `HIDDEN`. An operator who edits such a payload writes the
 value anew: put back, it could be sent wherever the rest was edited to.
 """
@@ -23,7 +23,7 @@ _SECRET_WORDS = {
 _SECRET_PAIRS = {
     ("api", "key"), ("private", "key"), ("secret", "key"), ("access", "key"), ("signing", "key"),
     ("encryption", "key"), ("account", "number"), ("security", "code"), ("one", "time"),
-    # Whoever has one of these links needs no password.
+    # These links work without a password.
     ("reset", "url"), ("secure", "account"), ("confirm", "url"), ("invite", "url"),
     ("verify", "url"), ("verification", "url"), ("update", "payment"), ("download", "url"),
     ("magic", "link"), ("login", "url"), ("webhook", "url"), ("database", "url"),

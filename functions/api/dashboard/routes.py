@@ -79,7 +79,7 @@ def sign_out(request: Request, session: ReadersForm, own: Connected) -> Response
 
 @last.api_route("/{rest:path}", methods=["GET", "POST", "PUT", "PATCH", "DELETE"])
 def nothing_here(_session: Reader) -> Response:
-    """Whoever is signed in learns that there is no such page; nobody else learns anything."""
+    """404 for a signed-in user; anyone else learns nothing about which pages exist."""
     raise HTTPException(404, "there is no such page")
 
 

@@ -110,7 +110,7 @@ def seconds_to_wait(connection: Connection, address: str | None) -> int:
 
 
 def _source(address: str | None) -> str:
-    """Whoever has one IPv6 address has 2^64 of them."""
+    """One client has a whole IPv6 /64, 2^64 addresses."""
     try:
         found = ipaddress.ip_address(address or "")
     except ValueError:

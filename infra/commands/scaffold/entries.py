@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from infra.commands.scaffold.texts import YamlText
     from infra.commands.scaffold.wanted import Wanted
 
-# So much of a budget a new type begins with; whoever knows its load gives it more.
+# So much of a budget a new type begins with; raise it once its load is known.
 SHARE_OF_BUDGET = 1 / 40
 OPERATORS = "Operators"
 

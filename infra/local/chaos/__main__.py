@@ -27,7 +27,7 @@ TEMPLATE = Path(__file__).with_name("template.yaml")
 OUTAGE_SECONDS = 30.0
 # From so many jobs on, there is one long outage too.
 JOBS_FOR_OUTAGE = 1000
-# An enqueue tells QStash itself, within so long; then the relay does.
+# An enqueue publishes by itself within this time; after that the relay does.
 QUIET_SECONDS = 2.0
 
 COUNT_LEFT = """

@@ -72,7 +72,7 @@ def value(name: str) -> str | None:
 
 
 def known_value(name: str) -> str | None:
-    """What was last read of a setting. Asks nobody and never raises: for whoever must not fail."""
+    """The last value read of a setting. Makes no call and never raises."""
     return None if _known is None else _known.values.get(name)
 
 
@@ -80,7 +80,7 @@ def refresh(*, older_than: float) -> bool:
     """Read the secret again where what is known is older than so many seconds. True: something in
     it has changed.
 
-    For whoever finds that a setting does not work: it may have been rotated a moment ago. The age
+    For when a setting does not work: it may have been rotated a moment ago. The age
     is what keeps strangers with bad signatures from having Secrets Manager called by each of them.
     """
     source = name_of_secret()
@@ -89,7 +89,7 @@ def refresh(*, older_than: float) -> bool:
     with _lock:
         known = _known
         if known is None or known.source != source or known.failure is not None:
-            return False  # whoever needs a setting next reads it anyhow
+            return False  # the next use of a setting reads it anyway
         if clock() - known.read_at < older_than:
             return False
         return _read(source, known).values != known.values

@@ -97,8 +97,8 @@ def _attempt(job: JobType[Any, Any], document: Any, context: Context) -> Outcome
                 result = event_loop.run(result, context.deadline.timestamp())
         if not context.has_connection and database.close_if_in_transaction():
             raise PermanentError(
-                f"{job.type} left a transaction open, which was undone; what is to be committed "
-                "with the job's completion goes over context.connection"
+                f"{job.type} left a transaction open, which was rolled back; use "
+                "context.connection for writes that commit with the job"
             )
         return Outcome("completed", result=_storable_result(job, result, context))
     except KeyboardInterrupt:  # a person ends the process

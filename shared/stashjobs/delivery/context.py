@@ -115,7 +115,7 @@ class Context:
             self._beside = None
 
     def publish_enqueued(self) -> None:
-        """Tell QStash of the jobs that were committed together with this one."""
+        """Publish the jobs that were committed together with this one."""
         if self._enqueued:
             from stashjobs.producer import enqueue
 
@@ -136,7 +136,7 @@ class Context:
 
         Args:
             fraction: From 0 to 1. All that is kept of it where the job is encrypted.
-            note: A few words for whoever looks.
+            note: A short note for operators.
             details: Anything JSON.
 
         Raises:

@@ -248,7 +248,7 @@ def _debug(message: str, began: float) -> None:
 
 
 def _receive(job: JobType[Any, Any], event: Event, lambda_context: Any) -> tuple[Message, Source]:
-    """The message, from whoever may send one. Nothing is read from a body before its signature
+    """The message, from an authorized caller. Nothing is read from a body before its signature
     has been verified."""
     if lambda_event.is_http(event):
         request = lambda_event.verified_request(event)
@@ -449,7 +449,7 @@ def _answer_unclaimed(job: JobType[Any, Any], message: Message, claim: Claim | N
     log.logger().info("not claimed", row_status=status)
     wait = claim.wait if claim is not None else None
     if wait is None or wait <= 0:
-        wait = BUSY_RETRY_SECONDS  # the lease of whoever got there first is not known
+        wait = BUSY_RETRY_SECONDS  # how long the other attempt's lease lasts is not known
     response = _answer_standing(document, status, claim.error if claim else None, wait)
     is_over = status in {"completed", "cancelled", "failed"}
     return Ending(response, "Duplicate" if is_over else "Busy")

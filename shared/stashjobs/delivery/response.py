@@ -1,4 +1,4 @@
-"""What QStash is told: 2xx it stops, 489 it stops and dead-letters, anything else it tries again
+"""The response to QStash: 2xx stops, 489 stops and dead-letters, anything else is tried again
 (Upstash docs, "Retry" and "Handling Failures")."""
 
 from __future__ import annotations

@@ -57,7 +57,7 @@ def report(
         client.capture_event(event)
         client.flush(timeout=FLUSH_SECONDS)
     except SettingError:
-        return  # nobody knows whether it is set; whoever needs the secret says so
+        return  # unknown whether it is set; the code that needs the secret reports it
     except BaseException as failure:  # noqa: BLE001 - a report must not change how the job ended
         log.warning("the error could not be reported to Sentry: %s", redaction.one_line(failure))
 

@@ -4,7 +4,7 @@ Off, and nothing of OpenTelemetry imported, until `OTEL_EXPORTER_OTLP_ENDPOINT` 
 that has a tracer provider of its own keeps it; the others get one that sends spans by OTLP over
 HTTP. Names and attributes follow OpenTelemetry's semantic conventions, "Messaging spans" and
 "Database client spans". The context of an enqueue travels as W3C `traceparent` among the headers
-that the job's row has QStash forward, so whoever publishes the job forwards it too.
+that the job's row has QStash forward, so the relay forwards it too.
 
 No attribute says what a payload, a parameter of a statement or an error's message says.
 """
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
 HEADERS = "OTEL_EXPORTER_OTLP_HEADERS"
-# The W3C's: the context of whoever enqueued (Trace Context, sections 3.2 and 3.3).
+# The W3C's: the context of the producer (Trace Context, sections 3.2 and 3.3).
 CONTEXT_HEADERS = ("traceparent", "tracestate")
 # An answer waits for the export of its spans; a collector that is away must not cost more.
 EXPORT_SECONDS = 2.0
@@ -270,7 +270,7 @@ def _summary(query: object) -> str:
 def _tracer() -> Tracer | None:
     try:
         endpoint = settings.optional(ENDPOINT)
-    except SettingError:  # nobody knows: whoever needs the secret says so
+    except SettingError:  # unknown; the code that needs the secret reports it
         endpoint = None
     if endpoint is None or os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
         return None

@@ -1,6 +1,6 @@
 """Who may do what: bearer tokens with scopes, their rate limits, and the record of every access.
 
-A token is a random secret; only its hash is kept, so whoever reads the database cannot use it. The
+A token is a random secret; only its hash is kept, so a reader of the database cannot use it. The
 setting `ADMIN_TOKEN` is one with every scope, for the first start and for emergencies.
 """
 

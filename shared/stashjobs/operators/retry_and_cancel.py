@@ -271,7 +271,7 @@ def _retry(job_ids: list[str], actor: str, payload: Any) -> list[Unpublished]:
     with database.borrowed() as own:
         retried = [Unpublished(*row) for row in call(own, RETRY, parameters)]
     for each in retried:
-        log.info("retried by hand", extra={"job_id": each.job_id, "actor": actor})
+        log.info("manual retry", extra={"job_id": each.job_id, "actor": actor})
     if retried:
         publish.publish(retried)
     return retried
@@ -281,7 +281,7 @@ def _cancel(job_ids: list[str], actor: str) -> list[str]:
     with database.borrowed() as own:
         cancelled = call(own, CANCEL, {"job_ids": job_ids, "actor": actor})
     for job_id, _ in cancelled:
-        log.info("cancelled by hand", extra={"job_id": job_id, "actor": actor})
+        log.info("cancelled by an operator", extra={"job_id": job_id, "actor": actor})
     _cancel_messages([message_id for _, message_id in cancelled if message_id is not None])
     return [job_id for job_id, _ in cancelled]
 

@@ -61,7 +61,7 @@ class Ends:
     Attributes:
         of_attempts: One status for each entry of `errors`, in the same order: `retrying` where
             another attempt was to follow, `failed` or `cancelled` where this one ended the run.
-        by_others: Ends of runs that neither an attempt nor an operator brought: QStash gave up.
+        by_others: Ends of runs that neither an attempt nor an operator brought: a dead letter.
     """
 
     of_attempts: list[str]

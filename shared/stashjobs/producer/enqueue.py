@@ -1,7 +1,7 @@
 """Enqueue: the row first, then QStash.
 
-A job exists as soon as its row is committed. Publishing it is only telling QStash; where that
-fails the row says so (`published_at` is NULL) and QStash is told later. The message's
+A job exists as soon as its row is committed. Publishing it only notifies QStash; where that
+fails the row says so (`published_at` is NULL) and the relay publishes it later. The message's
 deduplication id is the job id, so telling twice is harmless.
 """
 
@@ -59,7 +59,7 @@ class Enqueued:
     _unpublished: Unpublished = field(repr=False)
 
     def publish(self) -> bool:
-        """Tell QStash now. For after the commit of the transaction that `connection=` joined;
+        """Publish now. For after the commit of the transaction that `connection=` joined;
         where it is left out, the relay does it within a minute. Returns `published`."""
         if self.created and not self.published:
             publish_enqueued([self])
@@ -213,7 +213,7 @@ def _is_encrypted(job: JobType[Any, Any], options: Options) -> bool:
 
 
 def publish_enqueued(enqueued: Sequence[Enqueued]) -> None:
-    """Tell QStash of those that are new and note on their rows that it knows. Never raises: the
+    """Publish those that are new and note that on their rows. Never raises: the
     rows are committed, so whatever goes wrong here is for the relay to mend."""
     created = [one for one in enqueued if one.created]
     told = publish.publish([one._unpublished for one in created])

@@ -30,7 +30,7 @@ CLOCK_GRACE_SECONDS = 60.0
 # QStash waits for an answer a little longer than the job may take, so that it hears the answer.
 ANSWER_GRACE_SECONDS = 10
 FUNCTION_URL_PREFIX = "FUNCTION_URL_"
-# Where QStash says that it gave up (functions/delivery_failed).
+# Where QStash reports a dead letter (functions/delivery_failed).
 DELIVERY_FAILED_ENDPOINT = "/api/jobs/delivery-failed"
 # How many of these calls QStash makes at once: the smallest share of DeliveryFailedFunction in
 # template.yaml. What it turns away uses up QStash's retries, and then waits for the relay.
@@ -107,13 +107,13 @@ def failure_callback_headers() -> dict[str, str]:
 
 def retries_at_qstash(wanted: int) -> int:
     """How many retries to ask of QStash, which refuses a message that asks for more than its plan
-    allows (`QSTASH_MAX_RETRIES`). A job that has attempts left when QStash gives up is given
-    another message (`publications.RECORD_GIVEN_UP`)."""
+    allows (`QSTASH_MAX_RETRIES`). A dead-lettered job that has attempts left is given
+    another message (`RECORD_DEAD_LETTERS`)."""
     return max(0, min(wanted, settings.whole_number("QSTASH_MAX_RETRIES", DEFAULT_MAX_RETRIES)))
 
 
 def horizon_seconds() -> float:
-    """How far ahead QStash can be told of a job: it refuses a message that asks for a longer delay
+    """How far ahead a job can be published: QStash refuses a message that asks for a longer delay
     than its plan allows (`QSTASH_MAX_DELAY_SECONDS`)."""
     longest = settings.whole_number("QSTASH_MAX_DELAY_SECONDS", DEFAULT_MAX_DELAY_SECONDS)
     return longest - CLOCK_GRACE_SECONDS
@@ -132,7 +132,7 @@ def flow_control_of(job: JobType[Any, Any]) -> FlowControl | None:
 
 
 def flow_control_key(name: str) -> str:
-    """What QStash counts by (Upstash docs, "Flow Control"): the same for whoever enqueues for these
+    """What QStash counts by (Upstash docs, "Flow Control"): the same for all producers of these
     functions, and another for each stage, since stages may share an account.
 
     Raises:
@@ -145,12 +145,12 @@ def flow_control_key(name: str) -> str:
 def deduplication_id(unpublished: Unpublished) -> str:
     """The job's id for its first message. QStash remembers an id for ten minutes (Upstash docs,
     "Deduplication") and would swallow a later message of the same job, so that one's has the run
-    and the attempt that it follows, and the message on which QStash gave up."""
+    and the attempt that it follows, and the dead letter."""
     job_id = unpublished.job_id
     if not re.fullmatch(r"[\w-]+", job_id, re.ASCII):
         # A producer of another make chose it, and QStash takes no colon here, for one.
         job_id = hashlib.sha256(job_id.encode()).hexdigest()
     if (unpublished.run, unpublished.attempt, unpublished.dlq_id) == (1, 0, None):
         return job_id
-    given_up = "" if unpublished.dlq_id is None else f"-{unpublished.dlq_id}"
-    return f"{job_id}-{unpublished.run}-{unpublished.attempt}{given_up}"
+    dead_letter = "" if unpublished.dlq_id is None else f"-{unpublished.dlq_id}"
+    return f"{job_id}-{unpublished.run}-{unpublished.attempt}{dead_letter}"

@@ -107,7 +107,7 @@ class Listed:
     """A schedule, by what the code says and by what QStash says.
 
     Attributes:
-        state: `active`, `paused`, `not synced` (QStash lacks it), `not declared` (the code does) or
+        state: `active`, `paused`, `not synced` (missing at QStash), `not declared` (in code) or
             `unknown` (QStash could not be asked).
         next_run: None: it is paused, or QStash does not say.
         last_run: None: it has not fired yet, or QStash does not say.
@@ -269,7 +269,7 @@ def run_now(name: str, *, actor: str) -> Enqueued:
     schedule = _declared.get(name)
     if schedule is None:
         if name in _remote_by_name():
-            raise NotSynced(f"schedule {name} is not declared here, so it cannot be run by hand")
+            raise NotSynced(f"schedule {name} is not declared here, so it cannot be run")
         raise NoSuchSchedule(f"there is no schedule {name[:100]}")
     # As in any enqueue: a missing setting is found before anything is written.
     settings.base_url()

@@ -1,6 +1,6 @@
 """The relay: what makes "not lost" true when something went wrong.
 
-Once a minute it tells QStash of every job that QStash was not told of, frees the leases of attempts
+Once a minute it publishes every job that is not published yet, frees the leases of attempts
 that never came back, learns from QStash's dead-letter queue which messages it gave up on, and asks
 it for the messages of which nothing was heard for long. Any number of relays may run at once.
 """
@@ -22,7 +22,7 @@ from stashjobs.observability import redaction
 from stashjobs.producer import message as messages
 from stashjobs.producer import publish, qstash_client
 from stashjobs.store import database, executions, outbox
-from stashjobs.store.outbox import GivenUp, Unpublished
+from stashjobs.store.outbox import DeadLetter, Unpublished
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,7 +33,7 @@ log = logging.getLogger("stashjobs")
 
 BATCH = 100
 DEFAULT_MESSAGES_PER_SECOND = 100
-# An enqueue tells QStash itself, right after its commit; the relay is for those that could not.
+# An enqueue publishes right after its commit; the relay is for those that could not.
 QUIET_SECONDS = 15.0
 # The first look at the dead-letter queue goes back this far, the later ones to a little before the
 # last one that succeeded.
@@ -58,7 +58,7 @@ class Report:
     published: int = 0
     refused: int = 0
     leases_freed: int = 0
-    given_up: int = 0
+    dead_letters: int = 0
     vanished: int = 0
 
 
@@ -96,10 +96,10 @@ def free_leases(report: Report, deadline: float) -> None:
 
 
 def publish_unpublished(report: Report, deadline: float, quiet_seconds: float) -> None:
-    """Tell QStash of every job it was not told of, the oldest first, at the configured rate.
+    """Publish every unpublished job, the oldest first, at the configured rate.
 
-    The rows stay locked while QStash is told, so that no other relay tells it too. If this process
-    dies in between, the lock goes with it, the next relay tells QStash again, and the
+    The rows stay locked meanwhile, so that no other relay publishes them too. If this process
+    dies in between, the lock goes with it, the next relay publishes again, and the
     deduplication id makes that one message.
     """
     rate = settings.whole_number("RELAY_MESSAGES_PER_SECOND", DEFAULT_MESSAGES_PER_SECOND)
@@ -174,9 +174,9 @@ def reconcile_dead_letters(report: Report, deadline: float) -> None:
             count=BATCH,
             filter={"from_time": int(since.timestamp() * 1000)},
         )
-        given_up = [found for message in page.messages if (found := _given_up(message))]
-        if given_up:
-            report.given_up += record_given_up(given_up)
+        letters = [found for message in page.messages if (found := _dead_letter_of(message))]
+        if letters:
+            report.dead_letters += record_dead_letters(letters)
         cursor = page.cursor
         if not cursor:
             _looked_at = now
@@ -210,15 +210,15 @@ def _qstash_has(message_id: str) -> bool:
     return True
 
 
-def record_given_up(messages: Sequence[GivenUp]) -> int:
-    """Write down that QStash gave up on these messages. Returns how many rows that changed."""
-    changed = outbox.record_given_up(database.connection(), messages)
+def record_dead_letters(messages: Sequence[DeadLetter]) -> int:
+    """Record these dead letters on their rows. Returns the number of rows changed."""
+    changed = outbox.record_dead_letters(database.connection(), messages)
     for job_id, status in changed:
-        log.error("QStash gave up", extra={"job_id": job_id, "row_status": status})
+        log.error("dead-lettered by QStash", extra={"job_id": job_id, "row_status": status})
     return len(changed)
 
 
-def _given_up(message: DlqMessage) -> GivenUp | None:
+def _dead_letter_of(message: DlqMessage) -> DeadLetter | None:
     """The job of a dead letter. None where it is no job's: the queue is the whole account's."""
     try:
         read = envelope.read((message.body or "").encode())
@@ -226,7 +226,7 @@ def _given_up(message: DlqMessage) -> GivenUp | None:
         return None
     if read.job_id is None and message.schedule_id is None:
         return None
-    return given_up(
+    return dead_letter(
         read.job_id,
         message.message_id,
         message.dlq_id,
@@ -235,14 +235,14 @@ def _given_up(message: DlqMessage) -> GivenUp | None:
     )
 
 
-def given_up(
+def dead_letter(
     job_id: str | None,
     message_id: str,
     dlq_id: str | None,
     *,
     status: int | None,
     retries: int | None,
-) -> GivenUp:
+) -> DeadLetter:
     """What a dead letter or a failure callback says, in the words that the row keeps.
 
     Args:
@@ -253,11 +253,12 @@ def given_up(
         retries: How often QStash tried again at most.
     """
     answer = f"its last answer was {status}" if status else "it got no answer"
-    return GivenUp(
+    deliveries = (retries or 0) + 1
+    return DeadLetter(
         job_id=job_id or job_id_from(message_id),
         message_id=message_id,
         dlq_id=dlq_id,
-        reason=f"DeliveryFailed: QStash gave up after {(retries or 0) + 1} deliveries; {answer}",
+        reason=f"DeliveryFailed: dead-lettered by QStash after {deliveries} deliveries; {answer}",
         patience=_patience(status),
     )
 

@@ -29,7 +29,7 @@ Status = Literal["pending", "processing", "retrying", "completed", "failed", "ca
 @dataclass(frozen=True, slots=True)
 class NewJob:
     """A job about to be recorded. `payload` is plain JSON; `delivery` is what the job asks of
-    QStash beyond its type's defaults, kept so that whoever publishes it later asks the same."""
+    QStash beyond its type's defaults, kept so that the relay can publish it the same way."""
 
     job_id: str
     job_type: str

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class Unpublished(NamedTuple):
-    """A recorded job of which QStash is to be told."""
+    """A recorded job that is to be published."""
 
     job_id: str
     job_type: str
@@ -34,7 +34,7 @@ class Unpublished(NamedTuple):
     dlq_id: str | None = None
 
 
-class GivenUp(NamedTuple):
+class DeadLetter(NamedTuple):
     """A message that QStash will not deliver any more. `patience`: until so many seconds after the
     job was last due, one that has attempts left is given another message."""
 
@@ -100,7 +100,7 @@ def take_unpublished(
     horizon_seconds: float,
     after: Unpublished | None,
 ) -> list[Unpublished]:
-    """Lock the oldest jobs of which QStash is to be told, for this transaction.
+    """Lock the oldest unpublished jobs for this transaction.
 
     Args:
         connection: In a transaction.
@@ -123,10 +123,10 @@ def take_unpublished(
     return [Unpublished(*row) for row in call(connection, TAKE_UNPUBLISHED, parameters)]
 
 
-def record_given_up(
-    connection: Connection[Any], messages: Sequence[GivenUp]
+def record_dead_letters(
+    connection: Connection[Any], messages: Sequence[DeadLetter]
 ) -> list[tuple[str, Status]]:
-    """Note that QStash gave up on these messages. Returns id and status of the rows it changed."""
+    """Record these dead letters. Returns the id and status of each row changed."""
     parameters = {
         "job_ids": [message.job_id for message in messages],
         "message_ids": [message.message_id for message in messages],
@@ -166,7 +166,7 @@ def record_refused(
     call(connection, RECORD_REFUSED, parameters)
 
 
-def record_never_delivered(connection: Connection[Any], new: NewJob, given_up: GivenUp) -> bool:
+def record_never_delivered(connection: Connection[Any], new: NewJob, letter: DeadLetter) -> bool:
     """Record as `failed` a job whose message carried its payload and never reached its function,
     so that it is seen. False: it has a row after all."""
     parameters = {
@@ -177,9 +177,9 @@ def record_never_delivered(connection: Connection[Any], new: NewJob, given_up: G
         "user_id": new.user_id,
         "organization_id": new.organization_id,
         "metadata": Jsonb(new.metadata),
-        "message_id": given_up.message_id,
-        "dlq_id": given_up.dlq_id,
-        "error": given_up.reason,
+        "message_id": letter.message_id,
+        "dlq_id": letter.dlq_id,
+        "error": letter.reason,
     }
     [(is_new,)] = call(connection, RECORD_NEVER_DELIVERED, parameters)
     return bool(is_new)

@@ -124,7 +124,7 @@ class Server:
         return self.url_of(name)
 
     def drop(self, url: str) -> None:
-        """Drop a database that was made here, whoever is connected to it."""
+        """Drop a database that was made here, ending any connections to it."""
         name = _name_of(url)
         self._run(sql.SQL(DROP).format(sql.Identifier(name)))
         self._made.discard(name)

@@ -55,7 +55,7 @@ class Answer:
 
     @property
     def stops_qstash(self) -> bool:
-        """Whether QStash gives up at once: 489 says so only together with its header (Upstash docs,
+        """Whether QStash dead-letters at once: 489 does so only with its header (Upstash docs,
         "Retry", "Non-Retryable Error")."""
         return self.status == 489 and self.headers.get("Upstash-NonRetryable-Error") == "true"
 

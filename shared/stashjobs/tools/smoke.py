@@ -218,9 +218,9 @@ def _row(seen: Seen | None, seconds: float) -> Step:
     if seen.status in ENDED:
         return Step("row", passed=False, what=f"{seen.status}: {seen.error}")
     why = (
-        "QStash was not told: see QSTASH_TOKEN, and RelayFunction's log"
+        "not published: see QSTASH_TOKEN, and RelayFunction's log"
         if not seen.published
-        else "QStash was told, and no attempt has completed: run stashjobs doctor"
+        else "published, but no attempt has completed: run stashjobs doctor"
     )
     return Step("row", passed=False, what=f"{seen.status} after {seconds:g} s. {why}")
 

@@ -271,7 +271,7 @@ def test_an_access_is_on_record_whatever_is_wrong_with_the_request(
     assert [row["outcome"] for row in rows] == ["allowed"] * 6
 
 
-def test_whoever_is_not_known_learns_nothing_of_what_is_wrong_with_the_request(
+def test_an_unknown_caller_learns_nothing_of_what_is_wrong_with_the_request(
     anonymous: TestClient,
 ) -> None:
     json = {"Content-Type": "application/json"}

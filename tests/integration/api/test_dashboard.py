@@ -71,7 +71,7 @@ def test_an_empty_system_says_so_on_every_page(operator: Browser) -> None:
     assert "There is no job yet" in operator.get("/admin/jobs").words
     assert "send-email" in operator.get("/admin/types").words
     assert "no job has ended in the last hour" in operator.get("/admin/alerts").words
-    assert "No operator has done anything" in operator.get("/admin/audit").words
+    assert "No operator actions yet" in operator.get("/admin/audit").words
     assert "/admin/alerts" in operator.get("/admin/audit/access").words
     assert "QStash could not be asked" in operator.get("/admin/schedules").words
 

@@ -198,7 +198,7 @@ def test_a_session_ends_after_its_time(
     assert len(table.run("SELECT 1 FROM dashboard_sessions")) == 1, "the old one is swept"
 
 
-def test_signing_out_ends_the_session_for_whoever_has_the_cookie(
+def test_signing_out_ends_the_session_for_any_holder_of_the_cookie(
     browser: Browser, token: Callable[..., str]
 ) -> None:
     browser.sign_in(token("read"))

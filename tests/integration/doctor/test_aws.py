@@ -168,7 +168,7 @@ def test_an_alarm_that_was_deleted_by_hand_is_red(
     alarm("OK")
     aws.client("cloudwatch").delete_alarms(AlarmNames=[name])
     verdict = checks.alarms()
-    assert (verdict.level, verdict.what) == (Level.RED, f"deleted by hand: {name}")
+    assert (verdict.level, verdict.what) == (Level.RED, f"deleted outside the stack: {name}")
 
 
 def test_an_answer_of_several_pages_is_read_to_its_end(

@@ -1,4 +1,4 @@
-"""The command line runs outside the stack, and still tells QStash where a long job is reached."""
+"""The command line runs outside the stack, and still publishes the URL of a long job."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""QStash is told in the same request, and nobody waits long for one that is away."""
+"""The job is published in the same request, without a long wait for an absent QStash."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ def imported(**environment: str) -> set[str]:
     return set(found.stdout.split())
 
 
-def test_whoever_enqueues_an_email_imports_nothing_that_only_sends_it() -> None:
+def test_a_producer_of_an_email_imports_nothing_that_only_sends_it() -> None:
     assert imported().isdisjoint(NEVER | BY_A_SEND)
 
 

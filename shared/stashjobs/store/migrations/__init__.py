@@ -50,8 +50,8 @@ WAIT_AS_LONG_AS_IT_TAKES = """
 SELECT set_config('statement_timeout', '0', true), set_config('lock_timeout', '0', true),
        set_config('idle_in_transaction_session_timeout', '0', true)
 """
-# Never waits within a statement: whoever does has a snapshot, and CREATE INDEX CONCURRENTLY waits
-# for all older snapshots, while they would wait for it.
+# Never waits within a statement: a waiting statement has a snapshot, and CREATE INDEX CONCURRENTLY
+# waits for all older snapshots, while they would wait for it.
 TRY_LOCK = "SELECT pg_try_advisory_xact_lock(%s)"
 # The tables' schema. A role of the name stashjobs finds the schema of the functions before it
 # (Postgres docs, "The Schema Search Path"), and no table belongs there.

@@ -1,4 +1,4 @@
-"""`stashjobs enqueue`: enqueue one job by hand."""
+"""`stashjobs enqueue`: enqueue one job."""
 
 from __future__ import annotations
 
@@ -80,12 +80,12 @@ def enqueue(
     elif (due := _due(**options)) > _now() + timedelta(seconds=messages.horizon_seconds()):
         click.echo(
             f"{enqueued.job_id} recorded, due {due:%Y-%m-%d %H:%M} UTC. QStash does not hold a "
-            "message for so long; the relay tells it in time."
+            "message for so long; the relay publishes it in time."
         )
     else:
         click.echo(
-            f"{enqueued.job_id} recorded. QStash could not be told yet; the relay does it within a "
-            "minute of when QStash can be reached."
+            f"{enqueued.job_id} recorded. QStash could not be reached; the relay publishes it "
+            "within a minute once it can."
         )
 
 

@@ -1,4 +1,4 @@
-"""Where jobs are delivered, for the commands that tell QStash.
+"""Where jobs are delivered, for the commands that publish.
 
 The functions of a stage are told each other's URLs by the template. The command line runs
 elsewhere, so it asks the stack. Without them a job that may take longer than API Gateway waits
@@ -45,7 +45,7 @@ def ask_for_function_urls(jobs: Iterable[JobType[Any, Any]]) -> list[str]:
             if not os.environ.get(name):
                 os.environ[name] = url
     except (stack.NotHere, ModuleNotFoundError):
-        pass  # what is missing then is told by whoever needs it
+        pass  # the code that needs it names what is missing
     finally:
         stack.close()
     return _missing(jobs)

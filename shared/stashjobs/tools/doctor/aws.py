@@ -82,7 +82,9 @@ def alarms() -> Verdict:
     found = _alarms([*names, *composites])
     missing = {*names, *composites} - {each["AlarmName"] for each in found}
     if missing:
-        return red(f"deleted by hand: {', '.join(sorted(missing))}", "deploy the stack again")
+        return red(
+            f"deleted outside the stack: {', '.join(sorted(missing))}", "deploy the stack again"
+        )
     ringing = [each["AlarmName"] for each in found if each["StateValue"] == "ALARM"]
     if ringing:
         return red(

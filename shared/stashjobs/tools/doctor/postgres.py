@@ -187,7 +187,7 @@ def queries() -> Verdict:
 
 
 def relay() -> Verdict:
-    """Nothing that is due waits for QStash to be told of it."""
+    """No due job is unpublished."""
     with _connected() as connection:
         row = connection.execute(READ_OLDEST_UNPUBLISHED).fetchone()
     late = 0.0 if row is None else row[0]

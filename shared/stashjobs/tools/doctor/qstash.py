@@ -1,5 +1,5 @@
 """QStash: it knows the token, signs with the configured keys, has the schedules, and is not
-holding what it gave up on."""
+a dead-letter queue."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def schedules_in_step() -> Verdict:
     changes = schedules.sync(wanted, dry_run=True)
     then = f"stashjobs schedules sync --stage {settings.stage()}"
     if changes.created:
-        return red(f"QStash lacks {', '.join(changes.created)}", then)
+        return red(f"missing at QStash: {', '.join(changes.created)}", then)
     if outdated := [*changes.changed, *changes.deleted]:
         return yellow(f"not as declared: {', '.join(outdated)}", then)
     paused = [found.schedule_id for found in schedules.remote() if found.paused]
@@ -50,7 +50,7 @@ def dead_letters() -> Verdict:
         return green("empty")
     told = f"{count} or more messages" if page.cursor else counted(count, "message")
     then = f"stashjobs list --status failed --stage {settings.stage()}; then retry or delete them"
-    return yellow(f"{told} that QStash gave up on", then)
+    return yellow(f"{told} in the dead-letter queue", then)
 
 
 def address() -> Verdict:

@@ -1,4 +1,4 @@
-"""The deployed API, from outside: it answers, and it turns away whoever may not come in."""
+"""The deployed API, from outside: it answers, and it refuses unauthorized requests."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def long_jobs_have_urls() -> Verdict:
 
 
 def api_needs_a_token() -> Verdict:
-    """The API refuses whoever has no token."""
+    """The API refuses requests without a token."""
     status = fetch("GET", settings.base_url() + "/api/jobs").status_code
     if status == 401:
         return green("refuses a call without a token")

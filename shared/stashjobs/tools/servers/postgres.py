@@ -203,7 +203,7 @@ class Postgres:
                 os.chown(path, self._account.uid, self._account.gid)
         options = ["--auth=scram-sha-256", "--encoding=UTF8", "--locale=C", "--no-sync"]
         if version_of(self._binaries) >= 16:
-            # Iterations slow down whoever guesses a password; nobody guesses 24 random bytes, and
+            # Iterations slow down guessing; 24 random bytes cannot be guessed, and
             # each of a test run's thousands of connections would pay for them.
             options.append("--set=scram_iterations=1")
         try:
