@@ -187,7 +187,7 @@ def _of_operation(route: str, operation: Mapping[str, Any]) -> Iterator[str]:
     yield f"#### {route}\n"
     yield f"{operation['description']}\n"
     scopes = [scope for each in operation.get("security", []) for scope in each["token"]]
-    yield f"Scope: {', '.join(scopes) or 'none; it is open to everybody'}.\n"
+    yield f"Scope: {', '.join(scopes) or 'none; it is public'}.\n"
     if parameters := operation.get("parameters"):
         yield "| parameter | in | type | meaning |\n| --- | --- | --- | --- |"
         for each in parameters:

@@ -119,7 +119,7 @@ def stashjobs_settings(
     stashjobs_database: str, stashjobs_qstash: QStashServer, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[pytest.MonkeyPatch]:
     """The settings of a working system, in the environment until the test ends. What would lead out
-    of this machine, or let somebody in elsewhere, is not set."""
+    of this machine, or grant access elsewhere, is not set."""
     from stashjobs.observability.redaction import SECRET_SETTINGS
 
     prefixed = [name for name in os.environ if name.startswith(UNSET_PREFIXES)]

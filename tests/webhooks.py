@@ -1,4 +1,4 @@
-"""Webhooks as their senders make them: signed, and as API Gateway hands them over."""
+"""Webhooks as their sources make them: signed, and as API Gateway hands them over."""
 
 from __future__ import annotations
 

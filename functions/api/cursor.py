@@ -24,7 +24,7 @@ def read(cursor: str) -> tuple[datetime, str]:
         created_at, job_id = json.loads(base64.b64decode(cursor, altchars=b"-_", validate=True))
         moment = datetime.fromisoformat(created_at)
     except (binascii.Error, ValueError, TypeError, RecursionError) as error:
-        raise ValueError("this is no cursor") from error
+        raise ValueError("this is not a cursor") from error
     if moment.tzinfo is None or not isinstance(job_id, str):
-        raise ValueError("this is no cursor")
+        raise ValueError("this is not a cursor")
     return moment, job_id

@@ -69,7 +69,7 @@ EXAMPLES: dict[int, tuple[str, dict[str, Any]]] = {
         {"error": "send a token that is known: Authorization: Bearer sj_..."},
     ),
     403: (
-        "The token lacks the scope.",
+        "The token does not have the scope.",
         {"error": "this token does not have the scope operate"},
     ),
     404: ("There is no such thing.", {"error": "there is no job 0190f1c2"}),

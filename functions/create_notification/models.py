@@ -91,7 +91,7 @@ class Notification(BaseModel):
 
     @property
     def recipients(self) -> list[str]:
-        """Everybody whom it is for, each once."""
+        """All recipients, each once."""
         alone = [] if self.user_id is None else [self.user_id]
         return list(dict.fromkeys([*alone, *self.user_ids]))
 

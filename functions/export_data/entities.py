@@ -15,7 +15,7 @@ Kind = Literal["text", "number", "time", "json"]
 @dataclass(frozen=True, slots=True)
 class Column:
     """One column of the file. `usual` columns are there when a payload chooses none; the others
-    may hold what is not for everybody's eyes, such as a link that resets a password."""
+    may hold what not everyone may see, such as a link that resets a password."""
 
     expression: LiteralString
     kind: Kind = "text"

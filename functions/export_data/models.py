@@ -78,7 +78,7 @@ class Export(_Wire):
     def _columns_are_named_once(cls, names: list[str]) -> list[str]:
         for position, name in enumerate(names):
             if name in names[:position]:
-                raise PydanticCustomError("twice", "{name} is there twice", {"name": repr(name)})
+                raise PydanticCustomError("twice", "{name} is given twice", {"name": repr(name)})
         return names
 
     @model_validator(mode="after")

@@ -42,7 +42,7 @@ class Facts:
         event: The event.
         subscription: The subscription, as Stripe has it now.
         invoice: The event's invoice as Stripe has it now, where it is about one.
-        email: Where an email goes; None: nobody knows.
+        email: Where an email goes; None: unknown.
         billing_url: Where the customer manages their plan; None: there is no such setting.
         plan_name: Asks Stripe what the plan is called.
     """

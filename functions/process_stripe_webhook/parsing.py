@@ -106,7 +106,7 @@ class Subscription:
 
     @property
     def ends_at(self) -> datetime | None:
-        """When it ends by itself, where somebody has asked for that."""
+        """When it ends by itself, where that was asked for."""
         return self.cancel_at or (self.current_period_end if self.cancel_at_period_end else None)
 
 

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 NOBODY = (
-    "nobody said whose this subscription is. Set metadata.user_id on it or on its customer, or "
+    "the owner of this subscription is unknown. Set metadata.user_id on it or on its customer, or "
     "client_reference_id on the checkout session"
 )
 

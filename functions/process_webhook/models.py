@@ -1,7 +1,7 @@
 """The payload of `process-webhook`.
 
-A plain dataclass, which pydantic validates as it would a model of its own: whoever enqueues a
-webhook imports it, and need not wait for pydantic.
+A plain dataclass, which pydantic validates like any model of its own: the producer of a
+webhook imports it without loading pydantic.
 """
 
 from __future__ import annotations

@@ -95,7 +95,7 @@ def on(
 
 
 def find(source: str, event: str) -> EventHandler[Any, Any] | None:
-    """The handler of an event, None where nobody has registered for it."""
+    """The handler of an event, None where none is registered."""
     load()
     return _handlers.get((source, event))
 

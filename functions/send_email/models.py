@@ -131,7 +131,7 @@ class Welcome(TemplateData):
 
 
 class PasswordReset(TemplateData):
-    """Somebody asked for a new password: the link, and until when it works."""
+    """Password reset: the link, and until when it works."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -200,7 +200,7 @@ class EmailChange(TemplateData):
 
 
 class TeamInvitation(TemplateData):
-    """Somebody wants you on their team: who, which team, as what."""
+    """An invitation to a team: who invites, which team, which role."""
 
     model_config = ConfigDict(
         json_schema_extra={

@@ -83,7 +83,7 @@ def _source(name: str, given: Any) -> Source:
             )
     secret = members["secret"]
     if not (isinstance(secret, str) and _SETTING.fullmatch(secret)):
-        # Not shown: somebody has put the secret itself here.
+        # Not shown: it may be the secret itself.
         raise _wrong(
             name, "secret must be the name of the setting that holds it (ACME_WEBHOOK_SECRET)"
         )
@@ -131,7 +131,7 @@ def _check_signed(name: str, signed: Any, *, has_timestamp: bool, has_id: bool) 
         raise _wrong(
             name,
             "timestampHeader and {timestamp} in signed go together: a time that is not signed can "
-            "be changed by anybody",
+            "be changed by anyone",
         )
     if "{id}" in signed and not has_id:
         raise _wrong(name, "{id} in signed needs an id that is in a header")

@@ -12,7 +12,7 @@ from infra.commands.dev import checkout, explained
 
 @click.command()
 def demo() -> None:
-    """Enqueue two emails, have them delivered, and tell what happened to them."""
+    """Enqueue two emails, deliver them, and show what happened."""
     root = checkout()
     from infra.local.demo import run
 

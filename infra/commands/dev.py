@@ -35,7 +35,7 @@ PORT_OPTIONS = {
 
 
 @click.command()
-@click.option("--port", type=PORT, default=None, help="Of the gateway.  [default: 8700]")
+@click.option("--port", type=PORT, default=None, help="Port of the gateway.  [default: 8700]")
 @click.option("--qstash-port", type=PORT, default=8701, show_default=True)
 @click.option("--mailbox-port", type=PORT, default=8702, show_default=True)
 @click.option("--postgres-port", type=PORT, default=8703, show_default=True)
@@ -46,19 +46,17 @@ PORT_OPTIONS = {
     type=PORT,
     default=8710,
     show_default=True,
-    help="Of the first function URL; the next ones follow.",
+    help="Port of the first function URL; the others follow.",
 )
 @click.option(
     "--home",
     type=click.Path(file_okay=False, path_type=Path),
     envvar=HOME_SETTING,
-    help="Where the data is kept.  [default: .stashjobs in the repository]",
+    help="Data directory.  [default: .stashjobs in the repository]",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the URLs as one line of JSON.")
-@click.option(
-    "--only", type=click.Choice(["qstash"]), help="Run this part alone; --port is its port."
-)
-@click.option("--token", help="With --only qstash: the token that its clients have.")
+@click.option("--only", type=click.Choice(["qstash"]), help="Run only this part, on --port.")
+@click.option("--token", help="With --only qstash: the token to accept.")
 def dev(
     *,
     port: int | None,

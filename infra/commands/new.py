@@ -25,18 +25,18 @@ if TYPE_CHECKING:
     type=click.IntRange(2, 890),
     default=30,
     show_default=True,
-    help="Seconds that one attempt may take.",
+    help="Timeout of one attempt, in seconds.",
 )
 @click.option(
     "--retries",
     type=click.IntRange(0, 100),
     default=3,
     show_default=True,
-    help="How often to try again after a failed attempt.",
+    help="Retries after a failed attempt.",
 )
 @click.option("--endpoint", help="Its route.  [default: /api/jobs/TYPE]")
 @click.option("--schedule", metavar="CRON", help='Enqueue it by the clock too: "0 3 * * *".')
-@click.option("--timezone", help="Of the schedule.  [default: UTC]")
+@click.option("--timezone", help="Time zone of the schedule.  [default: UTC]")
 @click.option("--encrypted", is_flag=True, help="Encrypt its payloads and results.")
 @click.option("--dry-run", is_flag=True, help="Only show what would change, as a diff.")
 def new(

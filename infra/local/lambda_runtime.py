@@ -23,7 +23,7 @@ from infra.local.worker_process import FunctionFailedError, Invocation, WorkerPr
 
 PAYLOAD_LIMIT = 6 * 1024 * 1024  # AWS docs, "Lambda quotas": synchronous request and response
 # What a process needs of the machine; everything else comes from the template or the stack, as in
-# AWS: a function that reads a variable nobody declares must fail here too.
+# AWS: a function that reads an undeclared variable must fail here too.
 INHERITED = ("PATH", "HOME", "TMPDIR", "SSL_CERT_FILE", "SSL_CERT_DIR")
 
 

@@ -1,4 +1,4 @@
-"""A server of the local stack that is started when somebody first connects.
+"""A server of the local stack that is started at the first connection.
 
 The stack only opens the port; the program that answers there takes a second to import, and many a
 run never needs it.

@@ -1,4 +1,4 @@
-"""S3 on one machine: moto's server, started when somebody first connects.
+"""S3 on one machine: moto's server, started at the first connection.
 
 It is a program of its own (`python -m infra.local.s3 HANDLE BUCKET`). What is stored is in that
 program's memory, and gone when the stack stops.

@@ -114,7 +114,7 @@ class Stack(Running):
     async def _start(self) -> None:
         self._exits.callback(os.close, lock(self.home))
         self._choose_ports()
-        for name in ("logs", "mail"):  # nobody else's business
+        for name in ("logs", "mail"):  # private to this user
             (self.home / name).mkdir(mode=0o700, exist_ok=True)
         kept = load_secrets(self.home)
         own = own_qstash(self.settings)

@@ -1,7 +1,7 @@
 """Stripe on one machine: localstripe, a stateful stand-in for Stripe's API (PyPI, GPL-3.0).
 
 It is a program of its own (`python -m infra.local.stripe HANDLE STATE WEBHOOK_URL`), started
-when somebody first connects. It has a subscription from the start, `sub_example` of `cus_example`,
+at the first connection. It has a subscription from the start, `sub_example` of `cus_example`,
 and sends its events to the ingress, signed as Stripe signs them.
 
 What it cannot do: checkout sessions, prices (it has plans), and the events
@@ -94,7 +94,7 @@ async def _add_example(_app: Any) -> None:
 
     if "subscription:sub_example" in resources.store:
         return
-    # Nobody is told of what was always there.
+    # No event for what was always there.
     telling, resources.schedule_webhook = resources.schedule_webhook, lambda _event: None
     try:
         _create_example(resources)

@@ -158,7 +158,7 @@ class WorkerProcess:
 
         def wait() -> None:
             code = program.process.wait()
-            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody asks any more
+            with contextlib.suppress(RuntimeError):  # the loop is closed: no one reads it
                 loop.call_soon_threadsafe(self._on_exit, code)
 
         threading.Thread(target=wait, daemon=True, name=f"exit {self.handler}").start()

@@ -26,7 +26,7 @@ PART_BYTES = 8 * 1024 * 1024
 MAX_LINK_SECONDS = 7 * 24 * 3600
 # A link that was signed with a role's temporary credentials ends with them, whatever it says (S3
 # User Guide, "Download and upload objects with presigned URLs"). Those of a Lambda live for hours,
-# and nobody is told how many; one hour is safe.
+# and no one is told how many; one hour is safe.
 ROLE_LINK_SECONDS = 3600
 
 _client: Any = None

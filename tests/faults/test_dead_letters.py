@@ -43,7 +43,7 @@ async def test_the_relay_fails_the_job_when_the_callback_was_lost(faults: Faults
     assert all(row["status"] == "failed" and row["dlq_id"] for row in rows)
 
 
-async def test_a_job_that_is_retried_by_hand_is_not_failed_by_its_old_message(
+async def test_a_manually_retried_job_is_not_failed_by_its_old_message(
     faults: Faults, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its dead letter is still there, and the new message is not out yet."""

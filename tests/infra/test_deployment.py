@@ -74,7 +74,7 @@ def test_the_secret_has_placeholders_only(production: Deployment) -> None:
 def test_the_stacks_own_secret_has_its_address_and_the_functions_urls(
     production: Deployment,
 ) -> None:
-    """Nobody sets BASE_URL by hand."""
+    """BASE_URL is never set manually."""
     client = boto3.client("secretsmanager")
     text = client.get_secret_value(SecretId="stashjobs/production/stack")["SecretString"]
     known = json.loads(text)

@@ -277,10 +277,10 @@ def test_a_template_of_ours_that_is_no_python_is_a_misfit_too() -> None:
         filled("handler.py.txt", dataclasses.replace(SMS, type="no name"), format_it=True)
 
 
-def test_what_somebody_else_changed_meanwhile_is_not_written_over(tmp_path: Path) -> None:
+def test_a_file_that_changed_meanwhile_is_not_written_over(tmp_path: Path) -> None:
     changes = [Change("one.md", None, "new"), Change("two.md", "as it was", "as it is to be")]
     (tmp_path / "two.md").write_text("changed")
-    with pytest.raises(Misfit, match=r"two\.md was changed by somebody else meanwhile"):
+    with pytest.raises(Misfit, match=r"two\.md was changed meanwhile"):
         scaffold.carry_out(tmp_path, changes)
     assert files_of(tmp_path) == {"two.md": b"changed"}
 

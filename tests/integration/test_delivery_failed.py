@@ -124,7 +124,7 @@ def test_a_job_whose_function_crashes_or_says_nothing_is_offered_for_an_hour(
 
 
 def status_after(table: Table, answer: int, hours: float) -> str:
-    """The status of a job due so long ago, on which QStash gives up with that last answer."""
+    """The status of a job due so long ago, dead-lettered with that last answer."""
     job_id = table.add(PROBE)
     table.run(
         "UPDATE job_executions SET available_at = now() - make_interval(secs => %s)"

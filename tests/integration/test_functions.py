@@ -310,7 +310,7 @@ def test_a_trigger_enqueues(table: Table) -> None:
         ("'probe', '{}', retries => -1", "retries is -1; it must be 0 or more"),
         ("'probe', '{}', at => now(), delay => '1 s'", "give delay or at, not both"),
         ("'probe', '{}', delay => '-1 s'", "it must be 0 or more"),
-        ("'probe', '{}', metadata => '[]'", "metadata is no JSON object"),
+        ("'probe', '{}', metadata => '[]'", "metadata is not a JSON object"),
         ("'probe', '{}', headers => '{\"a\": 1}'", "a value in headers is no string"),
         ("'probe', '{}', callback => 'x'", "callback is no URL"),
     ],

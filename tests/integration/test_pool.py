@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def job(table: Table, use_qstash: Callable[..., None]) -> Job[Any, Any]:
-    """A job that is recorded. Telling QStash fails at once, since no registry knows its type; that
+    """A job that is recorded. Publishing fails at once, since no registry knows its type; that
     is no error."""
     use_qstash("http://127.0.0.1:9")
     return probe()

@@ -2,8 +2,8 @@
 interleavings, and real Postgres, compared after each step.
 
 QStash is part of the model, because what matters here is what it may do, rightly or not: deliver
-again, late, after it gave up, never; remember a deduplication id; be away. The statements are the
-product's own. That the stand-in and the worker put them together in this way is tests/faults.
+again, late, after the dead letter, never; remember a deduplication id; be away. The statements are
+the product's own. That the stand-in and the worker put them together in this way is tests/faults.
 """
 
 from __future__ import annotations

@@ -85,7 +85,7 @@ def _failing(everything: Recent | None) -> Condition:
         else f"{formatting.percent(rate)} of the jobs of the last hour",
         f"over {percent} %",
         "Look at the kinds of errors on the overview: one kind in many jobs is a bug or an outage "
-        "of a service they call. Mend that first, then retry the failed jobs together.",
+        "of a service they call. Fix that first, then retry the failed jobs together.",
         "/admin/jobs?status=failed&period=1h",
     )
 
@@ -99,7 +99,7 @@ def _stuck(waiting: Waiting) -> Condition:
         f"{formatting.plural(waiting.stuck, 'attempt')} of "
         f"{formatting.number(waiting.running)} under way",
         f"any that runs for over {limit}",
-        "Look at what it waits for in the function's log. When its lease runs out the relay hands "
+        "Check in the function's log what it waits for. When its lease expires, the relay hands "
         "the job to another attempt by itself; a job that is always stuck needs a timeout.",
         "/admin/jobs?status=processing",
     )
@@ -110,9 +110,11 @@ def _standstill(waiting: Waiting) -> Condition:
         "standstill",
         "Nothing is processed",
         _when(not waiting.moving and waiting.oldest_seconds > MAX_WAIT_SECONDS),
-        "jobs have ended within the hour" if waiting.moving else "no job has ended within the hour",
+        "jobs have ended in the last hour"
+        if waiting.moving
+        else "no job has ended in the last hour",
         "none in an hour, although jobs are due",
-        "See whether QStash delivers (its console, and the gateway's log) and what the functions "
+        "Check whether QStash delivers (its console and the gateway's log) and what the functions "
         "answer. 429 or 500: all their processes are busy; 401: the signing keys or BASE_URL are "
         "not the ones QStash uses.",
         "/admin/jobs?status=pending",
@@ -127,8 +129,8 @@ def _depth(waiting: Waiting) -> Condition:
         _when(waiting.depth > MAX_DEPTH),
         f"{formatting.plural(waiting.depth, 'job')}{more} due and waiting",
         f"over {formatting.number(MAX_DEPTH)}",
-        "If they fail, see there. If they only come faster than they are done, raise the reserved "
-        "concurrency or the type's rate and parallelism; or cancel what is not wanted any more.",
+        "If jobs fail, fix that first. If they arrive faster than they finish, raise the reserved "
+        "concurrency or the type's rate and parallelism; or cancel jobs that are no longer needed.",
         "/admin/jobs?status=pending",
     )
 
@@ -143,9 +145,9 @@ def _oldest(waiting: Waiting) -> Condition:
         else "none is due",
         f"over {formatting.duration(MAX_WAIT_SECONDS)}",
         "Open the oldest. One that was never published waits for the relay. One that was published "
-        "waits mostly because its function is busy: all its processes run jobs, and deliveries are "
+        "usually waits because its function is busy: all its processes run jobs, so deliveries are "
         "turned away (429 or 500) until one is free. Give the type a larger share, or parallelism "
-        "no higher than its share. Else compare its message id with QStash's log.",
+        "no higher than its share. Otherwise compare its message id with QStash's log.",
         "/admin/jobs?status=pending",
     )
 
@@ -165,8 +167,8 @@ def _slow(types: list[Recent]) -> Condition:
         _when(bool(slow)),
         f"on average: {', '.join(slow)}" if slow else "every type is well within its timeout",
         "an average over half of a type's timeout",
-        "See which step takes long; give the type a longer timeout or smaller jobs before attempts "
-        "begin to be cut off.",
+        "Find the slow step; give the type a longer timeout or smaller jobs before attempts "
+        "start to time out.",
         "/admin/types",
     )
 
@@ -179,9 +181,9 @@ def _unpublished(waiting: Waiting) -> Condition:
         _when(waiting.unpublished > 0),
         f"{formatting.plural(waiting.unpublished, 'job')}{more} not yet published to QStash",
         "any that is 3 minutes late",
-        "See whether RelayFunction runs every minute and what its log says; a refused "
+        "Check that RelayFunction runs every minute, and its log; a refused "
         "QSTASH_TOKEN or QStash's daily limit are the usual reasons. Nothing is lost: it is "
-        "published as soon as QStash takes it.",
+        "published as soon as QStash accepts it.",
         "/admin/jobs?status=pending",
     )
 

@@ -48,7 +48,7 @@ def duration(seconds: float | None) -> str:
     """`340 ms`, `4.2 s`, `3 min 20 s`, `5 h 10 min`, `2 d 4 h`."""
     if seconds is None:
         return DASH
-    if seconds < 1:
+    if seconds < 0.9995:
         return f"{max(0.0, seconds) * 1000:.0f} ms"
     if seconds < 10:
         return f"{seconds:.1f} s"
@@ -112,8 +112,10 @@ _CRONS = tuple(
     (re.compile(pattern), text)
     for pattern, text in (
         (r"\* \* \* \* \*", "every minute"),
+        (r"\*/1 \* \* \* \*", "every minute"),
         (r"\*/(?P<n>\d+) \* \* \* \*", "every {n} minutes"),
         (r"(?P<minute>\d+) \* \* \* \*", "every hour at :{minute}"),
+        (r"(?P<minute>\d+) \*/1 \* \* \*", "every hour at :{minute}"),
         (r"(?P<minute>\d+) \*/(?P<n>\d+) \* \* \*", "every {n} hours at :{minute}"),
         (r"(?P<minute>\d+) (?P<hour>\d+) \* \* \*", "every day at {hour}:{minute}"),
         (r"(?P<minute>\d+) (?P<hour>\d+) \* \* 1-5", "Monday to Friday at {hour}:{minute}"),

@@ -209,7 +209,7 @@ def _parsed(text: str) -> Any:
         )
         raise InvalidPayload("payload", [f"this is not JSON: {where}"]) from error
     if document is None:
-        raise InvalidPayload("payload", ["null is no payload to retry with"])
+        raise InvalidPayload("payload", ["null is not a payload to retry with"])
     return document
 
 

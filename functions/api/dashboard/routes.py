@@ -27,7 +27,7 @@ last = APIRouter(prefix=PREFIX, route_class=pages.Page, include_in_schema=False)
 
 @own_pages.get("/static/{name}")
 def static(name: str) -> Response:
-    """A style sheet, a script or a picture: the same for everybody, so nobody is asked who they
+    """A style sheet, a script or a picture: the same for all users, so no one is asked who they
     are."""
     if name not in pages.static_files():
         raise HTTPException(404, "there is no such file")

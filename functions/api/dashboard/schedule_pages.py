@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 router = APIRouter(prefix="/admin", route_class=Page, include_in_schema=False)
 DONE = {
     "pause": "The schedule is paused.",
-    "resume": "The schedule fires again.",
+    "resume": "The schedule runs again.",
     "run": "A job is enqueued.",
 }
 

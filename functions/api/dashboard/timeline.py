@@ -78,7 +78,7 @@ def moments(job: JobExecution, actions: list[Action]) -> list[Moment]:
 
 
 def spans(job: JobExecution) -> list[Span]:
-    """When it waited and when it ran, for the drawing; empty where it has not run."""
+    """Waiting and running times, for the drawing; empty where it has not run."""
     ran = [
         Span(_time(error["startedAt"]), _time(error["endedAt"]), "failed")
         for error in job.errors

@@ -33,9 +33,9 @@ class Repository(Received):
 
 
 class Account(Received):
-    """Who did it. GitHub leaves it out where nobody did, and of an account that is gone."""
+    """Who did it. GitHub omits it where there is no actor, or the account is gone."""
 
-    login: str = "somebody"
+    login: str = "someone"
 
 
 class Commit(Received):

@@ -90,7 +90,7 @@ def carry_out(root: Path, changes: list[Change]) -> None:
     """
     for change in changes:
         if _text_of(root / change.path) != change.before:
-            raise Misfit(f"{change.path} was changed by somebody else meanwhile; run this again")
+            raise Misfit(f"{change.path} was changed meanwhile; run this again")
     folders: list[Path] = []
     written: list[Change] = []
     try:

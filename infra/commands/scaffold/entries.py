@@ -17,8 +17,8 @@ OPERATORS = "Operators"
 
 
 def share_connections(text: YamlText, budget: str, wanted: Wanted) -> None:
-    """Give the new function its share of one budget: what is free, and the rest from whoever has
-    most. Operators keep theirs."""
+    """Give the new function its share of one budget: what is free, and the rest from the type with
+    the most. Operators keep theirs."""
     place = ("Mappings", "Connections", budget)
     shares = {name: _share(text, place, name, value) for name, value in text.values(*place).items()}
     free = int(budget) - sum(shares.values())

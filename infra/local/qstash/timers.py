@@ -17,8 +17,8 @@ _BURST = 100
 
 
 class Timers:
-    """Calls `action` once its time on the clock has come. Nothing is ever removed: whoever set a
-    timer checks on waking whether it still matters.
+    """Calls `action` once its time on the clock has come. Timers are never removed: the callback
+    checks whether it still matters.
     """
 
     def __init__(self, clock: Clock) -> None:

@@ -40,7 +40,7 @@ def optional(name: str, default: str | None = None) -> str | None:
 
     Raises:
         SettingError: It is not in the environment, and there is a secret that was never read and
-            cannot be: nobody knows whether it is set.
+            cannot be: it is unknown whether it is set.
     """
     value = os.environ.get(name, "").strip()
     if not value and name not in _NEVER_IN_THE_SECRET:

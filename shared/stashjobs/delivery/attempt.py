@@ -203,7 +203,7 @@ class _Stopping:
             return
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, self._previous)
-        if self._left:  # somebody's own alarm, such as the time limit of a test
+        if self._left:  # the caller's own alarm, such as the time limit of a test
             gone = time.time() - self._began
             signal.setitimer(signal.ITIMER_REAL, max(0.001, self._left - gone))
 

@@ -148,7 +148,7 @@ class Context:
         self._extend_lease(shown)
 
     def heartbeat(self) -> None:
-        """Extend the lease by `lease_seconds` from now, so that nobody takes the job over while
+        """Extend the lease to `lease_seconds` from now, so that no other attempt takes over while
         this attempt is at work. `progress` does it too.
 
         Raises:
@@ -158,7 +158,7 @@ class Context:
 
     def _extend_lease(self, progress: dict[str, Any] | None) -> None:
         if self.has_connection and self._beside is None:
-            # In the job's own transaction nobody would see it, and the row would stay locked.
+            # In the job's own transaction it would be invisible, and the row would stay locked.
             self._beside = database.connect(settings.postgres_url())
         held = executions.extend_lease(
             self._beside or database.connection(),

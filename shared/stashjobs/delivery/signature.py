@@ -109,7 +109,7 @@ def _check_issuer_and_subject(claims: dict[str, object], urls: Collection[str]) 
     """RFC 7519, 4.1.1 `iss`, 4.1.2 `sub`, 4.1.3 `aud` (never us), 4.1.7 `jti`."""
     for name in ("iss", "sub", "exp", "nbf", "body"):
         if claims.get(name) is None:
-            raise InvalidSignature("claims", f"the token lacks the claim {name}")
+            raise InvalidSignature("claims", f"the token has no claim {name}")
     if claims["iss"] != "Upstash":
         raise InvalidSignature("issuer", "the token's issuer is not Upstash")
     subject = claims["sub"]

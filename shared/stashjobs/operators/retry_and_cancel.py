@@ -92,7 +92,7 @@ SELECT action_id, job_id, before ->> 'jobType', before #>> '{result,$sealed,kid}
 """
 
 # Only a row that still holds the very document that was opened gets the new one, and a row that
-# somebody works on just now is passed over; the next run finds it.
+# is locked just now is passed over; the next run finds it.
 REENCRYPT_PAYLOADS = """
 WITH held AS (
     SELECT job_id, new.encrypted
@@ -303,7 +303,7 @@ class Rotation:
 
     Attributes:
         reencrypted: Encrypted with the current key now; in a dry run, those that would be.
-        passed_over: Changed or locked by somebody else meanwhile. Another run finds them.
+        passed_over: Changed or locked meanwhile. Another run finds them.
         unopened: Encrypted with a key that is not in `PAYLOAD_KEYS`, or damaged. Left as they are.
         by_key: How many there are per key id, counted afterwards.
     """

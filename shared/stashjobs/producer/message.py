@@ -73,7 +73,7 @@ def message_for(job: JobType[Any, Any], unpublished: Unpublished) -> BatchReques
     if "callback" in delivery:
         message["callback"] = delivery["callback"]
     if "failureCallback" in delivery:
-        # Somebody else's function, whose share is theirs to know.
+        # A function outside this stack, whose share is unknown here.
         message["failure_callback"] = delivery["failureCallback"]
         del message["failure_callback_headers"]
     return message

@@ -244,7 +244,7 @@ def pause(name: str, *, actor: str) -> None:
     """Have a schedule not fire until it is resumed, and write down who wanted it so.
 
     Raises:
-        NoSuchSchedule: Nobody knows the name.
+        NoSuchSchedule: No schedule has that name.
         NotSynced: QStash does not have it.
         QStashFailed: QStash cannot be reached, or refused. Then nothing is written down.
         SettingError: A setting is missing.
@@ -262,7 +262,7 @@ def run_now(name: str, *, actor: str) -> Enqueued:
     it so: the row of the job and the record are one transaction.
 
     Raises:
-        NoSuchSchedule: Nobody knows the name.
+        NoSuchSchedule: No schedule has that name.
         NotSynced: Only QStash knows it, so there is no job to enqueue.
         Exception: What `Job.enqueue` raises.
     """

@@ -1,8 +1,8 @@
 """The relay: what makes "not lost" true when something went wrong.
 
-Once a minute it publishes every job that is not published yet, frees the leases of attempts
-that never came back, learns from QStash's dead-letter queue which messages it gave up on, and asks
-it for the messages of which nothing was heard for long. Any number of relays may run at once.
+Once a minute it publishes every job that is not published yet, frees expired leases, records the
+messages in QStash's dead-letter queue, and checks that QStash still has messages that have been
+silent for long. Any number of relays may run at once.
 """
 
 from __future__ import annotations
@@ -184,8 +184,8 @@ def reconcile_dead_letters(report: Report, deadline: float) -> None:
 
 
 def find_vanished(report: Report, deadline: float) -> None:
-    """Send another message for jobs whose message QStash no longer has, although nobody heard of
-    its end: QStash lost it, or somebody deleted it there."""
+    """Send another message for jobs whose message QStash no longer has, although its
+    outcome is unknown: QStash lost it, or it was deleted there."""
     silent = outbox.find_silent(database.connection(), seconds=SILENT_SECONDS, limit=SILENT_BATCH)
     heard = []
     for job_id, message_id in silent:

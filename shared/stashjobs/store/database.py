@@ -110,7 +110,7 @@ def connection() -> Connection:
 
 @contextlib.contextmanager
 def borrowed() -> Iterator[Connection]:
-    """A connection in autocommit mode that is in nobody's transaction and in no other thread's
+    """A connection in autocommit mode that is in no transaction and in no other thread's
     hands: what is written through it is committed, whatever becomes of the caller's own work.
 
     It comes from the pool where the process has called `pool`; otherwise it is this thread's, or,

@@ -146,8 +146,8 @@ def call(
 
 
 def record_new_jobs(connection: Connection[Any], jobs: Sequence[NewJob]) -> list[str]:
-    """Record jobs as `pending`, in one statement; another follows only for a key that somebody
-    recorded in this same moment, whose row the first one does not see.
+    """Record jobs as `pending`, in one statement; another follows only for a key recorded by
+    another producer at the same moment, whose row the first one does not see.
 
     Returns:
         One id per job, in the same order: the job's own, or, where its idempotency key exists

@@ -106,8 +106,8 @@ def take_unpublished(
         connection: In a transaction.
         job_types: Those whose delivery is known here.
         limit: At most so many.
-        quiet_seconds: Leave out what is younger than so many seconds: whoever enqueued it is
-            telling QStash just now.
+        quiet_seconds: Leave out jobs younger than this: their producer is still
+            publishing them.
         horizon_seconds: Leave out what is to be delivered later than this; QStash holds a
             message only for so long.
         after: Only what comes behind this one.
@@ -141,8 +141,8 @@ def record_dead_letters(
 def find_silent(
     connection: Connection[Any], *, seconds: float, limit: int
 ) -> list[tuple[str, str]]:
-    """Waiting jobs that QStash was told of and of which nothing was heard for so long: job id and
-    message id."""
+    """Published jobs that have been waiting for this long without a delivery: job id and message
+    id."""
     found = call(connection, FIND_SILENT, {"seconds": seconds, "max_jobs": limit})
     return [(job_id, message_id) for job_id, message_id in found]
 

@@ -65,7 +65,7 @@ SELECT (SELECT sum(n_tup_ins + n_tup_upd + n_tup_del)
            AND (NOT relisshared OR relid = 'pg_db_role_setting'::regclass)),
        (SELECT datacl::text FROM pg_database WHERE datname = current_database())
 """
-# Deleted rows stay in their files, where nobody vacuums, and every scan reads them.
+# Deleted rows stay in their files, without a vacuum, and every scan reads them.
 SIZE = "SELECT pg_database_size(current_database())"
 MAY_GROW_BYTES = 1_048_576
 
@@ -111,7 +111,7 @@ class Server:
 
         Args:
             purpose: The end of its name.
-            template: The URL of the database that it is a copy of. Nobody may be connected to it.
+            template: The URL of the database that it is a copy of. It must have no connections.
 
         Raises:
             DatabaseError: The role may not create databases, or the server cannot be reached.

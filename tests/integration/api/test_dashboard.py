@@ -68,7 +68,7 @@ def ids(page_text: str) -> list[str]:
 
 def test_an_empty_system_says_so_on_every_page(operator: Browser) -> None:
     assert "No job has failed" in operator.get("/admin").words
-    assert "There is no job yet" in operator.get("/admin/jobs").words
+    assert "No jobs yet" in operator.get("/admin/jobs").words
     assert "send-email" in operator.get("/admin/types").words
     assert "no job has ended in the last hour" in operator.get("/admin/alerts").words
     assert "No operator actions yet" in operator.get("/admin/audit").words
@@ -538,7 +538,7 @@ def test_parent_and_children_are_linked(operator: Browser, table: Table) -> None
     assert f'href="/admin/jobs/{parent}"' in page.text
     assert f"Enqueued by probe …{parent[-8:]} pending" in page.words
     table.run("DELETE FROM job_executions WHERE job_id = %s", parent)
-    assert f"{parent} (no longer here)" in operator.get(f"/admin/jobs/{child}").words
+    assert f"{parent} (deleted)" in operator.get(f"/admin/jobs/{child}").words
 
 
 # --- what is done to jobs
@@ -654,7 +654,7 @@ def test_a_payload_that_is_not_edited_keeps_its_secrets(operator: Browser, table
     ("text", "why"),
     [
         ("{", "this is not JSON: line 1"),
-        ("null", "null is no payload"),
+        ("null", "null is not a payload"),
         ("", "this is not JSON"),
         ('{"title": "x"}', "message: Field required"),
         (

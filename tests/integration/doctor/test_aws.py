@@ -158,7 +158,7 @@ def test_an_alarm_that_rings_is_red_and_named(alarm: Callable[..., None]) -> Non
 def test_an_alarm_that_tells_nobody_is_yellow(alarm: Callable[..., None]) -> None:
     alarm("OK")
     verdict = checks.alarms()
-    assert (verdict.level, verdict.what) == (Level.YELLOW, "these tell nobody: failures")
+    assert (verdict.level, verdict.what) == (Level.YELLOW, "without an action: failures")
 
 
 @pytest.mark.parametrize("name", ["failures", "unhealthy"])

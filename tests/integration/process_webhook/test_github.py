@@ -17,7 +17,7 @@ WHO_AND_WHERE = {
 }
 ISSUE = {"number": 3, "title": "It breaks", "html_url": "https://github.com/acme/app/issues/3"}
 PULL = {"number": 4, "title": "Mend it\nnow", "html_url": "https://github.com/acme/app/pull/4"}
-SOMEBODY_PUSHED = "somebody pushed 1 commit to acme/app feature/x: one"
+SOMEONE_PUSHED = "someone pushed 1 commit to acme/app feature/x: one"
 COMPARE = "https://github.com/acme/app/compare/a...b"
 
 
@@ -65,8 +65,8 @@ def push(*messages: str, **changes: Any) -> dict[str, Any]:
             {"action": "closed", "pull_request": PULL | {"merged": None}, **WHO_AND_WHERE},
             "ada closed acme/app #4: Mend it",
         ),
-        ("push", push("one", forced=None, deleted=None, sender=None), SOMEBODY_PUSHED),
-        ("push", push("one", sender={"login": None}), SOMEBODY_PUSHED),
+        ("push", push("one", forced=None, deleted=None, sender=None), SOMEONE_PUSHED),
+        ("push", push("one", sender={"login": None}), SOMEONE_PUSHED),
         ("push", push(commits=None), "ada pushed 0 commits to acme/app feature/x"),
         ("push", push(commits=[{"id": "1"}]), "ada pushed 1 commit to acme/app feature/x"),
         (
@@ -76,7 +76,7 @@ def push(*messages: str, **changes: Any) -> dict[str, Any]:
                 "issue": ISSUE | {"body": None},
                 "repository": {"full_name": "acme/app"},
             },
-            "somebody opened acme/app issue #3: It breaks",
+            "someone opened acme/app issue #3: It breaks",
         ),
     ],
 )

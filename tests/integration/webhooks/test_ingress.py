@@ -1,4 +1,4 @@
-"""A sender's POST: proven, recorded, answered."""
+"""A source's POST: verified, recorded, answered."""
 
 from __future__ import annotations
 

@@ -71,8 +71,10 @@ def test_every_hour_can_be_pointed_at_whatever_happened_in_it() -> None:
     ("expression", "text"),
     [
         ("* * * * *", "every minute"),
+        ("*/1 * * * *", "every minute"),
         ("*/5 * * * *", "every 5 minutes"),
         ("7 * * * *", "every hour at :07"),
+        ("0 */1 * * *", "every hour at :00"),
         ("0 */6 * * *", "every 6 hours at :00"),
         ("0 3 * * *", "every day at 03:00"),
         ("30 7 * * 1-5", "Monday to Friday at 07:30"),
@@ -86,6 +88,14 @@ def test_every_hour_can_be_pointed_at_whatever_happened_in_it() -> None:
 )
 def test_a_usual_schedule_is_put_into_words(expression: str, text: str) -> None:
     assert formatting.cron(expression) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.34, "340 ms"), (0.9994, "999 ms"), (0.9996, "1.0 s"), (1, "1.0 s"), (200, "3 min 20 s")],
+)
+def test_a_duration_has_the_unit_that_fits(seconds: float, text: str) -> None:
+    assert formatting.duration(seconds) == text
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,7 @@ def test_a_wrong_column_is_named_and_the_right_ones_listed() -> None:
 
 
 def test_a_column_twice_is_refused() -> None:
-    assert reason(columns=["jobId", "jobId"]) == "columns: 'jobId' is there twice"
+    assert reason(columns=["jobId", "jobId"]) == "columns: 'jobId' is given twice"
 
 
 def test_a_wrong_filter_is_named() -> None:

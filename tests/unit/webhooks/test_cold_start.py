@@ -1,4 +1,4 @@
-"""What a sender waits for when no Lambda is warm."""
+"""What a source waits for when no Lambda is warm."""
 
 import json
 import subprocess

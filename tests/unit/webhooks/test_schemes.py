@@ -1,4 +1,4 @@
-"""How senders sign: their own documented examples, and every check that can fail."""
+"""How sources sign: their own documented examples, and every check that can fail."""
 
 from __future__ import annotations
 

@@ -124,7 +124,7 @@ def available(folder: Path = FOLDER) -> list[Migration]:
 def migrate(
     url: str, *, dry_run: bool = False, folder: Path = FOLDER, sql: Path | None = None
 ) -> list[str]:
-    """Apply the migrations that this database lacks, and renew its functions, in one transaction; a
+    """Apply this database's pending migrations and renew its functions, in one transaction; a
     file that fails is undone alone. What is `concurrent` comes between two transactions, where a
     table is large.
 

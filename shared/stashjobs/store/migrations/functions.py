@@ -3,7 +3,7 @@ with its name.
 
 They are repeatable, where migrations are not: a function whose file changed is created anew, and
 one without a file is dropped. `schema_functions` keeps the checksum of each file, and of what
-Postgres made of it, so that a function that somebody else changed is noticed too.
+Postgres made of it, so that a function changed outside `migrate` is noticed too.
 """
 
 from __future__ import annotations

@@ -40,7 +40,7 @@ BEGIN
         WHEN delay < interval '0' THEN format('delay is %s; it must be 0 or more', delay)
         WHEN due NOT BETWEEN '0001-01-01 00:00Z' AND '9000-01-01 00:00Z'
             THEN format('the job would be due at %s; it must be from 0001 to 9000', due)
-        WHEN jsonb_typeof(metadata) IS DISTINCT FROM 'object' THEN 'metadata is no JSON object'
+        WHEN jsonb_typeof(metadata) IS DISTINCT FROM 'object' THEN 'metadata is not a JSON object'
         WHEN octet_length(metadata::text) > max_payload_bytes
             THEN format('metadata has %s bytes; at most %s are allowed',
                         octet_length(metadata::text), max_payload_bytes)

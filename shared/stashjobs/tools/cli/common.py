@@ -32,7 +32,7 @@ WRONG_USE = 2
 HOME_SETTING = "STASHJOBS_HOME"
 DEFAULT_HOME = Path(".stashjobs")
 
-json_option = click.option("--json", "as_json", is_flag=True, help="For machines: JSON.")
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
 class WrongUse(click.ClickException):
@@ -48,13 +48,13 @@ def command(function: Callable[..., R]) -> Callable[..., R]:
         "--stage",
         type=click.Choice(["local", "dev", "staging", "production"]),
         default=None,
-        help="Whose settings to use.  [default: STAGE, else local]",
+        help="The stage whose settings to use.  [default: STAGE, else local]",
     )
     @click.option(
         "--home",
         type=click.Path(file_okay=False, path_type=Path),
         envvar=HOME_SETTING,
-        help="Of the `stashjobs dev` that is meant, for the stage local.  [default: .stashjobs]",
+        help="Data directory of `stashjobs dev`, for the stage local.  [default: .stashjobs]",
     )
     @functools.wraps(function)
     def run(*, stage: str | None, home: Path | None, **options: Any) -> R:

@@ -22,14 +22,14 @@ from stashjobs.tools.cli.common import WrongUse, command, json_option
     type=click.FloatRange(min=0),
     default=100.0,
     show_default=True,
-    help="How long a job's own work takes.",
+    help="Duration of a job's own work, in ms.",
 )
 @click.option(
     "--memory",
     type=click.IntRange(128, 10_240),
     default=256,
     show_default=True,
-    help="The function's, in MB.",
+    help="Memory of the function, in MB.",
 )
 @click.option(
     "--through",
@@ -42,7 +42,7 @@ from stashjobs.tools.cli.common import WrongUse, command, json_option
     "file",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     default=costs.PRICES,
-    help="Prices of your own, in the form of prices.toml.",
+    help="Your own prices, in the format of prices.toml.",
 )
 @json_option
 @command

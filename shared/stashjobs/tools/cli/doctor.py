@@ -25,7 +25,7 @@ SUBJECT_WIDTH = 27
 @json_option
 @command
 def doctor(*, as_json: bool) -> None:
-    """Go through the deployment checklist; change nothing.
+    """Check the deployment; change nothing.
 
     One line per check: green, yellow (look at it), red (mend it), grey (not checked, and why). The
     exit code is 1 if anything is red.

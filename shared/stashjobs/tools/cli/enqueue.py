@@ -22,24 +22,26 @@ def _moment(text: str) -> datetime:
     try:
         return datetime.fromisoformat(text)
     except ValueError:
-        raise click.BadParameter(f"{text!r} is no time; write 2030-01-31T09:00:00Z") from None
+        raise click.BadParameter(f"{text!r} is not a time; write 2030-01-31T09:00:00Z") from None
 
 
 @click.command()
 @click.argument("job_type", metavar="TYPE")
 @click.argument("payload", required=False)
-@click.option("--example", is_flag=True, help="Take the example of the type's payload model.")
-@click.option("--user-id", help="For whom.")
-@click.option("--organization-id", help="For which organization.")
-@click.option("--delay", type=float, help="Deliver after so many seconds.")
+@click.option("--example", is_flag=True, help="Use the example of the type's payload model.")
+@click.option("--user-id", help="The user the job is for.")
+@click.option("--organization-id", help="The organization the job is for.")
+@click.option("--delay", type=float, help="Run after this many seconds.")
 @click.option(
     "--at",
     type=_moment,
     metavar="TIME",
-    help="Deliver then: 2030-01-31T09:00:00Z, with a time zone.",
+    help="Run at this time, with a time zone: 2030-01-31T09:00:00Z.",
 )
-@click.option("--idempotency-key", help="Enqueue nothing if a job of this type has this key.")
-@click.option("--retries", type=int, help="In place of the type's own.")
+@click.option(
+    "--idempotency-key", help="Enqueue nothing if a job of this type already has this key."
+)
+@click.option("--retries", type=int, help="Retries, instead of the type's default.")
 @click.option("--encrypted", is_flag=True, default=None, help="Encrypt the payload.")
 @json_option
 @command

@@ -31,7 +31,7 @@ COLORS = {
 @json_option
 @command
 def status(*, job_id: str, as_json: bool) -> None:
-    """Tell the story of one job."""
+    """Show the history of one job."""
     connection = database.connection()
     found = search.find(connection, job_id)
     if found is None:
@@ -47,10 +47,12 @@ def status(*, job_id: str, as_json: bool) -> None:
 
 @click.command("list")
 @click.option("--type", "job_type", help="Only jobs of this type.")
-@click.option("--status", "job_status", type=click.Choice(search.STATUSES), help="Only these.")
+@click.option(
+    "--status", "job_status", type=click.Choice(search.STATUSES), help="Only jobs with this status."
+)
 @click.option("--user-id", help="Only jobs of this user.")
 @click.option("--organization-id", help="Only jobs of this organization.")
-@click.option("--error", "error_contains", help="Only jobs whose error has this text.")
+@click.option("--error", "error_contains", help="Only jobs whose error contains this text.")
 @click.option("--limit", type=click.IntRange(1, 1000), default=20, show_default=True)
 @json_option
 @command

@@ -21,11 +21,11 @@ def keys() -> None:
 
 
 @keys.command()
-@click.option("--id", "key_id", help="Its id.  [default: today, as 2026-11-05]")
+@click.option("--id", "key_id", help="Id of the key.  [default: today's date, as 2026-11-05]")
 @json_option
 @command
 def new(*, key_id: str | None, as_json: bool) -> None:
-    """Make a new key and say where to put it.
+    """Generate a key and show where to put it.
 
     The key goes to standard output, alone; everything else to standard error.
     """

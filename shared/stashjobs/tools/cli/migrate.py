@@ -10,10 +10,10 @@ from stashjobs.tools.cli.common import command
 
 
 @click.command()
-@click.option("--dry-run", is_flag=True, help="Only tell what would be applied.")
+@click.option("--dry-run", is_flag=True, help="Only show what would be applied.")
 @command
 def migrate(*, dry_run: bool) -> None:
-    """Apply the migrations that the database lacks, in order."""
+    """Apply pending migrations, in order."""
     names = migrations.migrate(settings.postgres_url(), dry_run=dry_run)
     for name in names:
         click.echo(f"{'would apply' if dry_run else 'applied'} {name}")

@@ -46,10 +46,10 @@ def _filters(function: Callable[..., None]) -> Callable[..., None]:
             help="All jobs older than this: 90s, 10m, 2h, 7d.",
         ),
         click.option("--newer-than", type=_age, metavar="AGE", help="All jobs younger than this."),
-        click.option("--error", "error_contains", help="All jobs whose error has this text."),
-        click.option("--by", "actor", help="Who does it, for the record.  [default: your login]"),
+        click.option("--error", "error_contains", help="All jobs whose error contains this text."),
+        click.option("--by", "actor", help="Who does it, for the audit.  [default: your login]"),
         click.option("--dry-run", is_flag=True, help="Only count."),
-        click.option("--yes", is_flag=True, help="Do not ask."),
+        click.option("--yes", is_flag=True, help="Do not ask for confirmation."),
         json_option,
     ]
     for option in reversed(options):
@@ -60,17 +60,17 @@ def _filters(function: Callable[..., None]) -> Callable[..., None]:
 def _age(text: str) -> timedelta:
     number, unit = text[:-1], text[-1:]
     if unit not in _AGE_UNITS or not number.isascii() or not number.isdigit():
-        raise click.BadParameter(f"{text!r} is no age; write 90s, 10m, 2h or 7d")
+        raise click.BadParameter(f"{text!r} is not an age; write 90s, 10m, 2h or 7d")
     return timedelta(**{_AGE_UNITS[unit]: int(number)})
 
 
 @click.command()
 @_filters
 @click.option("--status", type=click.Choice(RETRYABLE), help="All jobs with this status.")
-@click.option("--payload", help="JSON in place of the job's own payload. One job only.")
+@click.option("--payload", help="A JSON payload to replace the job's own. One job only.")
 @command
 def retry(*, status: str | None, payload: str | None, **options: Any) -> None:
-    """Run again jobs that have failed, were cancelled or have completed."""
+    """Retry failed, cancelled or completed jobs."""
     load_jobs()
     one = retry_and_cancel.retry
     if payload is not None:
@@ -80,7 +80,7 @@ def retry(*, status: str | None, payload: str | None, **options: Any) -> None:
     if not options["dry_run"]:
         wanted = options["job_type"]
         warn_without_function_urls(job for job in declared() if wanted in {None, job.type})
-    # Without a status, "retry --type X" means those that failed; nobody repeats what went well.
+    # Without a status, "retry --type X" means failed jobs: completed ones are not repeated.
     _operate("retried", status, "failed", RETRYABLE, one, retry_and_cancel.retry_all, **options)
 
 
@@ -89,7 +89,7 @@ def retry(*, status: str | None, payload: str | None, **options: Any) -> None:
 @click.option("--status", type=click.Choice(CANCELLABLE), help="All jobs with this status.")
 @command
 def cancel(*, status: str | None, **options: Any) -> None:
-    """Cancel jobs that wait, and their messages at QStash."""
+    """Cancel waiting jobs and their QStash messages."""
     one, many = retry_and_cancel.cancel, retry_and_cancel.cancel_all
     _operate("cancelled", status, None, CANCELLABLE, one, many, **options)
 

@@ -22,7 +22,7 @@ def schedules() -> None:
 @json_option
 @command
 def list_schedules(*, as_json: bool) -> None:
-    """List the declared schedules, and whether QStash has them."""
+    """List declared schedules and their state at QStash."""
     load_jobs()
     there = {found.schedule_id: found for found in declared_schedules.remote()}
     rows = [
@@ -48,11 +48,11 @@ def list_schedules(*, as_json: bool) -> None:
 
 
 @schedules.command()
-@click.option("--dry-run", is_flag=True, help="Only tell what would be done.")
+@click.option("--dry-run", is_flag=True, help="Only show what would be done.")
 @json_option
 @command
 def sync(*, dry_run: bool, as_json: bool) -> None:
-    """Create, change and delete QStash's schedules until they are those declared in code."""
+    """Make QStash's schedules match those declared in code."""
     load_jobs()
     wanted = declared_schedules.declared()
     require_function_urls(schedule.job for schedule in wanted)

@@ -20,7 +20,7 @@ MARKS = {True: ("passed", "green"), False: ("FAILED", "red"), None: ("skipped", 
 
 
 @click.command()
-@click.option("--type", "job_type", help="Another job type.  [default: cleanup-old-data]")
+@click.option("--type", "job_type", help="The job type to enqueue.  [default: cleanup-old-data]")
 @click.option(
     "--payload", help="Its payload, as JSON.  [default: a dry run, which changes nothing]"
 )

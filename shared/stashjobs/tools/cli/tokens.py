@@ -31,13 +31,15 @@ def tokens() -> None:
     help=f"What it may do: {', '.join(access.SCOPES)}, or enqueue:TYPE for one type. Give it "
     "several times for several.",
 )
-@click.option("--days", type=click.IntRange(1), help="Ends after so many days.  [default: never]")
+@click.option(
+    "--days", type=click.IntRange(1), help="Expires after this many days.  [default: never]"
+)
 @click.option(
     "--per-minute",
     type=click.IntRange(1),
     default=access.DEFAULT_PER_MINUTE,
     show_default=True,
-    help="Requests a minute.",
+    help="Rate limit, in requests per minute.",
 )
 @json_option
 @command
@@ -75,7 +77,7 @@ def _refuse_wrong_scope(scope: str) -> None:
 @json_option
 @command
 def list_tokens(*, as_json: bool) -> None:
-    """List the tokens; what they are is not known to anybody."""
+    """List the tokens; their values are not stored."""
     found = access.list_tokens(database.connection())
     if as_json:
         click.echo(json.dumps([to_json(asdict(one)) for one in found]))
@@ -93,7 +95,7 @@ def list_tokens(*, as_json: bool) -> None:
 @click.argument("name")
 @command
 def revoke(*, name: str) -> None:
-    """End the token called NAME at once."""
+    """Revoke the token NAME at once."""
     if not access.revoke_token(database.connection(), name):
         raise click.ClickException(f"there is no active token called {name}")
     click.echo(f"{name} is revoked.")

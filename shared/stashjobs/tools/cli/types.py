@@ -57,7 +57,7 @@ def types(*, as_json: bool) -> None:
 @json_option
 @command
 def stats(*, job_type: str | None, as_json: bool) -> None:
-    """Tell how jobs did lately (the last hour, or HEALTH_WINDOW_SECONDS), and what waits."""
+    """Show recent outcomes (the last hour, or HEALTH_WINDOW_SECONDS) and the queue."""
     connection = database.connection()
     if job_type is not None:
         load_jobs()

@@ -36,7 +36,7 @@ def where_aws_is(look: Callable[[], Verdict]) -> Callable[[], Verdict]:
 
 @where_aws_is
 def deployed() -> Verdict:
-    """The last deploy went through, and nobody deletes production by mistake."""
+    """The last deploy went through, and production is protected from deletion."""
     found = stack.describe()
     status = found["StackStatus"]
     told = f"{stack.name()} is {status}"
@@ -73,9 +73,9 @@ def secret() -> Verdict:
 
 @where_aws_is
 def alarms() -> Verdict:
-    """There are alarms, none rings, and each tells somebody."""
+    """There are alarms, none is in ALARM, and each has an action."""
     names = list(stack.resources("AWS::CloudWatch::Alarm").values())
-    # It tells nobody by itself: what it is made of does.
+    # It has no action by itself: the alarms it consists of do.
     composites = list(stack.resources("AWS::CloudWatch::CompositeAlarm").values())
     if not names:
         return red("the stack has no alarms", "deploy the template with its alarms")
@@ -97,7 +97,7 @@ def alarms() -> Verdict:
         and not (each.get("ActionsEnabled", True) and each.get("AlarmActions"))
     ]
     if mute:
-        return yellow(f"these tell nobody: {', '.join(mute)}", "give them an action (SNS topic)")
+        return yellow(f"without an action: {', '.join(mute)}", "give them an action (SNS topic)")
     return green(f"{len(found)} alarms, none rings")
 
 
@@ -115,10 +115,10 @@ def _alarms(names: list[str]) -> list[dict[str, Any]]:
 
 @where_aws_is
 def subscriptions() -> Verdict:
-    """Somebody has confirmed that alarms may reach them."""
+    """The SNS topic has a confirmed subscription."""
     topics = list(stack.resources("AWS::SNS::Topic").values())
     if not topics:
-        return red("the stack has no SNS topic, so alarms reach nobody", "deploy its alarms")
+        return red("the stack has no SNS topic, so alarms notify no one", "deploy its alarms")
     sns = stack.client("sns")
     waiting = confirmed = 0
     for topic in topics:
@@ -129,8 +129,8 @@ def subscriptions() -> Verdict:
                 confirmed += is_confirmed
                 waiting += not is_confirmed
     if not confirmed:
-        told = "nobody has confirmed" if waiting else "nobody is subscribed"
-        return red(f"{told}: alarms reach nobody", "confirm by the link in the email from AWS")
+        told = "no subscription is confirmed" if waiting else "there is no subscription"
+        return red(f"{told}: alarms notify no one", "confirm by the link in the email from AWS")
     if waiting:
         return yellow(f"{waiting} wait for their confirmation", "confirm by the link in the email")
     return green(f"{confirmed} confirmed")

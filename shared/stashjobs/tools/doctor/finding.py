@@ -19,7 +19,7 @@ SECONDS_PER_CHECK = 15.0
 
 
 class Level(StrEnum):
-    """`green`: as it should be. `yellow`: works, and somebody should look. `red`: mend it before
+    """`green`: as it should be. `yellow`: works, but look at it. `red`: fix it before
     the next deploy. `grey`: not checked, and the finding says why."""
 
     GREEN = "green"
@@ -68,7 +68,7 @@ def green(what: str) -> Verdict:
 
 
 def yellow(what: str, then: str) -> Verdict:
-    """It works, and somebody should look."""
+    """It works, but look at it."""
     return Verdict(Level.YELLOW, what, then)
 
 

@@ -43,7 +43,7 @@ def schedules_in_step() -> Verdict:
 
 
 def dead_letters() -> Verdict:
-    """Nothing is in the dead-letter queue that nobody has looked at."""
+    """The dead-letter queue has no unseen messages."""
     page = qstash_client.qstash().dlq.list(count=DEAD_LETTERS_SHOWN)
     count = len(page.messages)
     if not count:

@@ -25,7 +25,7 @@ EVENTS = frozenset(
         "invoice.payment_failed",
     }
 )
-BY_HAND = "look at https://dashboard.stripe.com/webhooks by hand"
+IN_THE_DASHBOARD = "see https://dashboard.stripe.com/webhooks"
 
 
 def webhook_endpoint() -> Verdict:
@@ -44,7 +44,9 @@ def webhook_endpoint() -> Verdict:
     except stripe.AuthenticationError:
         return red("Stripe does not know the key", "set STRIPE_SECRET_KEY to one of this account")
     except stripe.PermissionError:
-        return not_checked("the key may not list webhook endpoints, which is good", BY_HAND)
+        return not_checked(
+            "the key may not list webhook endpoints, which is good", IN_THE_DASHBOARD
+        )
     except stripe.APIConnectionError:
         return red("Stripe cannot be reached", "may this machine reach api.stripe.com?")
     except stripe.APIError as error:

@@ -24,7 +24,7 @@ class PortTakenError(RuntimeError):
 
 
 def free_port() -> int:
-    """A port that nobody uses at this moment, and that this process was not given before.
+    """A port that is free at this moment, and that this process was not given before.
 
     Raises:
         PortTakenError: All are taken.
