@@ -24,6 +24,8 @@ INSTALL = "chromium is not installed: apt-get install -y --no-install-recommends
 # A page asks for news every three seconds; nobody has to wait that long here.
 # Asked for in order to see the page that says so; of its status alone Chromium complains.
 NOWHERE = "/admin/nowhere"
+# Milliseconds that a page may take: a busy machine is no failure.
+PATIENCE = 60_000
 FASTER = "const wait = setTimeout; window.setTimeout = (work, after) => wait(work, after / 10);"
 ARGUMENTS = [
     "--no-sandbox",  # the tests may run as root, and open nothing but their own pages
@@ -90,7 +92,7 @@ def open_page(chromium: Browser, stack: Stack, jobs: Jobs) -> Iterator[Callable[
             reduced_motion="reduce",
         )
         context.add_init_script(FASTER)
-        context.set_default_timeout(10_000)
+        context.set_default_timeout(PATIENCE)
         contexts.append(context)
         page = context.new_page()
         page.on(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.browser.conftest import NOWHERE
+from tests.browser.conftest import NOWHERE, PATIENCE
 from tests.browser.jobs import LONG_TYPE
 
 if TYPE_CHECKING:
@@ -55,6 +55,7 @@ def expect() -> Any:
     """Playwright's, which waits until it is so. Imported here: without a browser nothing is."""
     from playwright.sync_api import expect
 
+    expect.set_options(timeout=PATIENCE)
     return expect
 
 
@@ -75,7 +76,7 @@ def test_a_failed_job_is_filtered_out_retried_and_seen_to_complete(
     expect(page.get_by_role("status")).to_contain_text("The job is retried")
     # QStash delivers it, the function runs it, and the page says so without being loaded again.
     page.evaluate("window.sameDocument = true")
-    expect(page.locator("h1")).to_contain_text("completed", timeout=20_000)
+    expect(page.locator("h1")).to_contain_text("completed")
     assert page.evaluate("window.sameDocument") is True
     assert jobs.status(job_id) == "completed"
     expect(page.locator(".timeline")).to_contain_text("admin: retry")
@@ -105,7 +106,7 @@ def test_the_payload_is_mended_and_the_job_completes(
         )
         page.get_by_role("button", name="Retry with this payload").click()
     assert answered.value.status == 303
-    expect(page.locator("h1")).to_contain_text("completed", timeout=20_000)
+    expect(page.locator("h1")).to_contain_text("completed")
 
 
 def test_several_are_selected_and_retried(
