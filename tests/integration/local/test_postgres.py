@@ -1,10 +1,12 @@
 """A Postgres of one's own that always comes back, and never stays behind."""
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,8 +14,10 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from stashjobs.tools.servers import postgres_binaries
 from stashjobs.tools.servers.ports import PortTakenError
 from stashjobs.tools.servers.postgres import Postgres, PostgresError
+from stashjobs.tools.servers.postgres_binaries import WHEEL, find_binaries, within_reach
 from tests.integration.local.conftest import eventually, is_alive
 
 ROOT = Path(__file__).parents[3]
@@ -113,6 +117,56 @@ def test_two_owners_of_one_folder_are_refused(postgres: Postgres) -> None:
 def test_a_wrong_option_is_told_in_postgres_own_words(tmp_path: Path) -> None:
     with pytest.raises(PostgresError, match="unrecognized configuration parameter"):
         Postgres(tmp_path / "postgres", options={"no_such_setting": "1"}).start()
+
+
+@pytest.fixture
+def cache(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The folder of copies; pytest's own temporary folders are closed to other accounts."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        monkeypatch.setattr(postgres_binaries, "COPIES", Path(folder) / "cache")
+        yield Path(folder) / "cache"
+
+
+@pytest.fixture(scope="module")
+def closed_binaries(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel in a folder of mode 0700, its files for their owner alone, as after umask 077."""
+    bundled = find_binaries()
+    if bundled.parents[1].name != WHEEL:
+        pytest.skip("there is no wheel for this machine")
+    closed = tmp_path_factory.mktemp("with a space")
+    for each in bundled.parents[2].glob(f"{bundled.parents[1].name}*"):
+        shutil.copytree(each, closed / each.name, symlinks=True)
+    subprocess.run(["chmod", "-R", "go-rwx", closed], check=True)
+    return closed / bundled.relative_to(bundled.parents[2])
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root runs Postgres as another account")
+def test_root_runs_it_from_an_environment_that_no_other_account_can_enter(
+    closed_binaries: Path, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stashjobs.tools.servers.postgres.find_binaries", lambda: closed_binaries)
+    for name in ("one", "two"):
+        with Postgres(tmp_path / name, durable=False) as postgres:
+            assert ask(postgres, "SELECT 1") == 1
+            assert postgres.bin("psql").is_relative_to(cache)
+    [copy] = cache.iterdir()
+    assert copy.stat().st_mode & 0o777 == 0o755
+
+
+def test_what_everybody_can_enter_is_not_copied(cache: Path) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        assert within_reach(Path(folder)) == Path(folder)
+    assert not cache.exists()
+
+
+def test_programs_that_cannot_be_copied_are_told_in_one_sentence(
+    closed_binaries: Path, cache: Path
+) -> None:
+    cache.touch()
+    with pytest.raises(PostgresError, match=r"which may not enter .* Move the checkout"):
+        within_reach(closed_binaries)
 
 
 def test_the_programs_of_the_same_version_are_at_hand(postgres: Postgres) -> None:

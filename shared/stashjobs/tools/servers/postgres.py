@@ -26,6 +26,7 @@ from stashjobs.tools.servers.postgres_binaries import (
     account_for,
     find_binaries,
     version_of,
+    within_reach,
 )
 
 if TYPE_CHECKING:
@@ -69,8 +70,9 @@ class Postgres:
         self.log_file = self.data_dir / "postgres.log"
         self.port = port
         self.options = {**({} if durable else NOT_DURABLE), **(options or {})}
-        self._binaries = find_binaries()
-        self._account = account_for(self._binaries, self.data_dir)
+        self._account = account_for(self.data_dir)
+        found = find_binaries()
+        self._binaries = within_reach(found) if self._account else found
         self._server: guard.Guarded | None = None
         self._lock: int | None = None
 
