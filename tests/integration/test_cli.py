@@ -319,7 +319,7 @@ def test_a_job_due_beyond_what_qstash_holds_is_left_to_the_relay(table: Table) -
     result = run("enqueue", "send-email", "--example", "--delay", str(400 * 86_400))
     assert result.exit_code == 0
     assert "the relay publishes it in time" in result.output
-    assert "could not be told" not in result.output
+    assert "could not be published" not in result.output
     assert table.rows()[0]["published_at"] is None
 
 

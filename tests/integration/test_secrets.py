@@ -89,7 +89,7 @@ def test_a_token_that_qstash_or_http_refuses_is_not_in_the_log(
         server.status = 401
         use_qstash(server.url, token)
         assert secrets_probe.enqueue({}).published is False
-    assert "could not be told" in log.text
+    assert "could not be published" in log.text
     assert "never-shown" not in log.text
 
 

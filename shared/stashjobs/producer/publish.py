@@ -37,8 +37,8 @@ def publish(jobs: Sequence[Unpublished]) -> dict[str, str | None]:
             told |= send(jobs[start : start + BATCH_MESSAGES])
     except Exception as error:  # noqa: BLE001 - see publish_enqueued
         log.warning(
-            "%d jobs could not be published; they are recorded, and the relay will publish them "
-            "by the relay: %s",
+            "%d jobs could not be published; they are recorded, and the relay will publish them: "
+            "%s",
             len(jobs) - len(told),
             redaction.one_line(error),
         )

@@ -81,7 +81,7 @@ class Receiver:
 
 async def eventually(look: Callable[[], Awaitable[Any]]) -> Any:
     """The first truthy thing that `look` returns."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while True:
             found = await look()
             if found:

@@ -192,9 +192,9 @@ def relay() -> Verdict:
         row = connection.execute(READ_OLDEST_UNPUBLISHED).fetchone()
     late = 0.0 if row is None else row[0]
     if late > LATE_SECONDS:
-        told = f"a job has waited {late / 60:.0f} minutes to be told to QStash"
+        told = f"a job has waited {late / 60:.0f} minutes to be published"
         return red(told, "see RelayFunction's log: does it run every minute?")
-    return green("nothing waits to be told to QStash")
+    return green("nothing waits to be published")
 
 
 @contextlib.contextmanager
