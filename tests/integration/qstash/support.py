@@ -59,7 +59,7 @@ class Receiver:
 
     async def wait(self, count: int = 1) -> list[Received]:
         """The first `count` requests, once they are here."""
-        async with asyncio.timeout(5), self.arrived:
+        async with asyncio.timeout(60), self.arrived:
             await self.arrived.wait_for(lambda: len(self.requests) >= count)
         return self.requests[:count]
 
