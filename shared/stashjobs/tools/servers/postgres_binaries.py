@@ -106,7 +106,7 @@ def within_reach(binaries: Path) -> Path:
 def _copy_package(package: Path, copy: Path) -> None:
     """Copy a wheel's package, and the libraries that lie beside it, for everybody to read.
 
-    Whoever is first wins.
+    Another process may make the same copy at the same time.
     """
     copy.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=copy.parent) as folder:
