@@ -1,4 +1,5 @@
-# How a folder that goes to Lambda is made; shared/Makefile and functions/Makefile include this.
+# How a folder that goes to Lambda is made; shared/Makefile and functions/Makefile include this, after
+# they have set ROOT to the checkout.
 #
 # Wheels are chosen for Lambda's platform, and nothing that was compiled for it is run here, so the
 # machine that builds may have any processor and any Python. The tests override PLATFORM and
@@ -9,7 +10,6 @@ MAKEFLAGS += --no-print-directory
 PLATFORM ?= aarch64-manylinux_2_28
 PYTHON_VERSION ?= 3.13
 
-ROOT := $(abspath $(dir $(lastword $(MAKEFILE_LIST)))../..)
 REQUIREMENTS := $(ROOT)/requirements
 
 # Bytecode is of use only to the Python that made it. Where that one is not installed, the sources

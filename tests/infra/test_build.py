@@ -11,6 +11,7 @@ import filecmp
 import json
 import os
 import re
+import shutil
 import subprocess
 from contextlib import closing
 from pathlib import Path
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 REQUIREMENTS = ROOT / "requirements"
 OF_FUNCTIONS = sorted((REQUIREMENTS / "functions").glob("*.txt"))
 WITH_PACKAGES = [name for name in FUNCTIONS if folder_of(name) in {f.stem for f in OF_FUNCTIONS}]
+SHOW = 'show:;@echo "$(REQUIREMENTS)"'
 # What a function answers to a call that nobody signed. To a schedule's, where it has no route.
 ANSWERS = {
     "ApiFunction": ("GET", "/livez", 200),
@@ -73,6 +75,22 @@ def settings_of_a_function(database_url: str) -> dict[str, str]:
         "QSTASH_NEXT_SIGNING_KEY": NEXT_KEY,
         "BASE_URL": "https://jobs.example.test",
     }
+
+
+@pytest.mark.parametrize("folder", ["shared", "functions"])
+def test_a_checkout_may_be_in_a_path_with_spaces(tmp_path: Path, folder: str) -> None:
+    checkout = tmp_path / "one of  ours's"
+    for name in ("shared/Makefile", "functions/Makefile", "infra/build/artefact.mk"):
+        (checkout / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, checkout / name)
+    done = subprocess.run(
+        ["make", "--makefile", checkout / folder / "Makefile", "--eval", SHOW, "show"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.splitlines()[-1] == str(checkout / "requirements")
 
 
 def missing_imports(artefacts: Artefacts, function: str, package: str) -> list[str]:
