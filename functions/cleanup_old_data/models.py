@@ -49,7 +49,9 @@ class CleanedUp(_Wire):
     """What was done, or, after a dry run, what there was to do.
 
     `finished` is False where the time was up first; the next run goes on. `archived` and `deleted`
-    differ in a dry run only, where both are 0 and `would_delete` counts by type.
+    differ in a dry run only, where both are 0 and `would_delete` counts by type. `set_aside` counts
+    the rows that could not be archived or deleted, those of earlier runs included; the log and
+    `archive_batches` say why.
     """
 
     archived: int = 0
@@ -61,4 +63,5 @@ class CleanedUp(_Wire):
     emails: int = 0
     access_log: int = 0
     idempotency_keys: int = 0
+    set_aside: int = 0
     would_delete: dict[str, Any] | None = None

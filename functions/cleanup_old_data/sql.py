@@ -11,12 +11,14 @@ from __future__ import annotations
 # through a pooler too. Any constant will do.
 ONE_CHOOSES_AT_A_TIME = "SELECT pg_advisory_xact_lock(7829174600135)"
 
-# A batch that another clean-up is at work on is locked, and passed over.
+# A batch that another clean-up is at work on is locked, and passed over. One with an error is a row
+# that was set aside.
 TAKE_UNFINISHED_BATCHES = """
-SELECT object_key FROM archive_batches ORDER BY created_at, object_key LIMIT %(batches)s
+SELECT object_key FROM archive_batches WHERE error IS NULL
+ ORDER BY created_at, object_key LIMIT %(batches)s
    FOR UPDATE SKIP LOCKED
 """
-ANOTHER_IS_AT_WORK = "SELECT EXISTS (SELECT FROM archive_batches)"
+ANOTHER_IS_AT_WORK = "SELECT EXISTS (SELECT FROM archive_batches WHERE error IS NULL)"
 
 # A job type's own cutoff, else the general one.
 _PAST_RETENTION = """
@@ -26,48 +28,136 @@ _PAST_RETENTION = """
          (%(cutoffs)s::timestamptz[])[array_position(%(types)s::text[], job_type)], %(cutoff)s)
 """
 
-# The next rows in batches, each written down under the key that its object will have: the same rows
-# always have the same key, and other rows never do. A batch of which one row stayed behind must not
-# be replaced by the later one that begins with that row; so the hash is of all ids. An id that a
-# producer of another make chose may have a slash in it, which would look like a folder.
+_FOLDER = """
+       'archive/executions/date=' || coalesce(to_char(day, 'YYYY-MM-DD'), 'unknown') || '/'
+"""
+
+_STILL_TO_DO = f"""
+       {_PAST_RETENTION}
+   AND (created_at, job_id) > (%(after_time)s::timestamptz, %(after_id)s)
+   AND NOT EXISTS (SELECT FROM archive_batches AS aside
+                    WHERE aside.error IS NOT NULL AND aside.job_ids = ARRAY[job.job_id])
+"""
+
+# The bytes of a row's JSON, as the archive's line has it. What the table has is compressed, by up
+# to a hundred to one.
+_LINE_BYTES = """
+       octet_length(payload::text) + coalesce(octet_length(result::text), 0)
+     + octet_length(errors::text) + coalesce(octet_length(job.error), 0)
+     + octet_length(metadata::text) + coalesce(octet_length(progress::text), 0)
+     + octet_length(delivery::text)
+     + coalesce((SELECT sum(octet_length(before::text)) FROM job_actions AS action
+                  WHERE action.job_id = job.job_id), 0)::bigint
+"""
+
+# The same rows always have the same key, and other rows never do. A batch of which one row stayed
+# behind must not be replaced by the later one that begins with that row; so the hash is of all
+# ids. An id that a producer of another make chose may have a slash in it, which would look like a
+# folder.
+_KEY = """
+       folder || CASE WHEN job_ids[1] ~ '^[A-Za-z0-9_-]+$' THEN job_ids[1]
+                      ELSE encode(sha256(convert_to(job_ids[1], 'UTF8')), 'hex') END
+         || '-'
+         || left(encode(sha256(convert_to(array_to_string(job_ids, E'\n'), 'UTF8')), 'hex'), 12)
+         || '.jsonl.gz'
+"""
+
+_FOLDER = """
+       'archive/executions/date=' || coalesce(to_char(day, 'YYYY-MM-DD'), 'unknown') || '/'
+"""
+
+_STILL_TO_DO = f"""
+       {_PAST_RETENTION}
+   AND (created_at, job_id) > (%(after_time)s::timestamptz, %(after_id)s)
+   AND NOT EXISTS (SELECT FROM archive_batches AS aside
+                    WHERE aside.error IS NOT NULL AND aside.job_ids = ARRAY[job.job_id])
+"""
+
+# The next rows in batches, each written down under the key that its object will have.
 #
 # All of one batch was created on the same day (UTC), which is the archive's partition; it has as
-# many rows as asked for at most, and about so many bytes of documents (`pg_column_size` tells
-# without reading them). All of it stays in Postgres: ids by the ten thousand would take longer to
-# come and go than the rest takes. The position lets a run walk once over what it keeps.
+# many rows as asked for at most, and so many bytes of JSON, or a single row. To know these is to
+# read the documents, so no more rows are looked at than the table has `weight` bytes of documents
+# for, which `pg_column_size` tells without reading them; a compressed one counts twenty times. A
+# row that is too large for a line is set aside. All of it stays in Postgres: ids by the ten
+# thousand would take longer to come and go than the rest takes. The position lets a run walk once
+# over what it keeps.
 REMEMBER_BATCHES = f"""
-WITH oldest AS MATERIALIZED (
-    SELECT job_id, created_at, (created_at AT TIME ZONE 'UTC')::date AS day,
-           pg_column_size(payload) + coalesce(pg_column_size(result), 0) + pg_column_size(errors)
-             AS size
-      FROM job_executions
-     WHERE {_PAST_RETENTION} AND (created_at, job_id) > (%(after_time)s, %(after_id)s)
+WITH past AS MATERIALIZED (
+    SELECT job_id, created_at,
+           pg_column_size(payload) * CASE WHEN pg_column_compression(payload) IS NULL
+                                          THEN 1 ELSE 20 END::bigint
+         + coalesce(pg_column_size(result) * CASE WHEN pg_column_compression(result) IS NULL
+                                                  THEN 1 ELSE 20 END::bigint, 0) AS weight
+      FROM job_executions AS job
+     WHERE {_STILL_TO_DO}
      ORDER BY created_at, job_id
-     LIMIT %(rows)s::bigint * %(batches)s
+     LIMIT %(limit)s
+), weighed AS (
+    SELECT *, sum(weight) OVER so_far - weight AS before_it
+      FROM past WINDOW so_far AS (ORDER BY created_at, job_id ROWS UNBOUNDED PRECEDING)
+), oldest AS MATERIALIZED (
+    SELECT job_id, job.created_at, (job.created_at AT TIME ZONE 'UTC')::date AS day,
+           {_LINE_BYTES} AS size
+      FROM weighed JOIN job_executions AS job USING (job_id)
+     WHERE before_it < %(weight)s
 ), counted AS (
     SELECT *, row_number() OVER day_so_far AS number, sum(size) OVER day_so_far AS bytes
       FROM oldest
+     WHERE size <= %(line_bytes)s
     WINDOW day_so_far AS (PARTITION BY day ORDER BY created_at, job_id
                            ROWS UNBOUNDED PRECEDING)
 ), batches AS (
-    SELECT day, array_agg(job_id ORDER BY created_at, job_id) AS job_ids
+    SELECT day, array_agg(job_id ORDER BY created_at, job_id) AS job_ids, NULL AS error
       FROM counted
      GROUP BY day, (number - 1) / %(rows)s::bigint, floor(bytes / %(bytes)s::float)
+     UNION ALL
+    SELECT day, ARRAY[job_id],
+           format('the row has %%s bytes of JSON; a line of the archive has at most %%s',
+                  size, %(line_bytes)s::bigint)
+      FROM oldest WHERE size > %(line_bytes)s
 ), remembered AS (
-    INSERT INTO archive_batches (object_key, job_ids)
-    SELECT 'archive/executions/date=' || to_char(day, 'YYYY-MM-DD') || '/'
-             || CASE WHEN job_ids[1] ~ '^[A-Za-z0-9_-]+$' THEN job_ids[1]
-                     ELSE encode(sha256(convert_to(job_ids[1], 'UTF8')), 'hex') END
-             || '-'
-             || left(encode(sha256(convert_to(array_to_string(job_ids, E'\n'), 'UTF8')), 'hex'), 12)
-             || '.jsonl.gz',
-           job_ids
-      FROM batches
-    RETURNING object_key
+    INSERT INTO archive_batches (object_key, job_ids, error)
+    SELECT {_KEY}, job_ids, error
+      FROM (SELECT *, {_FOLDER} AS folder FROM batches) AS named
+    RETURNING object_key, job_ids, error
 )
-SELECT (SELECT array_agg(object_key ORDER BY object_key) FROM remembered), created_at, job_id
+SELECT (SELECT coalesce(array_agg(object_key ORDER BY object_key), '{{}}')
+          FROM remembered WHERE error IS NULL),
+       (SELECT coalesce(jsonb_object_agg(job_ids[1], error), '{{}}')
+          FROM remembered WHERE error IS NOT NULL),
+       created_at::text, job_id
   FROM oldest ORDER BY created_at DESC, job_id DESC LIMIT 1
 """
+
+# Two where there was one. No row: the batch has a single row, or another clean-up took it.
+HALVE_BATCH = f"""
+WITH failed AS (
+    DELETE FROM archive_batches
+     WHERE object_key = %(key)s AND cardinality(job_ids) > 1
+    RETURNING regexp_replace(object_key, '[^/]*$', '') AS folder, job_ids, created_at
+), halves AS (
+    SELECT folder, job_ids[:cardinality(job_ids) / 2] AS job_ids, created_at FROM failed
+     UNION ALL
+    SELECT folder, job_ids[cardinality(job_ids) / 2 + 1:], created_at FROM failed
+)
+INSERT INTO archive_batches (object_key, job_ids, created_at)
+SELECT {_KEY}, job_ids, created_at FROM halves
+RETURNING object_key
+"""
+SET_ASIDE = """
+UPDATE archive_batches SET error = %(error)s WHERE object_key = %(key)s RETURNING job_ids[1]
+"""
+SET_ASIDE_NEXT = f"""
+INSERT INTO archive_batches (object_key, job_ids, error)
+SELECT {_KEY}, job_ids, %(error)s
+  FROM (SELECT ARRAY[job_id] AS job_ids, {_FOLDER} AS folder
+          FROM (SELECT job_id, (created_at AT TIME ZONE 'UTC')::date AS day
+                  FROM job_executions AS job WHERE {_STILL_TO_DO}
+                 ORDER BY created_at, job_id LIMIT 1) AS next) AS named
+RETURNING job_ids[1]
+"""
+COUNT_SET_ASIDE = "SELECT count(*) FROM archive_batches WHERE error IS NOT NULL"
 
 LOCK_BATCHES = """
 SELECT object_key FROM archive_batches WHERE object_key = ANY(%s) FOR UPDATE SKIP LOCKED
@@ -108,22 +198,24 @@ COUNT_ALL_PAST_RETENTION = f"""
 SELECT count(*) FROM (SELECT FROM job_executions WHERE {_PAST_RETENTION} LIMIT 1000000) AS past
 """
 
-FREE_IDEMPOTENCY_KEYS = """
-WITH old AS MATERIALIZED (
-    SELECT job_id, created_at FROM job_executions
+_OLD_KEYS = """
+    SELECT created_at, job_id FROM job_executions
      WHERE idempotency_key IS NOT NULL AND created_at < %(cutoff)s AND completed_at < %(cutoff)s
-       AND (created_at, job_id) > (%(after_time)s, %(after_id)s)
+       AND (created_at, job_id) > (%(after_time)s::timestamptz, %(after_id)s)
      ORDER BY created_at, job_id
      LIMIT %(rows)s
-       FOR UPDATE SKIP LOCKED),
+"""
+FREE_IDEMPOTENCY_KEYS = f"""
+WITH old AS MATERIALIZED ({_OLD_KEYS} FOR UPDATE SKIP LOCKED),
 freed AS (
     UPDATE job_executions AS job SET idempotency_key = NULL
       FROM old
      WHERE job.job_id = old.job_id AND job.completed_at < %(cutoff)s
     RETURNING job.job_id)
-SELECT (SELECT count(*) FROM freed), created_at, job_id
+SELECT (SELECT count(*) FROM freed), created_at::text, job_id
   FROM old ORDER BY created_at DESC, job_id DESC LIMIT 1
 """
+NEXT_IDEMPOTENCY_KEY = f"SELECT created_at::text, job_id FROM ({_OLD_KEYS}) AS old"
 COUNT_IDEMPOTENCY_KEYS = """
 SELECT count(*) FROM job_executions
  WHERE idempotency_key IS NOT NULL AND created_at < %(cutoff)s AND completed_at < %(cutoff)s
@@ -133,51 +225,65 @@ SELECT count(*) FROM job_executions
 _OUTDATED = "(read_at < %(cutoff)s OR expires_at < %(cutoff)s)"
 
 # Ids grow with time, so the oldest come first; the position spares walking over those that stay.
-DELETE_NOTIFICATIONS = f"""
-WITH old AS MATERIALIZED (
+_OLD_NOTIFICATIONS = f"""
     SELECT notification_id FROM notifications
      WHERE notification_id > %(after)s AND {_OUTDATED}
      ORDER BY notification_id
-     LIMIT %(rows)s),
+     LIMIT %(rows)s
+"""
+DELETE_NOTIFICATIONS = f"""
+WITH old AS MATERIALIZED ({_OLD_NOTIFICATIONS}),
 gone AS (
     DELETE FROM notifications
      WHERE notification_id IN (SELECT notification_id FROM old) AND {_OUTDATED}
     RETURNING notification_id)
 SELECT (SELECT count(*) FROM gone), max(notification_id) FROM old
 """
+NEXT_NOTIFICATION = _OLD_NOTIFICATIONS
 COUNT_NOTIFICATIONS = f"SELECT count(*) FROM notifications WHERE {_OUTDATED}"
 
 # By idx_emails_sent_at; an email of which something was heard since stays.
-DELETE_EMAILS = """
-WITH old AS MATERIALIZED (
-    SELECT email_id, sent_at FROM emails
+_OLD_EMAILS = """
+    SELECT sent_at, email_id FROM emails
      WHERE sent_at < %(cutoff)s AND status_at < %(cutoff)s
-       AND (sent_at, email_id) > (%(after_time)s, %(after_id)s)
+       AND (sent_at, email_id) > (%(after_time)s::timestamptz, %(after_id)s)
      ORDER BY sent_at, email_id
-     LIMIT %(rows)s),
+     LIMIT %(rows)s
+"""
+DELETE_EMAILS = f"""
+WITH old AS MATERIALIZED ({_OLD_EMAILS}),
 gone AS (
     DELETE FROM emails
      WHERE email_id IN (SELECT email_id FROM old) AND status_at < %(cutoff)s
     RETURNING email_id)
-SELECT (SELECT count(*) FROM gone), sent_at, email_id
+SELECT (SELECT count(*) FROM gone), sent_at::text, email_id
   FROM old ORDER BY sent_at DESC, email_id DESC LIMIT 1
 """
+NEXT_EMAIL = f"SELECT sent_at::text, email_id FROM ({_OLD_EMAILS}) AS old"
 COUNT_EMAILS = """
 SELECT count(*) FROM emails WHERE sent_at < %(cutoff)s AND status_at < %(cutoff)s
 """
 
-# The rows of one day (UTC), the archive's partition. The object is named for its first row, so what
-# is written and then not committed is written again, as the same object. FOR UPDATE, so that two
-# clean-ups never name one object for different rows.
-DELETE_ACCESS_LOG = """
-WITH oldest AS MATERIALIZED (
-    SELECT access_id, (at AT TIME ZONE 'UTC')::date AS day FROM access_log
+# The rows of one day (UTC), the archive's partition, and so many bytes of them. The object is named
+# for its first row, so what is written and then not committed is written again, as the same object.
+# FOR UPDATE, so that two clean-ups never name one object for different rows.
+_OLD_ACCESSES = """
+    SELECT access_id, (at AT TIME ZONE 'UTC')::date AS day,
+           octet_length(path) + octet_length(method) + coalesce(octet_length(actor), 0)
+             + coalesce(octet_length(source_ip), 0) + coalesce(octet_length(request_id), 0) AS size
+      FROM access_log
      WHERE access_id > %(after)s AND at < %(cutoff)s
      ORDER BY access_id
      LIMIT %(rows)s
-       FOR UPDATE),
+"""
+DELETE_ACCESS_LOG = f"""
+WITH oldest AS MATERIALIZED ({_OLD_ACCESSES} FOR UPDATE),
+counted AS (
+    SELECT *, sum(size) OVER (ORDER BY access_id ROWS UNBOUNDED PRECEDING) - size AS before_it
+      FROM oldest),
 old AS (
-    SELECT access_id FROM oldest WHERE day = (SELECT day FROM oldest ORDER BY access_id LIMIT 1)),
+    SELECT access_id FROM counted
+     WHERE day = (SELECT day FROM oldest ORDER BY access_id LIMIT 1) AND before_it < %(bytes)s),
 gone AS (
     DELETE FROM access_log WHERE access_id IN (SELECT access_id FROM old) RETURNING *)
 SELECT count(*), max(access_id),
@@ -187,4 +293,5 @@ SELECT count(*), max(access_id),
                   'UTF8')
   FROM gone
 """
+NEXT_ACCESS = _OLD_ACCESSES
 COUNT_ACCESS_LOG = "SELECT count(*) FROM access_log WHERE at < %(cutoff)s"

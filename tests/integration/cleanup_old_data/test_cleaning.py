@@ -5,21 +5,27 @@ from __future__ import annotations
 import gzip
 import json
 import random
+import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
 
-from functions.cleanup_old_data import archive
+from functions.cleanup_old_data import archive, sql
 from functions.cleanup_old_data import cleaner as cleaning
 from functions.cleanup_old_data.handler import cleanup_old_data
 from functions.cleanup_old_data.models import CleanedUp
+from stashjobs import Context
 from tests.deliveries import lambda_context
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from tests.buckets import Bucket
     from tests.deliveries import Table
     from tests.integration.cleanup_old_data.conftest import Past
+    from tests.integration.conftest import Log
 
 
 def test_what_ended_before_the_cutoff_moves_to_the_archive(past: Past, bucket: Bucket) -> None:
@@ -111,6 +117,221 @@ def test_large_rows_are_fewer_in_a_batch(
     assert past.clean().objects == 3
 
     assert len(bucket.archived()) == 5
+
+
+def test_a_batch_is_as_large_as_its_json_and_not_as_what_the_table_has(
+    past: Past, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cleaning, "BATCH_BYTES", 250_000)
+    for number in range(10):
+        past.add(f"job-{number}", payload=json.dumps("repetitive" * 9_000))
+    packed = past.table.run("SELECT sum(pg_column_size(payload)) AS bytes FROM job_executions")
+    assert packed[0]["bytes"] < 20_000
+
+    assert past.clean().objects == 4
+
+    sizes = [len(gzip.decompress(bucket.read(key))) for key in bucket.keys("archive/")]
+    assert max(sizes) <= 250_000 + 91_000  # a batch, and the row that it begins with
+    assert len(bucket.archived()) == 10
+
+
+def test_what_operators_did_counts_to_the_size_of_a_batch(
+    past: Past, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cleaning, "BATCH_BYTES", 25_000)
+    for number in range(4):
+        past.add(f"job-{number}")
+        past.table.run(
+            "INSERT INTO job_actions (actor, action, job_id, before)"
+            " VALUES ('ada', 'retry', %s, to_jsonb(repeat('x', 20000)))",
+            f"job-{number}",
+        )
+
+    assert past.clean().objects == 4
+
+
+def refuse(past: Past, table: str, when: str, *, event: str = "DELETE") -> None:
+    """What another made in this database: a trigger that lets a row neither go nor come."""
+    past.table.run(
+        f"""
+        CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN RAISE EXCEPTION 'private words of %%', OLD; END $$;
+        CREATE TRIGGER refuse BEFORE {event} ON {table} FOR EACH ROW WHEN ({when})
+        EXECUTE FUNCTION refuse()
+        """
+    )
+
+
+@pytest.fixture
+def refusals(past: Past) -> Iterator[None]:
+    yield
+    past.table.run("DROP FUNCTION IF EXISTS refuse() CASCADE")
+    past.table.run("DROP TABLE IF EXISTS invoices")
+    past.table.run("DELETE FROM archive_batches")
+
+
+@pytest.mark.usefixtures("refusals")
+def test_a_row_that_another_s_table_refers_to_is_set_aside_and_stops_nothing(
+    past: Past, bucket: Bucket, log: Log
+) -> None:
+    for number in range(9):
+        past.add(f"job-{number}")
+    past.table.run("CREATE TABLE invoices (job_id text REFERENCES job_executions)")
+    past.table.run("INSERT INTO invoices VALUES ('job-4')")
+
+    done = past.clean(batch_rows=5)
+
+    assert (done.archived, done.set_aside, done.finished) == (8, 1, True)
+    assert past.ids() == {"job-4"}
+    archived = sorted(row["job_id"] for row in bucket.archived())
+    assert archived == [f"job-{number}" for number in range(9) if number != 4]
+    [batch] = past.table.run("SELECT job_ids, error FROM archive_batches")
+    assert batch["job_ids"] == ["job-4"]
+    assert batch["error"] == "ForeignKeyViolation: invoices invoices_job_id_fkey"
+    [line] = [line for line in log.lines if line["level"] == "ERROR"]
+    assert line["job_id"] == "job-4"
+    assert batch["error"] in line["message"]
+
+    # It is left alone, said every time, and taken up again when an operator says so.
+    assert past.clean().set_aside == 1
+    past.table.run("DELETE FROM invoices")
+    past.table.run("DELETE FROM archive_batches WHERE error IS NOT NULL")
+    assert past.clean().archived == 1
+    assert past.ids() == set()
+
+
+@pytest.mark.usefixtures("refusals")
+def test_a_row_that_cannot_even_be_chosen_is_set_aside(past: Past, bucket: Bucket) -> None:
+    for number in range(5):
+        past.add(f"job-{number}")
+    past.table.run(
+        """
+        CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN RAISE EXCEPTION 'no'; END $$;
+        CREATE TRIGGER refuse BEFORE INSERT ON archive_batches FOR EACH ROW
+        WHEN (NEW.error IS NULL AND 'job-2' = ANY(NEW.job_ids)) EXECUTE FUNCTION refuse()
+        """
+    )
+
+    done = past.clean(batch_rows=2)
+
+    assert (done.archived, done.set_aside, done.finished) == (4, 1, True)
+    assert past.ids() == {"job-2"}
+    assert len(bucket.archived()) == 4
+
+
+def test_a_row_that_is_too_large_for_a_line_is_set_aside_with_its_size(
+    past: Past, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cleaning, "LINE_BYTES", 50_000)
+    past.add("small-1")
+    past.add("large", payload=json.dumps("x" * 60_000))
+    past.add("small-2")
+
+    done = past.clean()
+
+    assert (done.archived, done.set_aside, done.finished) == (2, 1, True)
+    assert past.ids() == {"large"}
+    [batch] = past.table.run("SELECT error FROM archive_batches")
+    assert "bytes of JSON; a line of the archive has at most 50000" in batch["error"]
+    past.forget()
+
+
+@pytest.mark.usefixtures("refusals")
+@pytest.mark.parametrize(
+    ("kind", "column"),
+    [("notifications", "job_id"), ("emails", "email_id"), ("access_log", "path")],
+)
+def test_one_row_that_cannot_be_deleted_is_passed_over(
+    past: Past, bucket: Bucket, log: Log, kind: str, column: str
+) -> None:
+    for each in ("notifications", "emails", "access_log"):
+        past.table.run(f"DELETE FROM {each}")
+    for n in range(5):
+        past.table.run(
+            "INSERT INTO notifications (job_id, user_id, type, title, message, read_at)"
+            " VALUES (%s, 'u', 'info', 't', 'm', '2026-01-01')",
+            f"odd-{n}",
+        )
+        past.table.run(
+            "INSERT INTO emails (email_id, recipients, subject, status, status_at, sent_at)"
+            " VALUES (%s, '{a@example.com}', 's', 'delivered', '2026-01-01', '2026-01-01')",
+            f"odd-{n}",
+        )
+        past.table.run(
+            "INSERT INTO access_log (at, method, path, outcome)"
+            " VALUES ('2026-06-01T00:00:00Z', 'GET', %s, 'allowed')",
+            f"odd-{n}",
+        )
+    refuse(past, kind, f"OLD.{column} = 'odd-2'")
+
+    done = past.clean(batch_rows=4)
+
+    counts = {"notifications": 5, "emails": 5, "access_log": 5, kind: 4}
+    assert {name: getattr(done, name) for name in counts} == counts
+    assert (done.set_aside, done.finished) == (1, True)
+    assert past.table.run(f"SELECT {column} AS name FROM {kind}") == [{"name": "odd-2"}]
+    assert "RaiseException" in log.text
+    assert "private words" not in log.text
+
+
+@pytest.mark.usefixtures("refusals")
+def test_one_idempotency_key_that_cannot_be_freed_is_passed_over(past: Past) -> None:
+    for number in range(5):
+        past.add(f"job-{number}", days=10, idempotency_key=f"key-{number}")
+    refuse(past, "job_executions", "OLD.job_id = 'job-1'", event="UPDATE")
+
+    done = past.clean(idempotency_key_days=7)
+
+    assert (done.idempotency_keys, done.set_aside, done.finished) == (4, 1, True)
+    assert {row["idempotency_key"] for row in past.table.rows()} == {"key-1", None}
+
+
+def test_the_progress_says_what_each_phase_does(
+    past: Past, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown: list[tuple[float, str]] = []
+    monkeypatch.setattr(cleaning, "PROGRESS_SECONDS", 0)
+    monkeypatch.setattr(
+        Context, "progress", lambda _self, fraction, note, **_: shown.append((fraction, note))
+    )
+    past.table.run("TRUNCATE access_log")
+    past.add("job")
+    past.table.run(
+        "INSERT INTO access_log (at, method, path, outcome)"
+        " VALUES ('2026-06-01T00:00:00Z', 'GET', '/', 'allowed')"
+    )
+
+    past.clean(idempotency_key_days=7)
+
+    assert list(dict.fromkeys(note for _, note in shown)) == [
+        "archiving jobs: 0 rows",
+        "archiving jobs: 1 rows",
+        "freeing idempotency keys: 0 rows",
+        "deleting notifications: 0 rows",
+        "deleting emails: 0 rows",
+        "archiving the access log: 0 rows",
+        "archiving the access log: 1 rows",
+    ]
+    assert [fraction for fraction, _ in shown] == sorted(fraction for fraction, _ in shown)
+
+
+def test_while_one_clean_up_chooses_another_waits(
+    past: Past, bucket: Bucket, database_url: str
+) -> None:
+    past.add("old")
+    with psycopg.connect(database_url) as other, ThreadPoolExecutor(1) as threads:
+        other.execute(sql.ONE_CHOOSES_AT_A_TIME)
+        second = threads.submit(past.clean)
+        waiting = "SELECT 1 AS one FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+        patience = time.monotonic() + 30
+        while not (is_waiting := past.table.run(waiting)) and time.monotonic() < patience:
+            time.sleep(0.01)
+        other.rollback()
+
+        assert is_waiting
+
+        assert second.result().archived == 1
 
 
 def test_a_job_id_of_another_make_is_no_path(past: Past, bucket: Bucket) -> None:
