@@ -124,7 +124,7 @@ class Table:
                 | fields
             )
         )
-        return executions.record_new_jobs(self.other, [new])[0]
+        return executions.record_new_jobs(self.other, [new])[0].job_id
 
     def row(self, job_id: str) -> dict[str, Any]:
         [row] = self.run("SELECT * FROM job_executions WHERE job_id = %s", job_id)

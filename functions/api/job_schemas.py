@@ -14,6 +14,7 @@ from stashjobs.store.executions import Status
 
 MAX_JOBS_PER_REQUEST = 1_000
 MAX_RETRIES = 100
+MAX_PARENTS = 1_000
 # Ten years; a larger value is a mistaken unit.
 MAX_DELAY_SECONDS = 10 * 366 * 86_400
 
@@ -21,7 +22,9 @@ MAX_DELAY_SECONDS = 10 * 366 * 86_400
 class NewJob(Wire):
     """A job to be enqueued. `GET /api/types` has the schema of each type's `payload`.
 
-    `delay` is in seconds, `at` a moment: not both. `retries` is in place of the type's own.
+    `delay` is in seconds, `at` a moment: not both. `retries` is in place of the type's own. `after`
+    are ids of jobs to wait for; `when` is how they must have ended: `completed`, or `ended` in
+    whatever way.
     """
 
     model_config = ConfigDict(
@@ -56,6 +59,8 @@ class NewJob(Wire):
     idempotency_key: Given | None = None
     retries: Annotated[int, Field(ge=0, le=MAX_RETRIES), JSON_NUMBER] | None = None
     metadata: Annotated[dict[str, Any], Field(default_factory=dict)]
+    after: Annotated[list[Given], Field(default_factory=list, max_length=MAX_PARENTS)]
+    when: Literal["completed", "ended"] = "completed"
 
 
 NOTIFICATION = {"userId": "u_1", "type": "news", "title": "Hello", "message": "It works."}

@@ -299,6 +299,8 @@ def _prepared(new: NewJob) -> executions.NewJob:
         idempotency_key=new.idempotency_key,
         retries=new.retries,
         metadata=new.metadata,
+        after=new.after,
+        when=new.when if new.after else None,
     )
     return enqueue.prepare(find(new.type), new.payload, options)
 

@@ -20,12 +20,17 @@ SELECT object_key FROM archive_batches WHERE error IS NULL
 """
 ANOTHER_IS_AT_WORK = "SELECT EXISTS (SELECT FROM archive_batches WHERE error IS NULL)"
 
-# A job type's own cutoff, else the general one.
+# A job type's own cutoff, else the general one. A job stays while another one waits for it, or has
+# yet to read its result.
 _PAST_RETENTION = """
        status IN ('completed', 'failed', 'cancelled')
    AND created_at < %(newest_cutoff)s
    AND completed_at < coalesce(
          (%(cutoffs)s::timestamptz[])[array_position(%(types)s::text[], job_type)], %(cutoff)s)
+   AND NOT EXISTS (
+         SELECT FROM job_dependencies AS link JOIN job_executions AS child
+             ON child.job_id = link.job_id AND child.completed_at IS NULL
+          WHERE link.parent_id = job_executions.job_id)
 """
 
 _FOLDER = """
@@ -177,6 +182,8 @@ WITH gone AS (
 actions AS (
     DELETE FROM job_actions USING gone WHERE job_actions.job_id = gone.job_id
     RETURNING job_actions.*),
+links AS (
+    DELETE FROM job_dependencies USING gone WHERE job_dependencies.job_id = gone.job_id),
 of_job AS (
     SELECT job_id, jsonb_agg(to_jsonb(actions) - 'job_id' ORDER BY action_id) AS all_of_them
       FROM actions GROUP BY job_id),

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from stashjobs.producer.enqueue import Enqueued
     from stashjobs.producer.options import EnqueueOptions
     from stashjobs.producer.schedules import Schedule
+    from stashjobs.store.executions import Parent
 
 __version__ = "0.1.0"
 
@@ -64,6 +65,7 @@ __all__ = [
     "NoSuchSchedule",
     "NotPossible",
     "NotSynced",
+    "Parent",
     "PayloadTooLarge",
     "PermanentError",
     "QStashFailed",
@@ -88,6 +90,10 @@ def __getattr__(name: str) -> Any:
         from stashjobs.producer.options import EnqueueOptions
 
         return EnqueueOptions
+    if name == "Parent":
+        from stashjobs.store.executions import Parent
+
+        return Parent
     if name == "Schedule":
         from stashjobs.producer.schedules import Schedule
 

@@ -77,6 +77,10 @@ class Job(JobType[Payload, Result]):
             failure_callback: A URL that QStash calls for a dead letter.
             metadata: Kept on the row beside the payload, never interpreted, never encrypted.
             encrypted: Encrypt the payload and the result, even if the type is not encrypted.
+            after: Jobs to wait for: ids, or what `enqueue` returned. This one is `waiting`, and
+                not due, until all of them have ended (docs/composition.md).
+            when: `completed`, the default: a job in `after` that fails or is cancelled cancels
+                this one too. `ended`: it runs however they ended.
             connection: The row joins this connection's transaction: rolled back, it never was.
                 Call `publish()` on the answer after the commit, or leave that to the relay.
 

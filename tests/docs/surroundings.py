@@ -51,6 +51,18 @@ example = {"to": "ada@example.com", "template": "welcome",
 """
 
 PYTHON_BEFORE = {
+    "docs/composition.md": """
+from stashjobs import Context, job
+Nothing, url = dict, "https://example.com"
+
+@job("fetch", endpoint="/api/jobs/fetch")
+def fetch(payload: dict, context: Context) -> dict: return {"bytes": 7}
+@job("resize", endpoint="/api/jobs/resize")
+def resize(payload: dict, context: Context) -> dict: return {"bytes": 7}
+@job("notify", endpoint="/api/jobs/notify")
+def notify(payload: dict, context: Context) -> None: ...
+collect = notify
+""",
     "docs/connections.md": _AN_EMAIL
     + """
 def Email(_): return Email_.model_validate(example)
@@ -112,6 +124,11 @@ orders.execute("CREATE TABLE IF NOT EXISTS orders (number int, paid bool)")
 PYTHON_AFTER = {
     "README.md": """
 assert ran(say_hello, {"name": "Ada"}).result == {"greeting": "Hello Ada, this is attempt 1"}
+""",
+    "docs/composition.md": """
+assert ran(collect, {}).result == 0
+for each in (fetch, resize, notify):
+    assert ran(each, {}).status == "completed"
 """,
     "docs/creating-jobs.md": """
 assert ran(send_sms, {"message": "Hello"}).result == {"characters": 5}

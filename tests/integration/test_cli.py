@@ -323,6 +323,15 @@ def test_a_job_due_beyond_what_qstash_holds_is_left_to_the_relay(table: Table) -
     assert table.rows()[0]["published_at"] is None
 
 
+def test_a_job_waits_for_another_and_says_so(table: Table) -> None:
+    parent = table.add(told)
+    result = run("enqueue", "send-email", "--example", "--after", parent, "--when", "ended")
+    assert "recorded. It waits for the jobs in --after." in result.output
+    assert table.rows()[-1]["status"] == "waiting"
+    refused = run("enqueue", "send-email", "--example", "--after", "nobody")
+    assert (refused.exit_code, "there is no job nobody" in refused.output) == (2, True)
+
+
 def test_a_job_is_enqueued_for_a_moment(table: Table) -> None:
     result = run("enqueue", "send-email", "--example", "--at", "2099-01-31T10:00:00+01:00")
     assert "due 2099-01-31 09:00 UTC" in result.output

@@ -7,20 +7,27 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from stashjobs import encryption
 from stashjobs.config import settings
+from stashjobs.encryption import Place
 from stashjobs.errors import LeaseLost
 from stashjobs.store import database, executions
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from aws_lambda_powertools import Logger
 
     from stashjobs.job import Job
 
     # A delivery that enqueues nothing never needs the producer.
     from stashjobs.producer.enqueue import Enqueued  # noqa: TC004
+    from stashjobs.store.executions import Parent
 
 # Where a job's metadata say which job enqueued it.
 PARENT = "parentJobId"
+# Of the jobs that an end releases, so many are published at once; the rest is the relay's.
+RELEASED_AT_ONCE = 1_000
 
 
 @dataclass
@@ -114,12 +121,23 @@ class Context:
             self._beside.close()
             self._beside = None
 
-    def publish_enqueued(self) -> None:
-        """Publish the jobs that were committed together with this one."""
+    def publish_enqueued(self, released: Sequence[str] = ()) -> None:
+        """Publish the jobs that were committed together with this one, and those that waited for
+        its end: their ids. The relay publishes the rest of very many."""
         if self._enqueued:
             from stashjobs.producer import enqueue
 
             enqueue.publish_enqueued(self._enqueued)
+        if released:
+            from stashjobs.producer import publish
+
+            publish.publish_released(released[:RELEASED_AT_ONCE])
+
+    def parents(self) -> list[Parent]:
+        """The jobs that this one waited for (`after=`), in the order in which they were given, with
+        their results."""
+        found = executions.find_parents(self._connection or database.connection(), self.job_id)
+        return [_decrypted(parent) for parent in found]
 
     def enqueue(self, job: Job[Any, Any], payload: Any, **options: Any) -> Enqueued:
         """Enqueue another job if and only if this one completes; the options are those of
@@ -157,8 +175,8 @@ class Context:
         self._extend_lease(None)
 
     def _extend_lease(self, progress: dict[str, Any] | None) -> None:
+        # In the job's own transaction it would be invisible, and the row would stay locked.
         if self.has_connection and self._beside is None:
-            # In the job's own transaction it would be invisible, and the row would stay locked.
             self._beside = database.connect(settings.postgres_url())
         held = executions.extend_lease(
             self._beside or database.connection(),
@@ -169,3 +187,10 @@ class Context:
         )
         if not held:
             raise LeaseLost(f"attempt {self.attempt} of {self.job_id} no longer holds the job")
+
+
+def _decrypted(parent: Parent) -> Parent:
+    if not encryption.is_encrypted(parent.result):
+        return parent
+    place = Place(parent.job_id, parent.job_type, "result")
+    return parent._replace(result=encryption.decrypt(parent.result, place))

@@ -392,9 +392,9 @@ def _answer(context: Context, outcome: Outcome, recorded: Recorded | None, began
 
     seconds = time.time() - began
     document["status"] = outcome.status
+    context.publish_enqueued(recorded.released)
     if outcome.error is None:
         log.logger().info(outcome.status, duration_ms=round(seconds * 1000))
-        context.publish_enqueued()
         return Ending(answer(200, document), "Completed", seconds=seconds)
     document["error"] = redaction.one_line(outcome.error)
     _tell_of_error(context, outcome, document["error"], seconds)

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("stashjobs")
 
 RETRYABLE = ("failed", "cancelled", "completed")
-CANCELLABLE = ("pending", "retrying")
+CANCELLABLE = ("waiting", "pending", "retrying")
 BATCH = 500
 # What an operation whose time is limited takes upon itself: their ids fit into memory.
 MAX_IN_TIME = 100_000

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 # How many jobs a search looks at before it says how far it has come.
 LOOK_AT = 5_000
 PUBLISHED = "QStash has the message"
-STATUSES = ("pending", "processing", "retrying", "completed", "failed", "cancelled")
+STATUSES = ("waiting", "pending", "processing", "retrying", "completed", "failed", "cancelled")
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +121,8 @@ class JobExecution:
 
     def story(self, actions: Sequence[Action] = ()) -> list[Event]:
         """What happened to the job, in order; `actions` is what operators did to it."""
-        events = [Event(self.created_at, "pending", "recorded")]
+        begin = "waiting" if self.status == "waiting" else "pending"
+        events = [Event(self.created_at, begin, "recorded")]
         for action in actions:
             events += action.events()
         if self.available_at > datetime.now(UTC):

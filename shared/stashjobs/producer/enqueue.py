@@ -13,6 +13,8 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+import psycopg
+
 from stashjobs import encryption, envelope
 from stashjobs.config import settings
 from stashjobs.encryption import Place
@@ -22,7 +24,7 @@ from stashjobs.observability import tracing
 from stashjobs.producer import publish, qstash_client
 from stashjobs.producer.options import EnqueueOptions, Options
 from stashjobs.store import database, executions
-from stashjobs.store.executions import NewJob
+from stashjobs.store.executions import New, NewJob
 from stashjobs.store.jsonb import to_json
 from stashjobs.store.outbox import Unpublished
 
@@ -49,6 +51,7 @@ class Enqueued:
     Attributes:
         job_id: The job's id, or that of the job that already had the idempotency key.
         created: False where the idempotency key existed, and nothing was enqueued.
+        due: Whether it may run now, or at its time. False where it waits for other jobs (`after=`).
         published: Whether QStash has confirmed the message. False is no error: the relay sees
             to it.
     """
@@ -56,12 +59,13 @@ class Enqueued:
     job_id: str
     created: bool
     published: bool
+    due: bool = field(repr=False)
     _unpublished: Unpublished = field(repr=False)
 
     def publish(self) -> bool:
         """Publish now. For after the commit of the transaction that `connection=` joined;
         where it is left out, the relay does it within a minute. Returns `published`."""
-        if self.created and not self.published:
+        if self.due and not self.published:
             publish_enqueued([self])
         return self.published
 
@@ -123,9 +127,9 @@ def enqueue_prepared(
     with tracing.sending([new.job_type for new in jobs]) as headers:
         jobs = [_forwarding(headers, new) for new in jobs]
         if connection is not None:
-            return _enqueued(jobs, executions.record_new_jobs(connection, jobs))
+            return _enqueued(jobs, _record(connection, jobs))
         with database.borrowed() as own:
-            enqueued = _enqueued(jobs, executions.record_new_jobs(own, jobs))
+            enqueued = _enqueued(jobs, _record(own, jobs))
         publish_enqueued(enqueued)
         return enqueued
 
@@ -140,7 +144,17 @@ async def enqueue_async(
     new = prepare(job, payload, Options.of(options))
     with tracing.sending([new.job_type]) as headers:
         jobs = [_forwarding(headers, new)]
-        return _enqueued(jobs, await executions.record_new_jobs_async(connection, jobs))[0]
+        try:
+            return _enqueued(jobs, await executions.record_new_jobs_async(connection, jobs))[0]
+        except psycopg.errors.InvalidParameterValue as error:
+            raise ValueError(error.diag.message_primary) from None
+
+
+def _record(connection: Connection[Any], jobs: Sequence[NewJob]) -> list[New]:
+    try:
+        return executions.record_new_jobs(connection, jobs)
+    except psycopg.errors.InvalidParameterValue as error:  # `after` names a job that is not there
+        raise ValueError(error.diag.message_primary) from None
 
 
 def prepare(job: JobType[Any, Any], payload: Any, options: Options) -> NewJob:
@@ -189,6 +203,7 @@ def prepare(job: JobType[Any, Any], payload: Any, options: Options) -> NewJob:
         idempotency_key=options.idempotency_key,
         metadata=metadata,
         delivery=delivery,
+        after=_after(options),
     )
 
 
@@ -215,23 +230,24 @@ def _is_encrypted(job: JobType[Any, Any], options: Options) -> bool:
 def publish_enqueued(enqueued: Sequence[Enqueued]) -> None:
     """Publish those that are new and note that on their rows. Never raises: the
     rows are committed, so whatever goes wrong here is for the relay to mend."""
-    created = [one for one in enqueued if one.created]
+    created = [one for one in enqueued if one.due]
     told = publish.publish([one._unpublished for one in created])
     for one in created:
         one.published = one.job_id in told
 
 
-def _enqueued(jobs: Sequence[NewJob], ids: Sequence[str]) -> list[Enqueued]:
+def _enqueued(jobs: Sequence[NewJob], recorded: Sequence[New]) -> list[Enqueued]:
     return [
         Enqueued(
-            job_id,
-            created=job_id == new.job_id,
+            found.job_id,
+            created=found.job_id == new.job_id,
             published=False,
+            due=found.due,
             _unpublished=Unpublished(
                 new.job_id, new.job_type, 1, 0, new.max_attempts, new.available_at, new.delivery
             ),
         )
-        for new, job_id in zip(jobs, ids, strict=True)
+        for new, found in zip(jobs, recorded, strict=True)
     ]
 
 
@@ -263,6 +279,17 @@ def _available_at(options: Options) -> datetime | None:
     if not EARLIEST <= at <= LATEST:
         raise ValueError(f"at is {at.isoformat()}, it must be from {EARLIEST:%Y} to {LATEST:%Y}")
     return at
+
+
+def _after(options: Options) -> dict[str, Any] | None:
+    when = options.when or "completed"
+    if when not in {"completed", "ended"}:
+        raise ValueError(f"when is {when!r}, it must be completed or ended")
+    if options.when and options.after is None:
+        raise ValueError("when says how the jobs in after must have ended; give after too")
+    if not options.after:
+        return None
+    return {"ids": list(dict.fromkeys(options.after)), "when": when}
 
 
 def _delivery(options: Options) -> dict[str, Any]:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from types import NoneType
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
 from uuid import UUID
 
 if TYPE_CHECKING:
     from typing import Self
+
+    from stashjobs.producer.enqueue import Enqueued
 
 
 class EnqueueOptions(TypedDict, total=False):
@@ -28,6 +30,8 @@ class EnqueueOptions(TypedDict, total=False):
     failure_callback: str | None
     metadata: Mapping[str, Any] | None
     encrypted: bool | None
+    after: Sequence[str | UUID | Enqueued] | None
+    when: Literal["completed", "ended"] | None
 
 
 _KINDS: dict[str, tuple[type, ...]] = {
@@ -42,6 +46,8 @@ _KINDS: dict[str, tuple[type, ...]] = {
     "failure_callback": (str,),
     "metadata": (Mapping,),
     "encrypted": (bool,),
+    "after": (list, tuple),
+    "when": (str,),
 }
 _KEPT_AS_TEXT = ("user_id", "organization_id", "idempotency_key")
 
@@ -61,6 +67,8 @@ class Options:
     failure_callback: str | None = None
     metadata: Mapping[str, Any] | None = None
     encrypted: bool | None = None
+    after: Sequence[str] | None = None
+    when: str | None = None
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> Self:
@@ -81,5 +89,21 @@ class Options:
         for name, value in (given.get("headers") or {}).items():
             if not (isinstance(name, str) and isinstance(value, str)):
                 raise TypeError(f"headers: the name and the value of {name!r} must be str")
-        ids = {name: str(given[name]) for name in _KEPT_AS_TEXT if given.get(name) is not None}
+        ids: dict[str, Any] = {
+            name: str(given[name]) for name in _KEPT_AS_TEXT if given.get(name) is not None
+        }
+        if given.get("after") is not None:
+            ids["after"] = _ids_of(given["after"])
         return cls(**{**given, **ids})
+
+
+def _ids_of(jobs: Iterable[Any]) -> list[str]:
+    ids = []
+    for each in jobs:
+        job_id = getattr(each, "job_id", each)
+        if not isinstance(job_id, str | UUID):
+            raise TypeError(
+                f"after: {type(each).__name__} is no job; give ids, or what enqueue returned"
+            )
+        ids.append(str(job_id))
+    return ids

@@ -53,6 +53,20 @@ def publish(jobs: Sequence[Unpublished]) -> dict[str, str | None]:
     return told
 
 
+def publish_released(job_ids: Sequence[str]) -> None:
+    """Publish jobs that the end of another has released. Never raises: the relay publishes what is
+    not published here."""
+    try:
+        with database.borrowed() as own:
+            released = outbox.read_released(own, job_ids)
+    except Exception as error:  # noqa: BLE001
+        log.warning(
+            "%d released jobs are left to the relay: %s", len(job_ids), redaction.one_line(error)
+        )
+    else:
+        publish(released)
+
+
 def send(batch: Sequence[Unpublished]) -> dict[str, str | None]:
     """Hand messages to QStash in one call: it takes all of them, or none.
 

@@ -42,6 +42,9 @@ LATER_LOOK_BACK = timedelta(minutes=10)
 # QStash is asked for a message after so long; its own waits between retries may be longer.
 SILENT_SECONDS = 3600.0
 SILENT_BATCH = 100
+# A job that waits for others is looked at after so long; their ends release it in the first place.
+WAITING_SECONDS = 3600.0
+WAITING_BATCH = 1_000
 NOT_NOW_PATIENCE_SECONDS = 86_400.0
 FAILURE_PATIENCE_SECONDS = 3600.0
 
@@ -71,6 +74,7 @@ def run(deadline: float, *, quiet_seconds: float = QUIET_SECONDS) -> Report:
     """
     report = Report()
     free_leases(report, deadline)
+    release_overlooked()
     publish_unpublished(report, deadline, quiet_seconds)
     try:
         reconcile_dead_letters(report, deadline)
@@ -93,6 +97,15 @@ def free_leases(report: Report, deadline: float) -> None:
         report.leases_freed += len(freed)
         if len(freed) < BATCH:
             return
+
+
+def release_overlooked() -> None:
+    """Release jobs whose parents have all ended, or are gone, without having released them."""
+    released = executions.release_overlooked(
+        database.connection(), quiet_seconds=WAITING_SECONDS, limit=WAITING_BATCH
+    )
+    if released:
+        log.warning("%d jobs waited for what had ended before", released)
 
 
 def publish_unpublished(report: Report, deadline: float, quiet_seconds: float) -> None:

@@ -23,13 +23,14 @@ if TYPE_CHECKING:
 
     from psycopg import AsyncConnection, Connection
 
-Status = Literal["pending", "processing", "retrying", "completed", "failed", "cancelled"]
+Status = Literal["waiting", "pending", "processing", "retrying", "completed", "failed", "cancelled"]
 
 
 @dataclass(frozen=True, slots=True)
 class NewJob:
     """A job about to be recorded. `payload` is plain JSON; `delivery` is what the job asks of
-    QStash beyond its type's defaults, kept so that the relay can publish it the same way."""
+    QStash beyond its type's defaults, kept so that the relay can publish it the same way; `after`
+    is what it waits for: `ids`, and `when`."""
 
     job_id: str
     job_type: str
@@ -41,6 +42,7 @@ class NewJob:
     idempotency_key: str | None = None
     metadata: dict[str, Any] = field(default_factory=dict)
     delivery: dict[str, Any] = field(default_factory=dict)
+    after: dict[str, Any] | None = None
 
 
 class Lease(NamedTuple):
@@ -75,22 +77,43 @@ class Claim(NamedTuple):
 
 class Recorded(NamedTuple):
     """What the row says after an attempt to record: `held` is False when this attempt no longer
-    held the job and nothing was written."""
+    held the job and nothing was written. `released` are the ids of jobs that waited for this one
+    and are due now."""
 
     held: bool
     status: Status
     attempt: int
+    released: list[str]
+
+
+class Parent(NamedTuple):
+    """A job that another one waited for. `result` is what its function returned, as JSON; None
+    where it did not complete."""
+
+    job_id: str
+    job_type: str
+    status: Status
+    result: Any
+    error: str | None
+
+
+class New(NamedTuple):
+    """A job that was recorded, or the one that has its idempotency key already. `due`: it is new,
+    and waits for no other job."""
+
+    job_id: str
+    due: bool
 
 
 ENQUEUE_MANY = """
-SELECT asked_id, job_id
+SELECT asked_id, job_id, due
   FROM stashjobs.enqueue_many(
            job_ids => %(job_ids)s::text[], types => %(types)s::text[],
            payloads => %(payloads)s::jsonb[], max_attempts => %(max_attempts)s::int[],
            available_at => %(available_at)s::timestamptz[], user_ids => %(user_ids)s::text[],
            organization_ids => %(organization_ids)s::text[],
            idempotency_keys => %(idempotency_keys)s::text[], metadata => %(metadata)s::jsonb[],
-           delivery => %(delivery)s::jsonb[])
+           delivery => %(delivery)s::jsonb[], after => %(after)s::jsonb[])
 """
 CLAIM = """
 SELECT held, status, job_type, attempt, max_attempts, run, payload, user_id, organization_id, error,
@@ -109,11 +132,11 @@ SELECT held, status, job_type, attempt, last_attempt, run, document, for_user_id
            metadata => %(metadata)s, message_id => %(message_id)s, schedule_id => %(schedule_id)s)
 """
 COMPLETE = """
-SELECT held, row_status, row_attempt
+SELECT held, row_status, row_attempt, released
   FROM stashjobs.complete(job_id => %(job_id)s, attempt => %(attempt)s, result => %(result)s)
 """
 FAIL = """
-SELECT held, row_status, row_attempt
+SELECT held, row_status, row_attempt, released
   FROM stashjobs.fail(
            job_id => %(job_id)s, attempt => %(attempt)s, status => %(status)s,
            details => %(details)s, counted => %(counted)s, wait_seconds => %(wait_seconds)s)
@@ -125,6 +148,16 @@ SELECT stashjobs.extend_lease(
 """
 FREE_EXPIRED_LEASES = """
 SELECT job_id, job_type, status FROM stashjobs.free_expired_leases(max_jobs => %(max_jobs)s)
+"""
+RELEASE_OVERLOOKED = """
+SELECT stashjobs.release_overlooked(
+           quiet_seconds => %(quiet_seconds)s, max_jobs => %(max_jobs)s)
+"""
+FIND_PARENTS = """
+SELECT parent.job_id, parent.job_type, parent.status, parent.result, parent.error
+  FROM job_dependencies AS link JOIN job_executions AS parent ON parent.job_id = link.parent_id
+ WHERE link.job_id = %(job_id)s
+ ORDER BY link.position, link.parent_id
 """
 FIND_BY_IDEMPOTENCY_KEY = """
 SELECT job_id FROM job_executions WHERE job_type = %(type)s AND idempotency_key = %(key)s
@@ -145,30 +178,33 @@ def call(
         return cursor.execute(statement.encode(), parameters, prepare=False).fetchall()
 
 
-def record_new_jobs(connection: Connection[Any], jobs: Sequence[NewJob]) -> list[str]:
-    """Record jobs as `pending`, in one statement; another follows only for a key recorded by
-    another producer at the same moment, whose row the first one does not see.
+def record_new_jobs(connection: Connection[Any], jobs: Sequence[NewJob]) -> list[New]:
+    """Record jobs as `pending` or `waiting`, in one statement; another follows only for a key
+    recorded by another producer at the same moment, whose row the first one does not see.
 
     Returns:
-        One id per job, in the same order: the job's own, or, where its idempotency key exists
-        already, the id of the job that came first.
+        One per job, in the same order: itself, or, where its idempotency key exists already, the
+        job that came first.
+
+    Raises:
+        psycopg.errors.InvalidParameterValue: One is to wait for a job that does not exist.
     """
-    ids: dict[str, str] = {}
-    while rest := [job for job in jobs if job.job_id not in ids]:
-        ids |= dict(call(connection, ENQUEUE_MANY, _columns(rest)))
-    return [ids[job.job_id] for job in jobs]
+    found: dict[str, New] = {}
+    while rest := [job for job in jobs if job.job_id not in found]:
+        found |= _new(call(connection, ENQUEUE_MANY, _columns(rest)))
+    return [found[job.job_id] for job in jobs]
 
 
 async def record_new_jobs_async(
     connection: AsyncConnection[Any], jobs: Sequence[NewJob]
-) -> list[str]:
+) -> list[New]:
     """`record_new_jobs` on an async connection."""
-    ids: dict[str, str] = {}
-    while rest := [job for job in jobs if job.job_id not in ids]:
+    found: dict[str, New] = {}
+    while rest := [job for job in jobs if job.job_id not in found]:
         async with psycopg.AsyncCursor(connection, row_factory=tuple_row) as cursor:
             await cursor.execute(ENQUEUE_MANY.encode(), _columns(rest), prepare=False)
-            ids |= dict(await cursor.fetchall())
-    return [ids[job.job_id] for job in jobs]
+            found |= _new(await cursor.fetchall())
+    return [found[job.job_id] for job in jobs]
 
 
 def claim(
@@ -225,6 +261,11 @@ def find_by_idempotency_key(
     parameters = {"type": job_type, "key": idempotency_key}
     rows = call(connection, FIND_BY_IDEMPOTENCY_KEY, parameters)
     return str(rows[0][0]) if rows else None
+
+
+def find_parents(connection: Connection[Any], job_id: str) -> list[Parent]:
+    """The jobs that this one waits or waited for, in the order in which they were given."""
+    return [Parent._make(row) for row in call(connection, FIND_PARENTS, {"job_id": job_id})]
 
 
 def record_completed(
@@ -291,7 +332,20 @@ def free_expired_leases(connection: Connection[Any], limit: int) -> list[tuple[s
     return [(job_id, job_type, status) for job_id, job_type, status in rows]
 
 
-def _columns(jobs: Sequence[NewJob]) -> dict[str, list[Any]]:
+def release_overlooked(connection: Connection[Any], *, quiet_seconds: float, limit: int) -> int:
+    """Release jobs that have waited for so long (seconds) for others that have all ended. Returns
+    how many."""
+    parameters = {"quiet_seconds": quiet_seconds, "max_jobs": limit}
+    [(released,)] = call(connection, RELEASE_OVERLOOKED, parameters)
+    return int(released)
+
+
+def _new(rows: Sequence[tuple[Any, ...]]) -> dict[str, New]:
+    return {asked_id: New(job_id, due) for asked_id, job_id, due in rows}
+
+
+def _columns(jobs: Sequence[NewJob]) -> dict[str, list[Any] | None]:
+    waiting = any(job.after for job in jobs)
     return {
         "job_ids": [job.job_id for job in jobs],
         "types": [job.job_type for job in jobs],
@@ -303,4 +357,5 @@ def _columns(jobs: Sequence[NewJob]) -> dict[str, list[Any]]:
         "idempotency_keys": [job.idempotency_key for job in jobs],
         "metadata": [Jsonb(job.metadata) for job in jobs],
         "delivery": [Jsonb(job.delivery) for job in jobs],
+        "after": [job.after and Jsonb(job.after) for job in jobs] if waiting else None,
     }

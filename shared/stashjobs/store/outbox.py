@@ -52,6 +52,11 @@ SELECT job_id, job_type, run, attempt, max_attempts, available_at, delivery, dlq
            quiet_seconds => %(quiet_seconds)s, horizon_seconds => %(horizon_seconds)s,
            after_time => %(after_time)s, after_id => %(after_id)s)
 """
+READ_RELEASED = """
+SELECT job_id, job_type, run, attempt, max_attempts, available_at, delivery, dlq_id
+  FROM job_executions
+ WHERE job_id = ANY(%(job_ids)s) AND status = 'pending' AND published_at IS NULL
+"""
 CONFIRM_PUBLISHED = """
 SELECT stashjobs.confirm_published(
            job_ids => %(job_ids)s::text[], message_ids => %(message_ids)s::text[])
@@ -121,6 +126,12 @@ def take_unpublished(
         "after_id": "" if after is None else after.job_id,
     }
     return [Unpublished(*row) for row in call(connection, TAKE_UNPUBLISHED, parameters)]
+
+
+def read_released(connection: Connection[Any], job_ids: Sequence[str]) -> list[Unpublished]:
+    """Jobs that were released by the end of another, to be published."""
+    rows = call(connection, READ_RELEASED, {"job_ids": list(job_ids)})
+    return [Unpublished(*row) for row in rows]
 
 
 def record_dead_letters(

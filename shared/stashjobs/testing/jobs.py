@@ -174,7 +174,7 @@ class Jobs:
             encrypted=encrypted,
         )
         new = enqueue.prepare(job, payload, options)
-        [job_id] = executions.record_new_jobs(self._own, [new])
+        [(job_id, _)] = executions.record_new_jobs(self._own, [new])
         self._recorded_here.add(new.job_id)
         return self.deliver(job_id, job=job)
 

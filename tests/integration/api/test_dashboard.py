@@ -296,7 +296,10 @@ def test_the_list_is_filtered_by_its_url(operator: Browser, table: Table) -> Non
 @pytest.mark.parametrize(
     ("query", "why"),
     [
-        ("status=faild", "there are pending, processing, retrying, completed, failed, cancelled"),
+        (
+            "status=faild",
+            "there are waiting, pending, processing, retrying, completed, failed, cancelled",
+        ),
         ("period=1y", "there are 1h, 24h, 7d, 30d, all"),
         ("stat=failed", "there is no such filter; there are status, type"),
         ("status=failed&status=completed", "is given twice"),
@@ -327,7 +330,7 @@ def test_the_statuses_are_in_the_order_of_a_jobs_life(operator: Browser, table: 
     table.add(PROBE)
     table.run("ANALYZE job_executions")  # from then on Postgres joins what it knows of them
     words = operator.get("/admin/jobs").words
-    tabs = "All Pending 1 Processing 0 Retrying 0 Completed 0 Failed 1 Cancelled 0"
+    tabs = "All Waiting 0 Pending 1 Processing 0 Retrying 0 Completed 0 Failed 1 Cancelled 0"
     assert tabs in words
 
 

@@ -61,6 +61,19 @@ def test_a_job_is_enqueued(app: TestClient, table: Table) -> None:
     assert row["metadata"] == {"from": "signup"}
 
 
+def test_a_job_waits_for_those_in_after(app: TestClient, table: Table) -> None:
+    parent = app.post("/api/jobs", json={"type": "send-email", "payload": WELCOME}).json()["jobId"]
+    new = {"type": "send-email", "payload": WELCOME, "after": [parent], "when": "ended"}
+    answer = app.post("/api/jobs", json=new)
+    assert (answer.status_code, answer.json()["published"]) == (202, False)
+    assert table.status(answer.json()["jobId"]) == "waiting"
+    assert [job["jobId"] for job in app.get("/api/jobs?status=waiting").json()["jobs"]] == [
+        answer.json()["jobId"]
+    ]
+    refused = app.post("/api/jobs", json=new | {"after": ["nobody"]})
+    assert (refused.status_code, "there is no job nobody" in refused.text) == (422, True)
+
+
 def test_the_same_idempotency_key_gives_the_first_job(app: TestClient, table: Table) -> None:
     request = {"type": "send-email", "payload": WELCOME}
     first = app.post("/api/jobs", json=request, headers={"Idempotency-Key": "k"})
@@ -205,7 +218,7 @@ def test_lists_are_filtered(
     [
         ("stauts=failed", "query.stauts: there is no such parameter; there are createdAfter, "),
         ("user_id=u_1", "query.user_id: there is no such parameter"),
-        ("status=done", "query.status: Input should be 'pending', 'processing', 'retrying', "),
+        ("status=done", "query.status: Input should be 'waiting', 'pending', 'processing', "),
         ("status=failed&status=pending", "query.status: is given twice"),
         ("cursor=x", "query.cursor: is not one that this API has given"),
         ("metadata=[", "query.metadata: is not a JSON object"),

@@ -1,4 +1,5 @@
--- Cancel jobs that wait. Returns those it changed, with the message that QStash still has.
+-- Cancel jobs that did not begin. Returns those it changed, with the message that QStash still has.
+-- What waits for them is cancelled or released.
 CREATE OR REPLACE FUNCTION stashjobs.cancel(job_ids text[], actor text)
 RETURNS TABLE (job_id text, message_id text)
 LANGUAGE plpgsql SECURITY DEFINER
@@ -15,7 +16,7 @@ BEGIN
                                   'completedAt', job.completed_at,
                                   'publishedAt', job.published_at, 'dlqId', job.dlq_id) AS before
           FROM job_executions AS job
-         WHERE job.job_id = ANY(job_ids) AND job.status IN ('pending', 'retrying')
+         WHERE job.job_id = ANY(job_ids) AND job.status IN ('waiting', 'pending', 'retrying')
          ORDER BY job.job_id
            FOR UPDATE
     ), changed AS (
@@ -30,5 +31,6 @@ BEGIN
         SELECT cancel.actor, 'cancel', changed.job_id, changed.before, moment FROM changed
     )
     SELECT changed.job_id, changed.message_id FROM changed;
+    PERFORM stashjobs.release_children(cancel.job_ids);
 END
 $$;

@@ -14,7 +14,6 @@ SET search_path FROM CURRENT SET enable_seqscan TO off AS $$
 DECLARE
     moment CONSTANT timestamptz := clock_timestamp();
 BEGIN
-    RETURN QUERY
     UPDATE job_executions AS job SET
            status = CASE WHEN job.attempt >= job.max_attempts THEN 'failed' ELSE 'processing' END,
            attempt = CASE WHEN job.attempt >= job.max_attempts THEN job.attempt
@@ -42,8 +41,14 @@ BEGIN
        AND (job.status IN ('pending', 'retrying')
             OR (job.status = 'processing' AND job.lease_expires_at <= moment))
     RETURNING job.status = 'processing', job.status, job.job_type, job.attempt, job.max_attempts,
-              job.run, job.payload, job.user_id, job.organization_id, job.error, NULL::float8;
+              job.run, job.payload, job.user_id, job.organization_id, job.error, NULL::float8
+    INTO held, status, job_type, attempt, max_attempts, run, payload, user_id, organization_id,
+         error, wait_seconds;
     IF FOUND THEN
+        IF NOT held THEN
+            PERFORM stashjobs.release_children(ARRAY[claim.job_id]);
+        END IF;
+        RETURN NEXT;
         RETURN;
     END IF;
     RETURN QUERY

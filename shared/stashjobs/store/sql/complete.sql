@@ -1,6 +1,7 @@
 -- End a job well, if this attempt still holds it; else say how it stands. No row: it is gone.
+-- `released` are the jobs that waited for it and are due now.
 CREATE OR REPLACE FUNCTION stashjobs.complete(job_id text, attempt integer, result jsonb)
-RETURNS TABLE (held boolean, row_status text, row_attempt integer)
+RETURNS TABLE (held boolean, row_status text, row_attempt integer, released text[])
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path FROM CURRENT SET enable_seqscan TO off AS $$
 #variable_conflict use_column
@@ -13,11 +14,12 @@ BEGIN
      WHERE job.job_id = complete.job_id AND job.attempt = complete.attempt
        AND job.status = 'processing';
     IF FOUND THEN
-        RETURN QUERY SELECT true, 'completed', complete.attempt;
+        RETURN QUERY SELECT true, 'completed', complete.attempt,
+                            stashjobs.release_children(ARRAY[complete.job_id]);
         RETURN;
     END IF;
     RETURN QUERY
-    SELECT false, job.status, job.attempt FROM job_executions AS job
+    SELECT false, job.status, job.attempt, '{}'::text[] FROM job_executions AS job
      WHERE job.job_id = complete.job_id;
 END
 $$;

@@ -8,7 +8,8 @@ CREATE OR REPLACE FUNCTION stashjobs.enqueue(
     at timestamptz DEFAULT NULL, delay interval DEFAULT NULL,
     metadata jsonb DEFAULT '{}', headers jsonb DEFAULT '{}',
     callback text DEFAULT NULL, failure_callback text DEFAULT NULL,
-    max_payload_bytes integer DEFAULT 1000000
+    max_payload_bytes integer DEFAULT 1000000,
+    after text[] DEFAULT NULL, after_when text DEFAULT 'completed'
 )
 RETURNS TABLE (job_id text, created boolean)
 LANGUAGE plpgsql SECURITY DEFINER
@@ -47,6 +48,9 @@ BEGIN
         WHEN jsonb_typeof(headers) IS DISTINCT FROM 'object' THEN 'headers is no JSON object'
         WHEN jsonb_path_exists(headers, '$.* ? (@.type() != "string")')
             THEN 'a value in headers is no string'
+        WHEN after_when IS NULL OR after_when NOT IN ('completed', 'ended')
+            THEN format('after_when is %L; it must be completed or ended', after_when)
+        WHEN array_position(after, NULL) IS NOT NULL THEN 'after has a NULL; give ids of jobs'
         WHEN callback !~ '^https?://' THEN 'callback is no URL'
         WHEN failure_callback !~ '^https?://' THEN 'failure_callback is no URL'
     END;
@@ -68,6 +72,8 @@ BEGIN
                idempotency_keys => ARRAY[idempotency_key], metadata => ARRAY[metadata],
                delivery => ARRAY[jsonb_strip_nulls(jsonb_build_object(
                    'headers', nullif(headers, '{}'), 'callback', callback,
-                   'failureCallback', failure_callback))]) AS made;
+                   'failureCallback', failure_callback))],
+               after => ARRAY[CASE WHEN cardinality(after) > 0 THEN jsonb_build_object(
+                   'ids', to_jsonb(after), 'when', after_when) END]) AS made;
 END
 $$;

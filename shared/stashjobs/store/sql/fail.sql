@@ -1,17 +1,17 @@
 -- End an attempt with an error, if it still holds the job; else say how that stands. No row: it is
 -- gone. The status is retrying, failed or cancelled; `details` has type and message at least.
+-- `released` are the jobs that waited for it and are due now.
 CREATE OR REPLACE FUNCTION stashjobs.fail(
     job_id text, attempt integer, status text, details jsonb,
     counted boolean DEFAULT true, wait_seconds float8 DEFAULT 0
 )
-RETURNS TABLE (held boolean, row_status text, row_attempt integer)
+RETURNS TABLE (held boolean, row_status text, row_attempt integer, released text[])
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path FROM CURRENT SET enable_seqscan TO off AS $$
 #variable_conflict use_column
 DECLARE
     moment CONSTANT timestamptz := clock_timestamp();
 BEGIN
-    RETURN QUERY
     UPDATE job_executions AS job
        SET status = fail.status,
            error = concat(details ->> 'type', ': ', details ->> 'message'),
@@ -30,12 +30,17 @@ BEGIN
            errors = job.errors || jsonb_build_array(details || jsonb_build_object(
                       'attempt', job.attempt, 'startedAt', job.started_at, 'endedAt', moment))
      WHERE job.job_id = fail.job_id AND job.attempt = fail.attempt AND job.status = 'processing'
-    RETURNING true, job.status, job.attempt;
+    RETURNING true, job.status, job.attempt, '{}'::text[]
+    INTO held, row_status, row_attempt, released;
     IF FOUND THEN
+        IF row_status <> 'retrying' THEN
+            released := stashjobs.release_children(ARRAY[fail.job_id]);
+        END IF;
+        RETURN NEXT;
         RETURN;
     END IF;
     RETURN QUERY
-    SELECT false, job.status, job.attempt FROM job_executions AS job
+    SELECT false, job.status, job.attempt, '{}'::text[] FROM job_executions AS job
      WHERE job.job_id = fail.job_id;
 END
 $$;

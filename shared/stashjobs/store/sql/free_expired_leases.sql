@@ -7,24 +7,32 @@ SET search_path FROM CURRENT SET enable_seqscan TO off AS $$
 #variable_conflict use_column
 DECLARE
     moment CONSTANT timestamptz := clock_timestamp();
+    ids text[];
+    types text[];
+    statuses text[];
 BEGIN
-    RETURN QUERY
-    UPDATE job_executions AS job
-       SET status = CASE WHEN job.attempt >= job.max_attempts THEN 'failed' ELSE 'retrying' END,
-           error = 'LeaseExpired: the attempt ended without a word',
-           errors = job.errors || jsonb_build_object(
-                      'attempt', job.attempt, 'type', 'LeaseExpired',
-                      'message', 'the attempt ended without a word',
-                      'startedAt', job.started_at, 'endedAt', job.lease_expires_at),
-           lease_expires_at = NULL, published_at = NULL, updated_at = moment,
-           available_at = moment,
-           completed_at = CASE WHEN job.attempt >= job.max_attempts THEN moment END
-     WHERE job.job_id IN (SELECT expired.job_id FROM job_executions AS expired
-                           WHERE expired.status = 'processing'
-                             AND expired.lease_expires_at <= moment
-                           ORDER BY expired.lease_expires_at LIMIT max_jobs
-                             FOR UPDATE SKIP LOCKED)
-       AND job.status = 'processing'
-    RETURNING job.job_id, job.job_type, job.status;
+    WITH freed AS (
+        UPDATE job_executions AS job
+           SET status = CASE WHEN job.attempt >= job.max_attempts THEN 'failed' ELSE 'retrying' END,
+               error = 'LeaseExpired: the attempt ended without a word',
+               errors = job.errors || jsonb_build_object(
+                          'attempt', job.attempt, 'type', 'LeaseExpired',
+                          'message', 'the attempt ended without a word',
+                          'startedAt', job.started_at, 'endedAt', job.lease_expires_at),
+               lease_expires_at = NULL, published_at = NULL, updated_at = moment,
+               available_at = moment,
+               completed_at = CASE WHEN job.attempt >= job.max_attempts THEN moment END
+         WHERE job.job_id IN (SELECT expired.job_id FROM job_executions AS expired
+                               WHERE expired.status = 'processing'
+                                 AND expired.lease_expires_at <= moment
+                               ORDER BY expired.lease_expires_at LIMIT max_jobs
+                                 FOR UPDATE SKIP LOCKED)
+           AND job.status = 'processing'
+        RETURNING job.job_id, job.job_type, job.status
+    )
+    SELECT array_agg(freed.job_id), array_agg(freed.job_type), array_agg(freed.status)
+      INTO ids, types, statuses FROM freed;
+    PERFORM stashjobs.release_children(ids);
+    RETURN QUERY SELECT * FROM unnest(ids, types, statuses);
 END
 $$;

@@ -38,5 +38,6 @@ BEGIN
        AND job.dlq_id IS DISTINCT FROM told.dlq_id
        AND job.status IN ('pending', 'retrying', 'processing', 'failed')
     RETURNING job.job_id, job.status;
+    PERFORM stashjobs.release_children(record_dead_letters.job_ids);
 END
 $$;

@@ -18,5 +18,6 @@ BEGIN
                      < moment - make_interval(secs => patience_seconds) AS is_over
               FROM job_executions AS found WHERE found.job_id = record_refused.job_id) AS judged
      WHERE job.job_id = record_refused.job_id AND job.status IN ('pending', 'retrying');
+    PERFORM stashjobs.release_children(ARRAY[record_refused.job_id]);
 END
 $$;

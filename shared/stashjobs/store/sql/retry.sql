@@ -1,5 +1,6 @@
 -- Have jobs that have ended run again, from their first attempt, with their history kept: what a job
--- was before is kept with the action, since this clears it from the row. Returns those it changed.
+-- was before is kept with the action, since this clears it from the row. Returns those it changed. A job
+-- that still waits for others waits for these again.
 CREATE OR REPLACE FUNCTION stashjobs.retry(
     job_ids text[], actor text, payload jsonb DEFAULT NULL
 )
@@ -42,5 +43,17 @@ BEGIN
     SELECT changed.job_id, changed.job_type, changed.run, changed.attempt, changed.max_attempts,
            changed.available_at, changed.delivery
       FROM changed;
+    IF EXISTS (SELECT FROM job_dependencies AS link WHERE link.parent_id = ANY(retry.job_ids)) THEN
+        PERFORM FROM job_executions AS job
+          WHERE job.status = 'waiting'
+            AND job.job_id IN (SELECT link.job_id FROM job_dependencies AS link
+                                WHERE link.parent_id = ANY(retry.job_ids))
+          ORDER BY job.job_id FOR UPDATE;
+        UPDATE job_dependencies AS link SET open = true
+          FROM job_executions AS parent, job_executions AS child
+         WHERE link.parent_id = ANY(retry.job_ids) AND NOT link.open
+           AND parent.job_id = link.parent_id AND parent.status = 'pending'
+           AND child.job_id = link.job_id AND child.status = 'waiting';
+    END IF;
 END
 $$;

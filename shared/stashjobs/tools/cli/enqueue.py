@@ -42,6 +42,14 @@ def _moment(text: str) -> datetime:
     "--idempotency-key", help="Enqueue nothing if a job of this type already has this key."
 )
 @click.option("--retries", type=int, help="Retries, instead of the type's default.")
+@click.option(
+    "--after", multiple=True, metavar="JOB", help="Wait until this job has ended; repeatable."
+)
+@click.option(
+    "--when",
+    type=click.Choice(["completed", "ended"]),
+    help="How those must have ended: completed, or in any way.",
+)
 @click.option("--encrypted", is_flag=True, default=None, help="Encrypt the payload.")
 @json_option
 @command
@@ -77,6 +85,8 @@ def enqueue(
         return
     if not enqueued.created:
         click.echo(f"{enqueued.job_id} has this idempotency key already; nothing was enqueued.")
+    elif not enqueued.due:
+        click.echo(f"{enqueued.job_id} recorded. It waits for the jobs in --after.")
     elif enqueued.published:
         click.echo(f"{enqueued.job_id} enqueued. See it with: stashjobs status {enqueued.job_id}")
     elif (due := _due(**options)) > _now() + timedelta(seconds=messages.horizon_seconds()):
