@@ -30,7 +30,7 @@ _PAST_RETENTION = """
    AND NOT EXISTS (
          SELECT FROM job_dependencies AS link JOIN job_executions AS child
              ON child.job_id = link.job_id AND child.completed_at IS NULL
-          WHERE link.parent_id = job_executions.job_id)
+          WHERE link.parent_id = job.job_id)
 """
 
 _FOLDER = """
@@ -65,17 +65,6 @@ _KEY = """
          || '-'
          || left(encode(sha256(convert_to(array_to_string(job_ids, E'\n'), 'UTF8')), 'hex'), 12)
          || '.jsonl.gz'
-"""
-
-_FOLDER = """
-       'archive/executions/date=' || coalesce(to_char(day, 'YYYY-MM-DD'), 'unknown') || '/'
-"""
-
-_STILL_TO_DO = f"""
-       {_PAST_RETENTION}
-   AND (created_at, job_id) > (%(after_time)s::timestamptz, %(after_id)s)
-   AND NOT EXISTS (SELECT FROM archive_batches AS aside
-                    WHERE aside.error IS NOT NULL AND aside.job_ids = ARRAY[job.job_id])
 """
 
 # The next rows in batches, each written down under the key that its object will have.
@@ -175,7 +164,7 @@ MEMORY_FOR_A_BATCH = "SET LOCAL work_mem = '64MB'"
 # lines come as one value, since a value a row costs the reader more than the writer.
 DELETE_BATCH = f"""
 WITH gone AS (
-    DELETE FROM job_executions
+    DELETE FROM job_executions AS job
      WHERE job_id = ANY((SELECT job_ids FROM archive_batches WHERE object_key = %(key)s)::text[])
        AND {_PAST_RETENTION}
     RETURNING *),
@@ -198,11 +187,12 @@ SELECT count(*), convert_to(coalesce(string_agg(line || E'\n', ''), ''), 'UTF8')
 FORGET_BATCHES = "DELETE FROM archive_batches WHERE object_key = ANY(%s)"
 
 COUNT_PAST_RETENTION = f"""
-SELECT job_type, count(*) FROM job_executions WHERE {_PAST_RETENTION} GROUP BY 1 ORDER BY 1
+SELECT job_type, count(*) FROM job_executions AS job WHERE {_PAST_RETENTION} GROUP BY 1 ORDER BY 1
 """
 # For the progress, so up to a bound: after a long pause there may be too many to count in time.
 COUNT_ALL_PAST_RETENTION = f"""
-SELECT count(*) FROM (SELECT FROM job_executions WHERE {_PAST_RETENTION} LIMIT 1000000) AS past
+SELECT count(*)
+  FROM (SELECT FROM job_executions AS job WHERE {_PAST_RETENTION} LIMIT 1000000) AS past
 """
 
 _OLD_KEYS = """

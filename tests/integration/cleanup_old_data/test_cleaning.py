@@ -47,6 +47,27 @@ def test_what_ended_before_the_cutoff_moves_to_the_archive(past: Past, bucket: B
     }
 
 
+def test_a_job_stays_until_those_that_waited_for_it_have_ended(past: Past, bucket: Bucket) -> None:
+    past.add("parent")
+    past.add("child", status="waiting")
+    past.table.run(
+        "INSERT INTO job_dependencies (job_id, parent_id, position, required) "
+        "VALUES ('child', 'parent', 1, 'ended')"
+    )
+    past.clean()
+    assert past.ids() == {"parent", "child"}
+    past.table.run("UPDATE job_executions SET status = 'pending' WHERE job_id = 'child'")
+    past.clean()
+    assert past.ids() == {"parent", "child"}
+    past.table.run(
+        "UPDATE job_executions SET status = 'cancelled', completed_at = created_at "
+        "WHERE job_id = 'child'"
+    )
+    past.clean()
+    assert past.ids() == set()
+    assert past.table.run("SELECT FROM job_dependencies") == []
+
+
 def test_the_archive_has_every_column_of_a_row_and_what_operators_did(
     past: Past, bucket: Bucket
 ) -> None:
