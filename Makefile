@@ -38,10 +38,11 @@ test: $(READY) $(SAM_READY) check ## Run every check and every test.
 	$(BIN)/python -m pytest -n 3 --dist loadfile
 
 .PHONY: check
-check: $(READY) ## Run the linter, the formatter, the type checker and the template's linter.
+check: $(READY) ## Run the linters of code, types, imports and templates.
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo --no-timing
 	$(BIN)/cfn-lint
 
 .PHONY: audit

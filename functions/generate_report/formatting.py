@@ -1,40 +1,18 @@
-"""Numbers as a person writes them."""
+"""How a report words shares, changes and times, beside `stashjobs.wording`."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from stashjobs import wording
+
 if TYPE_CHECKING:
     from datetime import datetime
 
 
-def count(value: float) -> str:
-    """`12,408`."""
-    return f"{value:,.0f}"
-
-
 def share(part: float, whole: float) -> str:
-    """`98.7 %`; never rounded up to a perfect 100, nor down to a harmless 0."""
-    if not whole:
-        return "–"
-    percent = 100 * part / whole
-    if part not in {0, whole}:
-        percent = min(max(percent, 0.1), 99.9)
-    return f"{percent:.1f} %" if percent % 100 else f"{percent:.0f} %"
-
-
-def duration(seconds: float | None) -> str:
-    """`420 ms`, `3.2 s`, `2 min 05 s`, `7 h 12 min`."""
-    if seconds is None:
-        return "–"
-    if seconds < 0.9995:
-        return f"{seconds * 1000:.0f} ms"
-    if seconds < 59.95:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest:02} s"
-    return f"{minutes // 60:,} h {minutes % 60:02} min"
+    """`98.7 %`; `–` of nothing."""
+    return wording.percent(part / whole if whole else None)
 
 
 def change(now: float, before: float, days: int) -> str:

@@ -103,8 +103,7 @@ def find(source: str, event: str) -> EventHandler[Any, Any] | None:
 @functools.cache
 def load() -> None:
     """Import every module of `sources`, and so register all handlers."""
-    from functions.process_webhook import sources
-
+    sources = importlib.import_module("functions.process_webhook.sources")
     for module in pkgutil.iter_modules(sources.__path__):
         importlib.import_module(f"{sources.__name__}.{module.name}")
 

@@ -2,23 +2,23 @@
 
 AWS docs, "Schedule types in EventBridge Scheduler" and "Cron expressions reference": six fields,
 minute hour day-of-month month day-of-week year; days of the week are 1-7 from Sunday; one of the
-two day fields is `?`. A missed time is not made up for, and a failed call is not repeated.
+two day fields is `?`. CronSim reads them, all but the weekday nearest to a day (`15W`). A missed
+time is not made up for, and a failed call is not repeated.
 """
 
 import asyncio
-import calendar
 import json
 import re
 import uuid
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from cronsim import CronSim, CronSimError
+
 from infra.local.template import ACCOUNT, REGION, ScheduleEvent, Template
 
-MONTHS = ["JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC"]
 WEEKDAYS = ["SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT"]
 UNITS = {"minute": 60, "hour": 3600, "day": 86400}
 
@@ -35,120 +35,67 @@ def next_time(schedule: ScheduleEvent, after: datetime) -> datetime | None:
             raise ScheduleError(f"{expression} must be 1 or more")
         return after + timedelta(seconds=int(found[1]) * UNITS[found[2]])
     if found := re.fullmatch(r"cron\((.*)\)", expression):
-        return Cron.parse(found[1]).next_time(after, ZoneInfo(schedule.timezone))
+        return _next_of_cron(found[1], after, ZoneInfo(schedule.timezone))
     if found := re.fullmatch(r"at\((.*)\)", expression):
         moment = datetime.fromisoformat(found[1]).replace(tzinfo=ZoneInfo(schedule.timezone))
         return moment if moment > after else None
     raise ScheduleError(f"{expression!r} is neither rate(...) nor cron(...) nor at(...)")
 
 
-@dataclass(frozen=True)
-class Cron:
-    """A parsed cron expression."""
-
-    minutes: list[int]
-    hours: list[int]
-    days: str
-    months: list[int]
-    weekdays: str
-    years: list[int]
-
-    @classmethod
-    def parse(cls, text: str) -> "Cron":
-        """Read the six fields."""
-        fields = text.upper().split()
-        if len(fields) != 6:
-            raise ScheduleError(f"cron({text}) must have six fields")
-        minute, hour, days, month, weekdays, year = fields
-        if (days == "?") == (weekdays == "?"):
-            raise ScheduleError(f"cron({text}): exactly one of the two day fields must be ?")
-        return cls(
-            minutes=_numbers(minute, 0, 59),
-            hours=_numbers(hour, 0, 23),
-            days=days,
-            months=_numbers(_named(month, MONTHS), 1, 12),
-            weekdays=_named(weekdays, WEEKDAYS),
-            years=_numbers(year, 1970, 2199),
-        )
-
-    def next_time(self, after: datetime, zone: ZoneInfo) -> datetime | None:
-        """The first firing later than `after`."""
-        local = after.astimezone(zone)
-        day = local.date()
-        for _ in range(366 * 30):  # 29 February on a given weekday comes within 28 years
-            if self.fires_on(day):
-                for hour in self.hours:
-                    for minute in self.minutes:
-                        moment = datetime.combine(day, time(hour, minute), zone).astimezone(UTC)
-                        if moment > after:
-                            return moment
-            day += timedelta(days=1)
-        return None
-
-    def fires_on(self, day: date) -> bool:
-        """True where `day` fits the four fields that are about days."""
-        if day.month not in self.months or day.year not in self.years:
-            return False
-        if self.days != "?":
-            return _is_day_of_month(self.days, day)
-        return _is_weekday(self.weekdays, day)
+def _next_of_cron(text: str, after: datetime, zone: ZoneInfo) -> datetime | None:
+    fields = text.upper().split()
+    if len(fields) != 6:
+        raise ScheduleError(f"cron({text}) must have six fields")
+    minute, hour, days, month, weekdays, year = fields
+    if (days == "?") == (weekdays == "?"):
+        raise ScheduleError(f"cron({text}): exactly one of the two day fields must be ?")
+    five = " ".join([minute, hour, days.replace("?", "*"), month, _weekdays(weekdays)])
+    try:
+        firings = CronSim(five, after.astimezone(zone))
+    except CronSimError as error:
+        raise ScheduleError(f"{five!r} is no cron expression: {error}") from error
+    years = _years(year)
+    for moment in firings:  # CronSim ends the search after 50 years
+        if moment.year in years:
+            return moment.astimezone(UTC)
+        if moment.year > max(years):
+            return None
+    return None
 
 
-def _is_day_of_month(text: str, day: date) -> bool:
-    last = calendar.monthrange(day.year, day.month)[1]
+def _weekdays(text: str) -> str:
+    """As CronSim takes them: from 0 where EventBridge counts from 1, and a span that goes around
+    the end of the week as a list."""
+    if text == "?":
+        return "*"
     if text == "L":
-        return day.day == last
-    if text == "LW":
-        return day == _nearest_weekday(day.replace(day=last))
-    if found := re.fullmatch(r"(\d+)W", text):
-        return int(found[1]) <= last and day == _nearest_weekday(day.replace(day=int(found[1])))
-    return day.day in _numbers(text, 1, 31)
-
-
-def _nearest_weekday(day: date) -> date:
-    """Monday to Friday, in the same month."""
-    shift = {5: -1, 6: 1}.get(day.weekday(), 0)
-    near = day + timedelta(days=shift)
-    return near if near.month == day.month else day + timedelta(days=-2 if shift > 0 else 2)
-
-
-def _is_weekday(text: str, day: date) -> bool:
-    number = day.isoweekday() % 7 + 1
-    if found := re.fullmatch(r"(\d)#(\d)", text):
-        return number == int(found[1]) and (day.day - 1) // 7 + 1 == int(found[2])
-    if found := re.fullmatch(r"(\d)L", text):
-        return number == int(found[1]) and (day + timedelta(days=7)).month != day.month
-    if text == "L":
-        return number == 7
-    return number in _numbers(text, 1, 7)
-
-
-def _named(text: str, names: list[str]) -> str:
-    for number, name in enumerate(names, start=1):
+        return "6"
+    for number, name in enumerate(WEEKDAYS, start=1):
         text = text.replace(name, str(number))
-    return text
+    return ",".join(map(_weekday, text.split(",")))
 
 
-def _numbers(text: str, low: int, high: int) -> list[int]:
-    """`*`, `5`, `1-5`, `0/15`, `*/15`, and lists of these."""
-    chosen: set[int] = set()
+def _weekday(part: str) -> str:
+    if found := re.fullmatch(r"([1-7])(L|#[1-5])?", part):
+        return f"{int(found[1]) - 1}{found[2] or ''}"
+    if found := re.fullmatch(r"([1-7])-([1-7])", part):
+        first, last = int(found[1]) - 1, int(found[2]) - 1
+        return ",".join(str((first + day) % 7) for day in range((last - first) % 7 + 1))
+    if part.startswith("*"):
+        return part
+    raise ScheduleError(f"{part!r} is not a cron field")
+
+
+def _years(text: str) -> range | set[int]:
+    if text == "*":
+        return range(1970, 2200)
+    years: set[int] = set()
     for part in text.split(","):
-        found = re.fullmatch(r"(\*|\d+)(?:-(\d+))?(?:/(\d+))?", part)
+        found = re.fullmatch(r"(\d{4})(?:-(\d{4}))?", part)
         if not found:
-            raise ScheduleError(f"{text!r} is not a cron field")
-        first, last, step = found.groups()
-        start = low if first == "*" else int(first)
-        end = int(last) if last else high if first == "*" or step else start
-        # 6-2 goes around the end, as SAT-TUE does.
-        span = (
-            range(start, end + 1)
-            if start <= end
-            else [*range(start, high + 1), *range(low, end + 1)]
-        )
-        if not low <= start <= high or not low <= end <= high or step == "0":
-            raise ScheduleError(f"{part!r} is outside {low}-{high}")
-        chosen.update(list(span)[:: int(step or 1)])
-    return sorted(chosen)
+            raise ScheduleError(f"{part!r} is not a cron field")
+        years.update(range(int(found[1]), int(found[2] or found[1]) + 1))
+    return years or {0}
 
 
 class Scheduler:

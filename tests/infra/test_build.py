@@ -122,11 +122,12 @@ def test_a_function_has_everything_that_its_own_folder_imports(
 
 
 def test_the_layer_has_everything_that_stashjobs_imports(artefacts: Artefacts) -> None:
-    """But for the pool, which a function that serves requests side by side brings along, and what
-    a deployer may add (docs/monitoring.md)."""
+    """But for what the API's function brings along (the pool, and CronSim for the dashboard), and
+    what a deployer may add (docs/monitoring.md)."""
     missing = missing_imports(artefacts, "RelayFunction", "stashjobs")
     added = (
         ": psycopg_pool",
+        "stashjobs.wording: cronsim",
         "stashjobs.observability.tracing: opentelemetry",
         "stashjobs.observability.sentry: sentry_sdk",
     )

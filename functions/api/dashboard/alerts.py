@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from functions.api.dashboard import formatting
 from functions.monitor.handler import count_dead_letters
+from stashjobs import wording
 from stashjobs.job_type import declared
 from stashjobs.observability import redaction
 from stashjobs.observability.log import logger
@@ -82,7 +82,7 @@ def _failing(everything: Recent | None) -> Condition:
         _when(rate is not None and rate * 100 > percent),
         "no job has ended in the last hour"
         if rate is None
-        else f"{formatting.percent(rate)} of the jobs of the last hour",
+        else f"{wording.percent(rate)} of the jobs of the last hour",
         f"over {percent} %",
         "Look at the kinds of errors on the overview: one kind in many jobs is a bug or an outage "
         "of a service they call. Fix that first, then retry the failed jobs together.",
@@ -91,13 +91,13 @@ def _failing(everything: Recent | None) -> Condition:
 
 
 def _stuck(waiting: Waiting) -> Condition:
-    limit = formatting.duration(health.stuck_seconds())
+    limit = wording.duration(health.stuck_seconds())
     return Condition(
         "stuck",
         "Attempts are stuck",
         _when(waiting.stuck > 0),
-        f"{formatting.plural(waiting.stuck, 'attempt')} of "
-        f"{formatting.number(waiting.running)} under way",
+        f"{wording.plural(waiting.stuck, 'attempt')} of "
+        f"{wording.number(waiting.running)} under way",
         f"any that runs for over {limit}",
         "Check in the function's log what it waits for. When its lease expires, the relay hands "
         "the job to another attempt by itself; a job that is always stuck needs a timeout.",
@@ -127,8 +127,8 @@ def _depth(waiting: Waiting) -> Condition:
         "depth",
         "The queue is deep",
         _when(waiting.depth > MAX_DEPTH),
-        f"{formatting.plural(waiting.depth, 'job')}{more} due and waiting",
-        f"over {formatting.number(MAX_DEPTH)}",
+        f"{wording.plural(waiting.depth, 'job')}{more} due and waiting",
+        f"over {wording.number(MAX_DEPTH)}",
         "If jobs fail, fix that first. If they arrive faster than they finish, raise the reserved "
         "concurrency or the type's rate and parallelism; or cancel jobs that are no longer needed.",
         "/admin/jobs?status=pending",
@@ -140,10 +140,10 @@ def _oldest(waiting: Waiting) -> Condition:
         "oldest",
         "Jobs wait long",
         _when(waiting.oldest_seconds > MAX_WAIT_SECONDS),
-        f"the oldest has been due for {formatting.duration(waiting.oldest_seconds)}"
+        f"the oldest has been due for {wording.duration(waiting.oldest_seconds)}"
         if waiting.depth
         else "none is due",
-        f"over {formatting.duration(MAX_WAIT_SECONDS)}",
+        f"over {wording.duration(MAX_WAIT_SECONDS)}",
         "Open the oldest. One that was never published waits for the relay. One that was published "
         "usually waits because its function is busy: all its processes run jobs, so deliveries are "
         "turned away (429 or 500) until one is free. Give the type a larger share, or parallelism "
@@ -155,8 +155,8 @@ def _oldest(waiting: Waiting) -> Condition:
 def _slow(types: list[Recent]) -> Condition:
     timeouts = {job.type: job.timeout for job in declared()}
     slow = [
-        f"{one.job_type} {formatting.duration(one.average_seconds)} "
-        f"of {formatting.duration(timeouts[str(one.job_type)])}"
+        f"{one.job_type} {wording.duration(one.average_seconds)} "
+        f"of {wording.duration(timeouts[str(one.job_type)])}"
         for one in types
         if one.average_seconds is not None
         and one.average_seconds > timeouts.get(str(one.job_type), float("inf")) * TIMEOUT_SHARE
@@ -179,7 +179,7 @@ def _unpublished(waiting: Waiting) -> Condition:
         "unpublished",
         "The relay does not publish",
         _when(waiting.unpublished > 0),
-        f"{formatting.plural(waiting.unpublished, 'job')}{more} not yet published to QStash",
+        f"{wording.plural(waiting.unpublished, 'job')}{more} not yet published to QStash",
         "any that is 3 minutes late",
         "Check that RelayFunction runs every minute, and its log; a refused "
         "QSTASH_TOKEN or QStash's daily limit are the usual reasons. Nothing is lost: it is "
@@ -194,7 +194,7 @@ def dead_letters() -> Condition:
     try:
         count = count_dead_letters()
         state = _when(count > 0)
-        now = f"{formatting.plural(count, 'message')} in QStash's dead-letter queue"
+        now = f"{wording.plural(count, 'message')} in QStash's dead-letter queue"
     except Exception as error:  # noqa: BLE001 - the other conditions are worth having alone
         logger().warning("QStash could not be asked", error=redaction.one_line(error))
         now = "QStash could not be asked; the log says why"

@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from functions.api.dashboard import formatting
+from stashjobs import wording
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -84,11 +85,11 @@ def outcomes(buckets: Sequence[Bucket]) -> Chart:
     columns, rows = [], []
     for index, one in enumerate(buckets):
         parts = [("failed", one.failed), ("completed", one.completed), ("cancelled", one.cancelled)]
-        numbers = [formatting.number(each) for each in (one.completed, one.failed, one.cancelled)]
+        numbers = [wording.number(each) for each in (one.completed, one.failed, one.cancelled)]
         label = "{}: {} completed, {} failed, {} cancelled".format(_hour(one.start), *numbers)
         columns.append(_column(label, index, len(buckets), parts, top))
         rows.append([formatting.clock(one.start), *numbers])
-    ticks = [formatting.about(top), formatting.about(top / 2), "0"]
+    ticks = [wording.about(top), wording.about(top / 2), "0"]
     head = ["Hour (UTC)", "Completed", "Failed", "Cancelled"]
     return Chart(columns, ticks, _hours(buckets), head, rows)
 
@@ -100,10 +101,10 @@ def failure_rates(buckets: Sequence[Bucket], threshold: float) -> Chart:
     columns, rows = [], []
     for index, (one, rate) in enumerate(zip(buckets, rates, strict=True)):
         kind = "failed" if rate > threshold else "mild"
-        label = f"{_hour(one.start)}: {formatting.percent(one.failure_rate)} failed"
+        label = f"{_hour(one.start)}: {wording.percent(one.failure_rate)} failed"
         columns.append(_column(label, index, len(buckets), [(kind, rate)], top))
-        ended = formatting.number(one.completed + one.failed)
-        rows.append([formatting.clock(one.start), formatting.percent(one.failure_rate), ended])
+        ended = wording.number(one.completed + one.failed)
+        rows.append([formatting.clock(one.start), wording.percent(one.failure_rate), ended])
     ticks = [f"{top * share * 100:g} %" for share in (1, 0.5, 0)]
     head = ["Hour (UTC)", "Failed", "Of so many that ended"]
     at = HEIGHT - HEIGHT * threshold / top
@@ -117,7 +118,7 @@ def durations(hours: Sequence[Durations], timeout: float | None = None) -> Chart
     rungs = _rungs(min(known, default=0.1), slowest)
     columns, rows = [], []
     for index, one in enumerate(hours):
-        p50, p95 = formatting.duration(one.p50_seconds), formatting.duration(one.p95_seconds)
+        p50, p95 = wording.duration(one.p50_seconds), wording.duration(one.p95_seconds)
         told = "none completed" if one.p50_seconds is None else f"median {p50}, p95 {p95}"
         columns.append(_column(f"{_hour(one.start)}: {told}", index, len(hours), [], HEIGHT))
         rows.append([formatting.clock(one.start), p50, p95])
@@ -125,7 +126,7 @@ def durations(hours: Sequence[Durations], timeout: float | None = None) -> Chart
         Line(_path([_height(one.p95_seconds, rungs) for one in hours]), "p95"),
         Line(_path([_height(one.p50_seconds, rungs) for one in hours]), "p50"),
     ]
-    ticks = [formatting.duration(rung).replace(".0 ", " ") for rung in reversed(rungs)]
+    ticks = [wording.duration(rung).replace(".0 ", " ") for rung in reversed(rungs)]
     head = ["Hour (UTC)", "Median", "p95"]
     at = _height(timeout, rungs) if timeout is not None and timeout <= rungs[-1] else None
     return Chart(columns, ticks, _hours(hours), head, rows, at, lines)

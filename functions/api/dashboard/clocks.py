@@ -7,7 +7,11 @@ against the template.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
+
+from cronsim import CronSim
+
+EVERY_MINUTE = "* * * * *"
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,27 +20,27 @@ class Clock:
 
     Attributes:
         function: Its logical id there.
-        hour: Of every day, in UTC. None: it is called every minute.
+        cron: When, in UTC.
         job_type: Of the job that each call is. None: a call leaves no row.
     """
 
     name: str
     function: str
     about: str
-    hour: int | None = None
+    cron: str = EVERY_MINUTE
     job_type: str | None = None
 
     @property
     def expression(self) -> str:
-        """As EventBridge takes it."""
-        return "rate(1 minute)" if self.hour is None else f"cron(0 {self.hour} * * ? *)"
+        """As EventBridge takes it, whose crons end with a year."""
+        if self.cron == EVERY_MINUTE:
+            return "rate(1 minute)"
+        minute, hour, day, month, _ = self.cron.split()
+        return f"cron({minute} {hour} {day} {month} ? *)"
 
-    def next_run(self, now: datetime) -> datetime | None:
-        """When it is called next. None: within a minute."""
-        if self.hour is None:
-            return None
-        today = now.astimezone(UTC).replace(hour=self.hour, minute=0, second=0, microsecond=0)
-        return today if today > now else today + timedelta(days=1)
+    def next_run(self, now: datetime) -> datetime:
+        """When it is called next."""
+        return next(CronSim(self.cron, now.astimezone(UTC)))
 
 
 CLOCKS = (
@@ -44,7 +48,7 @@ CLOCKS = (
         "nightly-cleanup",
         "CleanupOldDataFunction",
         "Moves what is past its retention to the archive.",
-        hour=3,
+        cron="0 3 * * *",
         job_type="cleanup-old-data",
     ),
     Clock(

@@ -70,7 +70,7 @@ def change(session: OperatorsForm, name: str, action: str) -> Response:
     return RedirectResponse(f"/admin/schedules?done={action}{job}", 303)
 
 
-def _clocks() -> list[tuple[Clock, datetime | None, JobExecution | None]]:
+def _clocks() -> list[tuple[Clock, datetime, JobExecution | None]]:
     """What EventBridge calls, with the next call and the last job of it."""
     now = datetime.now(UTC)
     found = []

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from functions.api.dashboard import formatting
 from functions.api.dashboard.charts import Span
+from stashjobs import wording
 from stashjobs.operators.search import PUBLISHED
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ def moments(job: JobExecution, actions: list[Action]) -> list[Moment]:
         found.append(Moment(job.started_at, "processing", f"Attempt {job.attempt} began", lease))
     if job.status == "completed" and job.completed_at is not None:
         title = f"Attempt {job.attempt} completed"
-        text = f"it took {formatting.duration(job.duration_seconds)}"
+        text = f"it took {wording.duration(job.duration_seconds)}"
         found.append(Moment(job.completed_at, "completed", title, text))
     if job.status in {"pending", "retrying"} and job.available_at > datetime.now(UTC):
         found.append(Moment(job.available_at, job.status, "Due"))
@@ -97,7 +98,7 @@ def spans(job: JobExecution) -> list[Span]:
 def _failed_attempt(error: dict[str, Any], end: str, job: JobExecution) -> Moment:
     started, at = error.get("startedAt"), _time(error.get("endedAt") or job.updated_at.isoformat())
     took = (
-        f" after {formatting.duration(formatting.seconds_between(_time(started), at))}"
+        f" after {wording.duration(formatting.seconds_between(_time(started), at))}"
         if started
         else ""
     )

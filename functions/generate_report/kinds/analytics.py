@@ -19,6 +19,7 @@ from functions.generate_report.document import (
     Table,
 )
 from functions.generate_report.kinds.reading import bar_axis, bar_labels, bar_values
+from stashjobs import wording
 
 if TYPE_CHECKING:
     from functions.generate_report.kinds.reading import Figures, Rows
@@ -49,7 +50,7 @@ def figures(data: dict[str, Any], period: Period) -> list[Figure]:
     return [
         Figure(
             "Jobs created",
-            formatting.count(now["total"]),
+            wording.number(now["total"]),
             formatting.change(now["total"], before["total"], period.days),
         ),
         Figure(
@@ -60,14 +61,14 @@ def figures(data: dict[str, Any], period: Period) -> list[Figure]:
         ),
         Figure(
             "Failed",
-            formatting.count(now["failed"]),
-            f"{formatting.count(before['failed'])} before",
+            wording.number(now["failed"]),
+            f"{wording.number(before['failed'])} before",
             None if now["failed"] == before["failed"] else now["failed"] < before["failed"],
         ),
         Figure(
             "Median duration",
-            formatting.duration(now["p50"]),
-            "" if now["p95"] is None else f"95 % within {formatting.duration(now['p95'])}",
+            wording.duration(now["p50"]),
+            "" if now["p95"] is None else f"95 % within {wording.duration(now['p95'])}",
         ),
     ]
 
@@ -124,7 +125,7 @@ def _durations(by_type: Rows) -> Section:
         chart=Ranking(
             [row["jobType"] for row in slowest],
             [row["p95"] for row in slowest],
-            [formatting.duration(row["p95"]) for row in slowest],
+            [wording.duration(row["p95"]) for row in slowest],
             "Seconds",
         ),
     )
@@ -145,12 +146,12 @@ def _by_type(by_type: Rows) -> Section:
     rows = [
         [
             row["jobType"],
-            formatting.count(row["total"]),
-            formatting.count(row["completed"]),
-            formatting.count(row["failed"]),
+            wording.number(row["total"]),
+            wording.number(row["completed"]),
+            wording.number(row["failed"]),
             formatting.share(row["completed"], _ended(row)),
-            formatting.duration(row["p50"]),
-            formatting.duration(row["p95"]),
+            wording.duration(row["p50"]),
+            wording.duration(row["p95"]),
         ]
         for row in by_type
     ]
@@ -172,7 +173,7 @@ def _errors(errors: Rows) -> Section:
         [
             row["error"],
             ", ".join(row["jobTypes"]),
-            formatting.count(row["count"]),
+            wording.number(row["count"]),
             formatting.moment(row["lastAt"]),
         ]
         for row in errors

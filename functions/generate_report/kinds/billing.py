@@ -19,6 +19,7 @@ from functions.generate_report.document import (
 )
 from functions.generate_report.kinds.reading import bar_axis, bar_labels, bar_values
 from functions.send_email.formatting import money
+from stashjobs import wording
 
 if TYPE_CHECKING:
     from functions.generate_report.kinds.reading import Figures, Rows
@@ -51,11 +52,11 @@ def figures(data: dict[str, Any], period: Period) -> list[Figure]:
         _revenue(data["revenue"], data["before"], period),
         Figure(
             "Paying subscriptions",
-            formatting.count(paying),
+            wording.number(paying),
             formatting.change(paying, paying_before, period.days),
         ),
-        Figure("Started", formatting.count(started), "in this period"),
-        Figure("Ended", formatting.count(ended), "in this period"),
+        Figure("Started", wording.number(started), "in this period"),
+        Figure("Ended", wording.number(ended), "in this period"),
     ]
 
 
@@ -126,8 +127,8 @@ def _plans(plans: Rows) -> Section:
     rows = [
         [
             row["plan"],
-            formatting.count(row["subscriptions"]),
-            formatting.count(row["seats"]),
+            wording.number(row["subscriptions"]),
+            wording.number(row["seats"]),
             money(row["mrr"], row["currency"]) if row["currency"] else "–",
         ]
         for row in plans
@@ -152,7 +153,7 @@ def _statuses(statuses: Rows) -> Section:
     rows = [
         [
             row["status"].replace("_", " "),
-            formatting.count(row["subscriptions"]),
+            wording.number(row["subscriptions"]),
             formatting.share(row["subscriptions"], total),
         ]
         for row in statuses

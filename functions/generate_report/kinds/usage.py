@@ -17,6 +17,7 @@ from functions.generate_report.document import (
     Table,
 )
 from functions.generate_report.kinds.reading import bar_axis, bar_labels, bar_values
+from stashjobs import wording
 
 if TYPE_CHECKING:
     from functions.generate_report.kinds.reading import Figures, Rows
@@ -46,14 +47,14 @@ def figures(data: dict[str, Any], period: Period) -> list[Figure]:
         *(
             Figure(
                 label,
-                formatting.count(now[key]),
+                wording.number(now[key]),
                 formatting.change(now[key], before[key], period.days),
             )
             for label, key in counted
         ),
         Figure(
             "Time at work",
-            formatting.duration(now["seconds"]),
+            wording.duration(now["seconds"]),
             formatting.change(now["seconds"], before["seconds"], period.days),
         ),
     ]
@@ -88,7 +89,7 @@ def _largest(organizations: Rows) -> Section:
         chart=Ranking(
             [row["organizationId"] for row in largest],
             [row["total"] for row in largest],
-            [formatting.count(row["total"]) for row in largest],
+            [wording.number(row["total"]) for row in largest],
             "Jobs",
             BLUE,
         ),
@@ -109,10 +110,10 @@ def _by_organization(organizations: Rows) -> Section:
     rows = [
         [
             row["organizationId"],
-            formatting.count(row["total"]),
-            formatting.count(row["failed"]),
-            formatting.count(row["users"]),
-            formatting.duration(row["seconds"]),
+            wording.number(row["total"]),
+            wording.number(row["failed"]),
+            wording.number(row["users"]),
+            wording.duration(row["seconds"]),
             formatting.moment(row["lastAt"]),
         ]
         for row in organizations
@@ -135,8 +136,8 @@ def _by_user(users: Rows) -> Section:
         [
             row["userId"],
             row["organizationId"] or "–",
-            formatting.count(row["total"]),
-            formatting.count(row["failed"]),
+            wording.number(row["total"]),
+            wording.number(row["failed"]),
             formatting.moment(row["lastAt"]),
         ]
         for row in users

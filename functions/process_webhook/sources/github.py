@@ -15,9 +15,21 @@ from functions.create_notification.handler import create_notification
 from functions.process_webhook.received import Received
 from functions.process_webhook.registry import on
 from stashjobs.config import settings
+from stashjobs.wording import plural
 
 if TYPE_CHECKING:
     from stashjobs import Context
+
+# Of the actions that are no verbs (GitHub docs, "Webhook events and payloads", pull_request).
+VERBS = {
+    "auto_merge_disabled": "disabled auto-merge of",
+    "auto_merge_enabled": "enabled auto-merge of",
+    "converted_to_draft": "turned into a draft",
+    "ready_for_review": "marked as ready for review",
+    "review_request_removed": "withdrew a review request for",
+    "review_requested": "requested a review of",
+    "synchronize": "pushed to",
+}
 
 
 class Happened(BaseModel):
@@ -44,13 +56,14 @@ class Commit(Received):
 
 
 class Push(Received):
-    """`commits` is empty where a branch or a tag was made or deleted."""
+    """`commits` is empty where a branch or a tag was created, moved or deleted."""
 
     ref: str
     compare: str = ""
     repository: Repository
     sender: Account = Account()
     commits: list[Commit] = Field(default_factory=list)
+    created: bool = False
     deleted: bool = False
     forced: bool = False
 
@@ -86,13 +99,15 @@ class IssuesEvent(Received):
 def push(event: Push, context: Context) -> Happened:
     """Commits on a branch, or a branch or tag that came or went."""
     where = f"{event.repository.full_name} {_short(event.ref)}"
+    verb = "force-pushed" if event.forced else "pushed"
     if event.deleted:
         summary = f"{event.sender.login} deleted {where}"
+    elif not event.commits:
+        summary = f"{event.sender.login} {'created' if event.created else verb} {where}"
     else:
-        count = len(event.commits)
-        verb = "force-pushed" if event.forced else "pushed"
-        summary = f"{event.sender.login} {verb} {count} commit{'s' * (count != 1)} to {where}"
-        if event.commits and (message := _first_line(event.commits[-1].message)):
+        commits = plural(len(event.commits), "commit")
+        summary = f"{event.sender.login} {verb} {commits} to {where}"
+        if message := _first_line(event.commits[-1].message):
             summary += f": {message}"
     return _tell("push", event.repository, Happened(summary=summary, url=event.compare), context)
 
@@ -116,8 +131,9 @@ def issues(event: IssuesEvent, context: Context) -> Happened:
 def _happened(
     event: PullRequestEvent | IssuesEvent, what: str, action: str, about: PullRequest | Issue
 ) -> Happened:
+    verb = VERBS.get(action) or action.replace("_", " ")
     summary = (
-        f"{event.sender.login} {action.replace('_', ' ')} {event.repository.full_name} {what}: "
+        f"{event.sender.login} {verb} {event.repository.full_name} {what}: "
         f"{_first_line(about.title)}"
     )
     return Happened(summary=summary, url=about.html_url)

@@ -8,18 +8,9 @@ from zoneinfo import ZoneInfo
 
 from cronsim import CronSim, CronSimError
 
-from .errors import bad_request
+from stashjobs.producer.cron import DESCRIPTORS
 
-# Go's robfig/cron, whose messages QStash passes on, has these abbreviations.
-_DESCRIPTORS = {
-    "@yearly": "0 0 1 1 *",
-    "@annually": "0 0 1 1 *",
-    "@monthly": "0 0 1 * *",
-    "@weekly": "0 0 * * 0",
-    "@daily": "0 0 * * *",
-    "@midnight": "0 0 * * *",
-    "@hourly": "0 * * * *",
-}
+from .errors import bad_request
 
 
 class Cron:
@@ -34,7 +25,7 @@ class Cron:
         if prefix:
             zone = _zone(prefix.group(1))
             text = text[prefix.end() :]
-        text = _DESCRIPTORS.get(text, text)
+        text = DESCRIPTORS.get(text, text)
         fields = text.split()
         if len(fields) != 5:
             raise _invalid(f"expected exactly 5 fields, found {len(fields)}: {fields}")

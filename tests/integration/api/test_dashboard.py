@@ -171,10 +171,10 @@ def test_the_page_of_a_type_has_its_settings_and_its_schedules(
     assert "Route /api/jobs/email Timeout 30 s an attempt Retries 3, so 4 attempts" in words
     assert "Rate up to 10 a second" in words
     assert "Kept for 30 days after its end" in words
-    assert "digest every Monday at 07:30, Europe/Rome · QStash" in words
+    assert "digest at 07:30 on Monday, Europe/Rome · QStash" in words
     cleanup = operator.get("/admin/types/cleanup-old-data").words
     assert "Kept for 90 days after its end (the clean-up's default)" in cleanup
-    assert "nightly-cleanup every day at 03:00, UTC · EventBridge" in cleanup
+    assert "nightly-cleanup at 03:00 every day, UTC · EventBridge" in cleanup
 
 
 def test_a_type_that_is_not_declared_here_has_a_page_as_long_as_it_has_jobs(
@@ -705,7 +705,7 @@ async def test_a_schedule_is_paused_resumed_and_run(
     await aside(schedules.sync, [nightly])
     page = await aside(operator.get, "/admin/schedules")
     assert (
-        "active nightly create-notification every day at 03:00 Europe/Rome 0 3 * * * in"
+        "active nightly create-notification at 03:00 every day Europe/Rome 0 3 * * * in"
         in page.words
     )
     paused = await aside(operator.post, "/admin/schedules/nightly/pause")
@@ -758,7 +758,7 @@ def test_what_eventbridge_calls_is_on_the_page_as_the_template_has_it() -> None:
 
 def test_the_last_clean_up_is_on_the_page_of_schedules(operator: Browser, table: Table) -> None:
     words = operator.get("/admin/schedules").words
-    assert "cleanup-old-data every day at 03:00 UTC cron(0 3 * * ? *) in" in words
+    assert "cleanup-old-data at 03:00 every day UTC cron(0 3 * * ? *) in" in words
     assert re.search(r"in \d+ (h|min|s) not yet", words)
     job_id = table.add(probe(type="cleanup-old-data"))
     page = operator.get("/admin/schedules")

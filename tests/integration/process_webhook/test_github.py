@@ -38,7 +38,8 @@ def push(*messages: str, **changes: Any) -> dict[str, Any]:
         ("push", push("one"), "ada pushed 1 commit to acme/app feature/x: one"),
         ("push", push("one", "two\n\nmore"), "ada pushed 2 commits to acme/app feature/x: two"),
         ("push", push("one", forced=True), "ada force-pushed 1 commit to acme/app feature/x: one"),
-        ("push", push(ref="refs/tags/v1"), "ada pushed 0 commits to acme/app tag v1"),
+        ("push", push(ref="refs/tags/v1", created=True), "ada created acme/app tag v1"),
+        ("push", push(forced=True), "ada force-pushed acme/app feature/x"),
         ("push", push(deleted=True), "ada deleted acme/app feature/x"),
         (
             "pull_request",
@@ -53,7 +54,7 @@ def push(*messages: str, **changes: Any) -> dict[str, Any]:
         (
             "pull_request",
             {"action": "ready_for_review", "pull_request": PULL, **WHO_AND_WHERE},
-            "ada ready for review acme/app #4: Mend it",
+            "ada marked as ready for review acme/app #4: Mend it",
         ),
         (
             "issues",
@@ -67,7 +68,7 @@ def push(*messages: str, **changes: Any) -> dict[str, Any]:
         ),
         ("push", push("one", forced=None, deleted=None, sender=None), SOMEONE_PUSHED),
         ("push", push("one", sender={"login": None}), SOMEONE_PUSHED),
-        ("push", push(commits=None), "ada pushed 0 commits to acme/app feature/x"),
+        ("push", push(commits=None), "ada pushed acme/app feature/x"),
         ("push", push(commits=[{"id": "1"}]), "ada pushed 1 commit to acme/app feature/x"),
         (
             "issues",

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from functions.api.dashboard import charts, formatting
+from functions.api.dashboard import charts
 from stashjobs.operators.statistics import Bucket, Durations
 
 START = datetime(2026, 11, 24, tzinfo=UTC)
@@ -65,42 +65,3 @@ def test_every_hour_can_be_pointed_at_whatever_happened_in_it() -> None:
     for one, following in itertools.pairwise(columns):
         assert one.x + one.width == following.x
     assert columns[1].label == "01:00 UTC: none completed"
-
-
-@pytest.mark.parametrize(
-    ("expression", "text"),
-    [
-        ("* * * * *", "every minute"),
-        ("*/1 * * * *", "every minute"),
-        ("*/5 * * * *", "every 5 minutes"),
-        ("7 * * * *", "every hour at :07"),
-        ("0 */1 * * *", "every hour at :00"),
-        ("0 */6 * * *", "every 6 hours at :00"),
-        ("0 3 * * *", "every day at 03:00"),
-        ("30 7 * * 1-5", "Monday to Friday at 07:30"),
-        ("30 7 * * 0", "every Sunday at 07:30"),
-        ("30 7 * * 7", "every Sunday at 07:30"),
-        ("0 0 1 * *", "the first of a month at 00:00"),
-        ("0 0 1 1 *", ""),
-        ("0,30 3 * * *", ""),
-        ("", ""),
-    ],
-)
-def test_a_usual_schedule_is_put_into_words(expression: str, text: str) -> None:
-    assert formatting.cron(expression) == text
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [(0.34, "340 ms"), (0.9994, "999 ms"), (0.9996, "1.0 s"), (1, "1.0 s"), (200, "3 min 20 s")],
-)
-def test_a_duration_has_the_unit_that_fits(seconds: float, text: str) -> None:
-    assert formatting.duration(seconds) == text
-
-
-@pytest.mark.parametrize(
-    ("per_minute", "text"),
-    [(0, "0"), (0.01, "< 0.1"), (0.4, "0.4"), (7.25, "7.2"), (48.4, "48"), (1_200, "1,200")],
-)
-def test_a_rate_is_never_none_where_it_is_not_quite_that(per_minute: float, text: str) -> None:
-    assert formatting.rate(per_minute) == text

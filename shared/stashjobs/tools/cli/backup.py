@@ -11,7 +11,8 @@ import click
 from stashjobs.config import settings
 from stashjobs.errors import StashjobsError
 from stashjobs.tools import backup as backups
-from stashjobs.tools.cli.common import WrongUse, command, counted, json_option
+from stashjobs.tools.cli.common import WrongUse, command, json_option
+from stashjobs.wording import plural
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
 
@@ -64,7 +65,7 @@ def verify(*, into: str | None, as_json: bool) -> None:
     else:
         rows = sum(proof.tables.values())
         click.echo(
-            f"{counted(len(proof.tables), 'table')}, {counted(rows, 'row')}, "
+            f"{plural(len(proof.tables), 'table')}, {plural(rows, 'row')}, "
             f"dump of {_megabytes(proof.bytes)}, {proof.seconds:.1f} s"
         )
     if proof.differences:

@@ -161,11 +161,6 @@ def refuse_unknown_type(job_type: str | None) -> None:
         raise WrongUse(f"unknown job type {job_type!r}; there are {', '.join(known)}")
 
 
-def counted(count: int, one: str, many: str | None = None) -> str:
-    """`1 job`, `2 jobs`."""
-    return f"{count} {one if count == 1 else many or one + 's'}"
-
-
 def parse_json(text: str) -> Any:
     """JSON from an argument, or from standard input where the argument is `-`."""
     try:

@@ -9,7 +9,8 @@ import click
 
 from stashjobs.operators import search
 from stashjobs.store import database
-from stashjobs.tools.cli.common import command, counted, json_option, refuse_unknown_type
+from stashjobs.tools.cli.common import command, json_option, refuse_unknown_type
+from stashjobs.wording import plural
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -108,8 +109,8 @@ def _why_it_waits(job: search.JobExecution, running: int) -> str:
     """What most often keeps QStash from delivering: of a refused delivery the row knows nothing."""
     minutes = round(job.undelivered_seconds / 60)
     return (
-        f"\n  QStash has had the message for {counted(minutes, 'minute')}. Just now "
-        f"{counted(running, 'job')} of {job.job_type} {'runs' if running == 1 else 'run'}: while "
+        f"\n  QStash has had the message for {plural(minutes, 'minute')}. Just now "
+        f"{plural(running, 'job')} of {job.job_type} {'runs' if running == 1 else 'run'}: while "
         "every process of its\n  function is busy, deliveries are turned away (429 or 500) and "
         'come back later. Else see "Nothing\n  is delivered" in docs/troubleshooting.md.'
     )

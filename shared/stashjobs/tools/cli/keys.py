@@ -12,7 +12,8 @@ from stashjobs import encryption
 from stashjobs.config import settings
 from stashjobs.errors import StashjobsError
 from stashjobs.operators import retry_and_cancel
-from stashjobs.tools.cli.common import WrongUse, command, counted, json_option
+from stashjobs.tools.cli.common import WrongUse, command, json_option
+from stashjobs.wording import plural
 
 
 @click.group()
@@ -89,7 +90,7 @@ def rotate(*, batch: int, dry_run: bool, as_json: bool) -> None:
         click.echo(_tell(report, known, dry_run=dry_run))
     if report.unopened:
         raise StashjobsError(
-            f"{counted(report.unopened, 'encrypted document')} could not be decrypted and stayed "
+            f"{plural(report.unopened, 'encrypted document')} could not be decrypted and stayed "
             "unchanged: the key is not in PAYLOAD_KEYS, or they are damaged. The log names them."
         )
 

@@ -18,13 +18,13 @@ from stashjobs.store import database
 from stashjobs.tools.cli.common import (
     WrongUse,
     command,
-    counted,
     json_option,
     load_jobs,
     parse_json,
     refuse_unknown_type,
 )
 from stashjobs.tools.cli.publishing import warn_without_function_urls
+from stashjobs.wording import plural
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -140,7 +140,7 @@ def _operate(
         _say(f"would be {done}", found, as_json=as_json)
         return
     if found and not yes and not as_json:
-        click.confirm(f"{counted(found, 'job')} will be {done}. Go on?", abort=True)
+        click.confirm(f"{plural(found, 'job')} will be {done}. Go on?", abort=True)
     _say(done, many(which, actor=actor).count, as_json=as_json)
 
 
@@ -166,4 +166,4 @@ def _say(done: str, count: int, *, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps({done.replace(" ", "_"): count}))
     else:
-        click.echo(f"{counted(count, 'job')} {done}.")
+        click.echo(f"{plural(count, 'job')} {done}.")

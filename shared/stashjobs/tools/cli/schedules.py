@@ -9,8 +9,9 @@ from dataclasses import asdict
 import click
 
 from stashjobs.producer import schedules as declared_schedules
-from stashjobs.tools.cli.common import command, counted, json_option, load_jobs
+from stashjobs.tools.cli.common import command, json_option, load_jobs
 from stashjobs.tools.cli.publishing import require_function_urls
+from stashjobs.wording import plural
 
 
 @click.group()
@@ -68,7 +69,7 @@ def sync(*, dry_run: bool, as_json: bool) -> None:
         reasons = [f"{name}: {reason}" for name, reason in changes["refused"].items()]
         raise click.ClickException("QStash refused " + "; ".join(reasons))
     if not any(changes[done] for done in ("created", "changed", "deleted")):
-        click.echo(f"{counted(len(changes['unchanged']), 'schedule is', 'schedules are')} in step.")
+        click.echo(f"{plural(len(changes['unchanged']), 'schedule is', 'schedules are')} in step.")
 
 
 def _state(found: object) -> str:

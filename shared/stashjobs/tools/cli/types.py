@@ -11,7 +11,8 @@ from pydantic.alias_generators import to_camel
 from stashjobs.job_type import declared
 from stashjobs.operators import health
 from stashjobs.store import database
-from stashjobs.tools.cli.common import WrongUse, command, counted, json_option, load_jobs
+from stashjobs.tools.cli.common import WrongUse, command, json_option, load_jobs
+from stashjobs.wording import plural
 
 COLORS = {"healthy": "green", "unhealthy": "red", "idle": "bright_black"}
 STATS_HEAD = (
@@ -45,7 +46,7 @@ def types(*, as_json: bool) -> None:
         what = " ".join((job.__doc__ or "").split()).partition(". ")[0].rstrip(".")
         encrypted = "  encrypted" if job.encrypted else ""
         click.echo(
-            f"{job.type:<24}  {job.endpoint:<28}  {counted(job.retries, 'retry', 'retries'):>9}  "
+            f"{job.type:<24}  {job.endpoint:<28}  {plural(job.retries, 'retry', 'retries'):>9}  "
             f"{job.timeout:>4g} s{encrypted}  {what}"
         )
     if not jobs:
@@ -77,9 +78,9 @@ def stats(*, job_type: str | None, as_json: bool) -> None:
     for each in found:
         click.echo(_line(each))
     click.echo(
-        f"\n{counted(queue.depth, 'job')} due and waiting"
+        f"\n{plural(queue.depth, 'job')} due and waiting"
         + (f", one for {queue.oldest_seconds:.0f} s" if queue.depth else "")
-        + ("" if found[0].exact else f". Of the newest {counted(health.SAMPLE, 'job')} only")
+        + ("" if found[0].exact else f". Of the newest {plural(health.SAMPLE, 'job')} only")
         + "."
     )
 

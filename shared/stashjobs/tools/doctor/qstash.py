@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from stashjobs.config import settings
 from stashjobs.producer import qstash_client, schedules
-from stashjobs.tools.cli.common import counted
 from stashjobs.tools.doctor.finding import Check, Verdict, green, not_checked, red, yellow
+from stashjobs.wording import plural
 
 DEAD_LETTERS_SHOWN = 100
 
@@ -36,7 +36,7 @@ def schedules_in_step() -> Verdict:
     if paused:
         return yellow(f"paused: {', '.join(paused)}", "resume them in the Upstash console")
     return green(
-        f"{counted(len(wanted), 'schedule is', 'schedules are')} in step"
+        f"{plural(len(wanted), 'schedule is', 'schedules are')} in step"
         if wanted
         else "none is declared"
     )
@@ -48,7 +48,7 @@ def dead_letters() -> Verdict:
     count = len(page.messages)
     if not count:
         return green("empty")
-    told = f"{count} or more messages" if page.cursor else counted(count, "message")
+    told = f"{count} or more messages" if page.cursor else plural(count, "message")
     then = f"stashjobs list --status failed --stage {settings.stage()}; then retry or delete them"
     return yellow(f"{told} in the dead-letter queue", then)
 

@@ -12,8 +12,8 @@ from stashjobs import encryption
 from stashjobs.config import settings
 from stashjobs.errors import SettingError
 from stashjobs.job_type import declared
-from stashjobs.tools.cli.common import counted
 from stashjobs.tools.doctor.finding import Check, Verdict, green, not_checked, red, yellow
+from stashjobs.wording import plural
 
 EXAMPLE_DOMAINS = ("example.com", "example.org", "example.net", "example", "test", "invalid")
 LOCAL_NAMES = ("localhost", "host.docker.internal", "local", "internal")
@@ -96,7 +96,7 @@ def has_payload_keys() -> Verdict:
             return red(f"not set, and {', '.join(encrypted)} need it", "stashjobs keys new")
         return not_checked("it is not set, and no job type is declared encrypted")
     known = encryption.keys()
-    return green(f"{counted(len(known.by_id), 'key')}, current is {known.current.id}")
+    return green(f"{plural(len(known.by_id), 'key')}, current is {known.current.id}")
 
 
 def has_good_admin_token() -> Verdict:
