@@ -1,4 +1,4 @@
-"""The geometry of the charts, and how numbers and schedules are put into words."""
+"""The geometry of the charts."""
 
 from __future__ import annotations
 
