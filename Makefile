@@ -19,6 +19,16 @@ BENCH_VENV := .venv-bench
 BENCH_READY := $(BENCH_VENV)/.ready
 BENCHMARKS := cold_start delivery stack enqueue growth cleanup export_memory settings_read
 
+# uv needs a cache that it can write to; where it is on a read-only mount, it gets one here.
+UV_CACHE := $(shell each="$${UV_CACHE_DIR:-$${XDG_CACHE_HOME:-$$HOME/.cache}/uv}"; \
+	until [ -e "$$each" ]; do each=$$(dirname "$$each"); done; \
+	[ -d "$$each" ] && [ -w "$$each" ] || echo "$$each")
+ifneq ($(UV_CACHE),)
+export UV_CACHE_DIR := $(CURDIR)/$(VENV)/.uv-cache
+$(info $(UV_CACHE) cannot be written to, so packages are kept in $(UV_CACHE_DIR); \
+	set UV_CACHE_DIR to keep them elsewhere.)
+endif
+
 .DEFAULT_GOAL := help
 
 .PHONY: help
@@ -77,11 +87,15 @@ reference: $(READY) ## Make docs/reference.md anew, from docstrings and the Open
 LAYER_EXTRAS := worker encryption
 FUNCTION_EXTRAS := api:api export_data:export generate_report:report \
 	process_stripe_webhook:stripe send_email:email
-COMPILE := UV_CUSTOM_COMPILE_COMMAND="make lock" ../$(BIN)/uv pip compile --quiet --upgrade \
+COMPILE = UV_CUSTOM_COMPILE_COMMAND="make lock" ../$(BIN)/uv pip compile --quiet --system-certs $(UPGRADE) \
 	--universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate
 
+.PHONY: upgrade
+upgrade: ## Pin the newest versions of all requirements, with hashes.
+	@$(MAKE) lock UPGRADE=--upgrade
+
 .PHONY: lock
-lock: $(READY) ## Pin the newest versions of all requirements, with hashes.
+lock: $(READY) ## Pin what pyproject.toml and requirements/*.in ask for; a pin that still fits stays.
 	cd requirements && $(COMPILE) bootstrap.in --output-file bootstrap.txt
 	cd requirements && $(COMPILE) deploy.in --output-file deploy.txt
 	cd requirements && $(COMPILE) audit.in --output-file audit.txt

@@ -13,7 +13,7 @@ import pytest
 import pytest_stashjobs as plugin
 from stashjobs.testing import databases
 from stashjobs.tools.servers.postgres import Postgres
-from tests import clusters
+from tests import clusters, programs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -59,6 +59,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     tests = Path(__file__).parent
     places = {tests / name: place for place, name in enumerate(LONGEST_FIRST)}
     items.sort(key=lambda item: places.get(item.path, len(places)))
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Say last which programs are missing, and what that costs."""
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is not None and not hasattr(config, "workerinput"):
+        skipped = [report.longrepr for report in reporter.stats.get("skipped", ())]
+        for line in programs.costs(reason[2] for reason in skipped if isinstance(reason, tuple)):
+            reporter.write_line(line, yellow=True)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import socket
 import time
 from contextlib import contextmanager
@@ -16,12 +14,11 @@ import pytest
 from stashjobs.tools.servers import guard
 from stashjobs.tools.servers.ports import free_port
 from stashjobs.tools.servers.postgres_binaries import account_for
+from tests.programs import PGBOUNCER
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
-
-INSTALL = "pgbouncer is not installed: apt-get install -y --no-install-recommends pgbouncer"
 
 
 @dataclass
@@ -37,16 +34,6 @@ class PgBouncer:
         assert parts.port is not None
         netloc = parts.netloc.replace(f":{parts.port}", f":{self.port}")
         return urlunsplit(parts._replace(netloc=netloc))
-
-
-def program() -> str:
-    """Where it is. Skips the test where it is not, but never in CI."""
-    found = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
-    if found is None:
-        if os.environ.get("CI") == "true":
-            pytest.fail(INSTALL)
-        pytest.skip(INSTALL)
-    return found
 
 
 @contextmanager
@@ -66,7 +53,7 @@ def running(
         ignore_startup_parameters: As in its configuration.
         port: 0 chooses a free one.
     """
-    binary = program()
+    binary = PGBOUNCER.path()
     port = port or free_port()
     server = urlsplit(urls[0])
     users = {f'"{parts.username}" "{parts.password}"' for parts in map(urlsplit, urls)}

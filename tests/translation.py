@@ -12,9 +12,8 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from infra.local.template import _Resolver
+from tests.programs import SAM
 
 ROOT = Path(__file__).parents[1]
 PYTHON = ROOT / ".venv-deploy" / "bin" / "python"
@@ -43,10 +42,7 @@ print(json.dumps(translator.translate(document, parameter_values=parameters)))
 @functools.cache
 def _translated(parameters: str, layer: str = CODE) -> str:
     if not PYTHON.exists():
-        reason = "SAM's translator is not here; `make build` installs it"
-        if os.environ.get("CI") == "true":
-            pytest.fail(reason)
-        pytest.skip(reason)
+        SAM.skip()
     ran = subprocess.run(
         [PYTHON, "-W", "ignore", "-c", TRANSLATE, ROOT / "template.yaml", CODE, layer, parameters],
         capture_output=True,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from typing import TYPE_CHECKING
 
 import psycopg
@@ -11,6 +9,7 @@ import pytest
 
 from stashjobs.operators import access
 from tests.browser.jobs import Jobs
+from tests.programs import CHROMIUM
 from tests.stacks import stack_in_a_thread
 
 if TYPE_CHECKING:
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
 
     from infra.local.stack import Stack
 
-INSTALL = "chromium is not installed: apt-get install -y --no-install-recommends chromium"
 # A page asks for news every three seconds; nobody has to wait that long here.
 # Asked for in order to see the page that says so; of its status alone Chromium complains.
 NOWHERE = "/admin/nowhere"
@@ -44,11 +42,7 @@ def chromium() -> Iterator[Browser]:
     Of this module alone: while Playwright is there its event loop is this thread's, and tests of
     other modules have one of their own.
     """
-    path = shutil.which("chromium") or shutil.which("chromium-browser")
-    if path is None:
-        if os.environ.get("CI"):
-            pytest.fail(INSTALL)
-        pytest.skip(INSTALL)
+    path = CHROMIUM.path()
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
