@@ -29,6 +29,9 @@ $(info $(UV_CACHE) cannot be written to, so packages are kept in $(UV_CACHE_DIR)
 	set UV_CACHE_DIR to keep them elsewhere.)
 endif
 
+# Where it is set, every process compiles anew what it imports: the tests take twice as long.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 
 .PHONY: help
@@ -119,10 +122,11 @@ lock-layer: $(READY) ## Pin what is deployed, in the versions that were tested.
 clean: ## Remove the environment and everything that was made, also the local data.
 	rm -rf $(VENV) $(SAM_VENV) $(AUDIT_VENV) $(BENCH_VENV) .aws-sam .stashjobs .mypy_cache .pytest_cache .ruff_cache .hypothesis dist
 
+# Over an environment of another Python, venv makes one that does not start: --clear.
 # Every package is pinned with its hash. uv installs them in seconds; pip, which has the same
 # guarantees, is the way where uv cannot reach the registry (it does not read pip.conf).
 $(READY): $(REQUIREMENTS) pyproject.toml
-	$(PYTHON) -m venv $(VENV)
+	$(PYTHON) -m venv --clear $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes \
 		--requirement requirements/bootstrap.txt
 	$(BIN)/uv pip sync --quiet --system-certs --python $(BIN)/python --require-hashes $(REQUIREMENTS) \
@@ -131,21 +135,21 @@ $(READY): $(REQUIREMENTS) pyproject.toml
 	@touch $@
 
 $(SAM_READY): requirements/deploy.txt | $(READY)
-	$(BIN)/python -m venv --without-pip $(SAM_VENV)
+	$(BIN)/python -m venv --clear --without-pip $(SAM_VENV)
 	$(BIN)/uv pip sync --quiet --system-certs --python $(SAM_VENV)/bin/python --require-hashes $< \
 		|| $(BIN)/python -m pip --python $(SAM_VENV)/bin/python install --quiet --require-hashes \
 			--requirement $<
 	@touch $@
 
 $(BENCH_READY): requirements/bench.txt | $(READY)
-	$(BIN)/python -m venv --without-pip $(BENCH_VENV)
+	$(BIN)/python -m venv --clear --without-pip $(BENCH_VENV)
 	$(BIN)/uv pip sync --quiet --system-certs --python $(BENCH_VENV)/bin/python --require-hashes $< \
 		|| $(BIN)/python -m pip --python $(BENCH_VENV)/bin/python install --quiet --require-hashes \
 			--requirement $<
 	@touch $@
 
 $(AUDIT_READY): requirements/audit.txt | $(READY)
-	$(BIN)/python -m venv --without-pip $(AUDIT_VENV)
+	$(BIN)/python -m venv --clear --without-pip $(AUDIT_VENV)
 	$(BIN)/uv pip sync --quiet --system-certs --python $(AUDIT_VENV)/bin/python --require-hashes $< \
 		|| $(BIN)/python -m pip --python $(AUDIT_VENV)/bin/python install --quiet --require-hashes \
 			--requirement $<

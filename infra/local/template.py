@@ -88,7 +88,11 @@ class Template:
     settings: dict[str, str] = field(default_factory=dict)
 
 
-class _Loader(yaml.SafeLoader):
+# The parser in C is ten times as fast; PyYAML's source distribution may lack it.
+_SafeLoader: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+class _Loader(_SafeLoader):  # type: ignore[valid-type, misc]  # a class all the same
     """YAML with CloudFormation's short forms: `!Ref X` becomes `{"Ref": "X"}`."""
 
 

@@ -40,9 +40,10 @@ class Message:
 
 
 @cache
-def _trees() -> dict[str, ast.Module]:
+def _all_nodes() -> list[tuple[str, ast.AST]]:
     files = [file for folder in FOLDERS for file in sorted((ROOT / folder).rglob("*.py"))]
-    return {str(file.relative_to(ROOT)): ast.parse(file.read_text()) for file in files}
+    named = [(str(file.relative_to(ROOT)), file.read_text()) for file in files]
+    return [(name, node) for name, text in named for node in ast.walk(ast.parse(text))]
 
 
 def messages() -> list[Message]:
@@ -70,10 +71,9 @@ def all_texts() -> str:
 
 
 def _nodes(kind: type[Node]) -> Iterator[tuple[str, Node]]:
-    for file, tree in _trees().items():
-        for node in ast.walk(tree):
-            if isinstance(node, kind):
-                yield file, node
+    for file, node in _all_nodes():
+        if isinstance(node, kind):
+            yield file, node
 
 
 def _called(call: ast.Call) -> str:

@@ -120,7 +120,7 @@ class Jobs:
             payload: Every member that is given here must be in the payload, with this value; a
                 model gives all of its members. What is no JSON object must be equal.
             at: Due at this time (an aware datetime), to the second.
-            delay: Due so many seconds after it was enqueued, to the second.
+            delay: Due so many seconds after it was enqueued, or up to ten seconds less.
             idempotency_key: Of the job.
             user_id: Of the job.
             organization_id: Of the job.
