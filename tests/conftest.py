@@ -35,7 +35,7 @@ LONGEST_FIRST = (
     "integration/export_data/test_exporter.py",
     "property/test_signature_oracle.py",
     "property/test_lifecycle.py",
-    "integration/cleanup_old_data/test_crashes.py",
+    "integration/cleanup_old_data/test_cleaner_crashes.py",
     "integration/doctor/test_smoke.py",
     "integration/api/test_schemathesis.py",
     "integration/qstash/test_load.py",

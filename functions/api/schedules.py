@@ -10,7 +10,7 @@ from fastapi import APIRouter, Path
 from functions.api.auth import Guarded, needs
 from functions.api.errors import WITH_TOKEN, refusals
 from functions.api.schema import Nothing, Wire, example
-from stashjobs.producer import schedules
+from stashjobs.operators import schedules
 
 router = APIRouter(
     prefix="/api/admin/schedules",

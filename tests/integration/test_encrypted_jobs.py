@@ -28,7 +28,7 @@ from stashjobs import (
     encryption,
 )
 from stashjobs.encryption import Place, decrypt, encrypt, is_encrypted
-from stashjobs.operators import retry_and_cancel
+from stashjobs.operators import key_rotation, retry_and_cancel
 from stashjobs.recovery.relay import record_dead_letters
 from stashjobs.store.outbox import DeadLetter
 from stashjobs.testing.qstash import Server, serving
@@ -492,10 +492,10 @@ def test_rotation_encrypts_everything_anew(
     table: Table, three: list[str], settings: pytest.MonkeyPatch
 ) -> None:
     settings.setenv("PAYLOAD_KEYS", setting("k2", "k1"))
-    assert retry_and_cancel.rotate_keys(dry_run=True).reencrypted == 5
+    assert key_rotation.rotate_keys(dry_run=True).reencrypted == 5
     assert '"kid": "k2"' not in dump(table)
 
-    report = retry_and_cancel.rotate_keys(batch=2)
+    report = key_rotation.rotate_keys(batch=2)
 
     assert (report.reencrypted, report.passed_over, report.unopened) == (5, 0, 0)
     assert report.by_key == {"k2": 5}
@@ -513,9 +513,9 @@ def test_a_second_rotation_changes_nothing(
     table: Table, three: list[str], settings: pytest.MonkeyPatch
 ) -> None:
     settings.setenv("PAYLOAD_KEYS", setting("k2", "k1"))
-    retry_and_cancel.rotate_keys()
+    key_rotation.rotate_keys()
     before = dump(table)
-    assert retry_and_cancel.rotate_keys().reencrypted == 0
+    assert key_rotation.rotate_keys().reencrypted == 0
     assert dump(table) == before
 
 
@@ -525,7 +525,7 @@ def test_rotation_passes_over_a_row_that_somebody_works_on(
     settings.setenv("PAYLOAD_KEYS", setting("k2", "k1"))
     with table.other.transaction():
         table.other.execute("SELECT FROM job_executions WHERE job_id = %s FOR UPDATE", [three[2]])
-        report = retry_and_cancel.rotate_keys()
+        report = key_rotation.rotate_keys()
     assert (report.reencrypted, report.passed_over) == (4, 1)
     assert report.by_key == {"k1": 1, "k2": 4}
 
@@ -546,14 +546,14 @@ def test_rotation_does_not_undo_a_change_made_meanwhile(
         return real(document, place)
 
     settings.setattr("stashjobs.encryption.reencrypt", change_first)
-    assert retry_and_cancel.rotate_keys().passed_over == 1
+    assert key_rotation.rotate_keys().passed_over == 1
     assert decrypted(table, job_id, "payload") == {"word": "edited"}
 
 
 def test_a_job_whose_row_is_rotated_while_it_runs_completes(
     table: Table, settings: pytest.MonkeyPatch
 ) -> None:
-    job = probe(lambda payload, _context: [payload, retry_and_cancel.rotate_keys().reencrypted])
+    job = probe(lambda payload, _context: [payload, key_rotation.rotate_keys().reencrypted])
     table.add(job, encrypt(MARKER, Place("j_1", "probe", "payload")), job_id="j_1")
     settings.setenv("PAYLOAD_KEYS", setting("k2", "k1"))
     assert deliver(job, "j_1").status == 200
@@ -566,7 +566,7 @@ def test_what_cannot_be_opened_is_left_and_counted(
 ) -> None:
     settings.setenv("PAYLOAD_KEYS", setting("k3"))
     before = dump(table)
-    report = retry_and_cancel.rotate_keys()
+    report = key_rotation.rotate_keys()
     assert (report.reencrypted, report.unopened, report.by_key) == (0, 5, {"k1": 5})
     assert dump(table) == before
 

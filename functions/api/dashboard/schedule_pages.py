@@ -14,8 +14,7 @@ from functions.api.dashboard.auth import OperatorsForm, Reader, borrowed
 from functions.api.dashboard.clocks import Clock
 from functions.api.dashboard.pages import Page, render
 from stashjobs.errors import NoSuchSchedule, NotSynced, QStashFailed, SettingError
-from stashjobs.operators import search
-from stashjobs.producer import schedules
+from stashjobs.operators import schedules, search
 
 if TYPE_CHECKING:
     from stashjobs.operators.search import JobExecution

@@ -1,23 +1,20 @@
-"""What an operator can do to jobs: retry and cancel, one or many, each recorded with who and when;
-and encrypt anew what an old key encrypted.
+"""What an operator can do to jobs: retry and cancel, one or many, each recorded with who and when.
 
-All are idempotent: what is pending already is not retried again, what has ended is not cancelled,
-what the current key encrypted is left alone.
+Both are idempotent: what is pending already is not retried again, what has ended is not cancelled.
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from psycopg.types.json import Jsonb
 
 from stashjobs import encryption, envelope
-from stashjobs.encryption import Place, Purpose
-from stashjobs.errors import EncryptionError, InvalidPayload, NoSuchJob, NotPossible
+from stashjobs.encryption import Place
+from stashjobs.errors import InvalidPayload, NoSuchJob, NotPossible
 from stashjobs.job_type import declared
 from stashjobs.observability import redaction
 from stashjobs.operators.search import Filter
@@ -27,7 +24,7 @@ from stashjobs.store.executions import call
 from stashjobs.store.outbox import Unpublished
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
 log = logging.getLogger("stashjobs")
 
@@ -75,41 +72,6 @@ READ_STATUS = "SELECT status FROM job_executions WHERE job_id = %s"
 
 READ_ENCRYPTED = """
 SELECT job_type, payload -> '$sealed' IS NOT NULL FROM job_executions WHERE job_id = %s
-"""
-
-# A page of rows in the order of their key, whatever is in them: so each statement is short, however
-# large the table. A document comes along only where another key than the current one encrypted it.
-FIND_ENCRYPTED_PAYLOADS = """
-SELECT job_id, job_id, job_type, payload #>> '{$sealed,kid}',
-       CASE WHEN payload #>> '{$sealed,kid}' <> %(key_id)s THEN payload END
-  FROM job_executions WHERE job_id > %(after)s ORDER BY job_id LIMIT %(limit)s
-"""
-FIND_ENCRYPTED_RESULTS = FIND_ENCRYPTED_PAYLOADS.replace("payload", "result")
-FIND_ENCRYPTED_ACTIONS = """
-SELECT action_id, job_id, before ->> 'jobType', before #>> '{result,$sealed,kid}',
-       CASE WHEN before #>> '{result,$sealed,kid}' <> %(key_id)s THEN before -> 'result' END
-  FROM job_actions WHERE action_id > %(after)s ORDER BY action_id LIMIT %(limit)s
-"""
-
-# Only a row that still holds the very document that was opened gets the new one, and a row that
-# is locked just now is passed over; the next run finds it.
-REENCRYPT_PAYLOADS = """
-WITH held AS (
-    SELECT job_id, new.encrypted
-      FROM job_executions AS job
-      JOIN unnest(%(ids)s::text[], %(before)s::jsonb[], %(encrypted)s::jsonb[])
-        AS new (job_id, opened, encrypted) USING (job_id)
-     WHERE job.payload = new.opened
-       FOR UPDATE OF job SKIP LOCKED
-)
-UPDATE job_executions AS job SET payload = held.encrypted FROM held WHERE job.job_id = held.job_id
-"""
-REENCRYPT_RESULTS = REENCRYPT_PAYLOADS.replace("payload", "result")
-REENCRYPT_ACTIONS = """
-UPDATE job_actions AS action SET before = jsonb_set(action.before, '{result}', new.encrypted)
-  FROM unnest(%(ids)s::bigint[], %(before)s::jsonb[], %(encrypted)s::jsonb[])
-    AS new (action_id, opened, encrypted)
- WHERE action.action_id = new.action_id AND action.before -> 'result' = new.opened
 """
 
 
@@ -295,97 +257,6 @@ def _cancel_messages(message_ids: list[str]) -> None:
         qstash_client.qstash().message.cancel_many(message_ids)
     except Exception as error:  # noqa: BLE001
         log.info("QStash's messages could not be cancelled: %s", redaction.one_line(error))
-
-
-@dataclass(slots=True)
-class Rotation:
-    """What `rotate_keys` did, in encrypted documents (a job has up to two: payload and result).
-
-    Attributes:
-        reencrypted: Encrypted with the current key now; in a dry run, those that would be.
-        passed_over: Changed or locked meanwhile. Another run finds them.
-        unopened: Encrypted with a key that is not in `PAYLOAD_KEYS`, or damaged. Left as they are.
-        by_key: How many there are per key id, counted afterwards.
-    """
-
-    reencrypted: int = 0
-    passed_over: int = 0
-    unopened: int = 0
-    by_key: dict[str, int] = field(default_factory=dict)
-
-
-def rotate_keys(*, batch: int = BATCH, dry_run: bool = False) -> Rotation:
-    """Re-encrypt with the current key the payloads, the results, and the results in `job_actions`
-    that another key encrypted. Safe to repeat, and to run during deliveries.
-
-    Args:
-        batch: Rows per statement.
-        dry_run: Only count.
-
-    Raises:
-        SettingError: `PAYLOAD_KEYS` is missing or malformed.
-    """
-    current = encryption.keys().current.id
-    report = Rotation()
-    for drawer in _DRAWERS:
-        for page in _pages(drawer, current, batch):
-            found = [row for row in page if row[4] is not None]
-            if dry_run:
-                report.reencrypted += len(found)
-            elif found:
-                _reencrypt(drawer, found, report)
-    # Counted only now, so that what came in meanwhile is in it.
-    counts: Counter[str] = Counter()
-    for drawer in _DRAWERS:
-        for page in _pages(drawer, None, batch):
-            counts.update(row[3] for row in page if row[3] and encryption.is_key_id(row[3]))
-    report.by_key = dict(sorted(counts.items()))
-    return report
-
-
-@dataclass(frozen=True, slots=True)
-class _Drawer:
-    """One column with encrypted documents: the statements that page through and replace them."""
-
-    purpose: Purpose
-    find: str
-    reencrypt: str
-    before_first: str | int
-
-
-_DRAWERS = (
-    _Drawer("payload", FIND_ENCRYPTED_PAYLOADS, REENCRYPT_PAYLOADS, ""),
-    _Drawer("result", FIND_ENCRYPTED_RESULTS, REENCRYPT_RESULTS, ""),
-    _Drawer("result", FIND_ENCRYPTED_ACTIONS, REENCRYPT_ACTIONS, 0),
-)
-
-
-def _pages(drawer: _Drawer, key_id: str | None, size: int) -> Iterator[list[tuple[Any, ...]]]:
-    after = drawer.before_first
-    while True:
-        parameters = {"key_id": key_id, "after": after, "limit": size}
-        page = database.connection().execute(drawer.find, parameters).fetchall()
-        yield page
-        if len(page) < size:
-            return
-        after = page[-1][0]
-
-
-def _reencrypt(drawer: _Drawer, found: list[tuple[Any, ...]], report: Rotation) -> None:
-    columns: dict[str, list[Any]] = {"ids": [], "before": [], "encrypted": []}
-    for row_id, job_id, job_type, _, document in found:
-        try:
-            encrypted = encryption.reencrypt(document, Place(job_id, job_type, drawer.purpose))
-        except EncryptionError as error:
-            report.unopened += 1
-            log.warning("not re-encrypted: %s", error, extra={"job_id": job_id})
-            continue
-        columns["ids"].append(row_id)
-        columns["before"].append(Jsonb(document))
-        columns["encrypted"].append(Jsonb(encrypted))
-    changed = database.connection().execute(drawer.reencrypt, columns).rowcount
-    report.reencrypted += changed
-    report.passed_over += len(columns["ids"]) - changed
 
 
 def _explain(job_id: str, done: str, why: str) -> None:

@@ -1,5 +1,5 @@
 """Schedules are code: declared beside their job with `Job.schedule`, and brought to QStash by
-`stashjobs schedules sync`; and what an operator can see of them and do to them.
+`stashjobs schedules sync`.
 
 QStash keeps a schedule and sends its fixed body at each firing. The body has no job id, so each
 firing is a new job, whose id is made from the message's own (`worker`).
@@ -11,37 +11,26 @@ import hashlib
 import json
 import logging
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from stashjobs import envelope
 from stashjobs.config import settings
 from stashjobs.errors import (
     InvalidPayload,
-    NoSuchSchedule,
-    NotSynced,
-    QStashFailed,
-    SettingError,
 )
 from stashjobs.job_type import JobType
 from stashjobs.observability import redaction
 from stashjobs.producer import cron as cron_fields
-from stashjobs.producer import enqueue, qstash_client
 from stashjobs.producer import message as messages
-from stashjobs.store import database
+from stashjobs.producer import qstash_client
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
-    from psycopg import Connection
     from qstash.schedule import Schedule as QStashSchedule
 
-    from stashjobs.producer.enqueue import Enqueued
 
 log = logging.getLogger("stashjobs")
-
-Answer = TypeVar("Answer")
-State = Literal["active", "paused", "not synced", "not declared", "unknown"]
 
 # By this QStash's copy tells whether it is still the declared one, whatever else it normalizes.
 FINGERPRINT_HEADER = "Stashjobs-Schedule"
@@ -70,7 +59,7 @@ class Schedule:
     @property
     def schedule_id(self) -> str:
         """QStash's id: creating it again overwrites it, so it is never there twice."""
-        return f"{_prefix()}{self.name}"
+        return f"{prefix()}{self.name}"
 
     def message(self) -> dict[str, Any]:
         """What QStash's API is to be called with."""
@@ -100,37 +89,6 @@ class Changes:
     deleted: list[str]
     unchanged: list[str]
     refused: dict[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Listed:
-    """A schedule, by what the code says and by what QStash says.
-
-    Attributes:
-        state: `active`, `paused`, `not synced` (missing at QStash), `not declared` (in code) or
-            `unknown` (QStash could not be asked).
-        next_run: None: it is paused, or QStash does not say.
-        last_run: None: it has not fired yet, or QStash does not say.
-        is_declared: Whether this process's code declares it.
-        is_remote: Whether QStash has it.
-    """
-
-    name: str
-    cron: str
-    timezone: str
-    job_type: str
-    state: State
-    paused: bool
-    next_run: datetime | None
-    last_run: datetime | None
-    is_declared: bool
-    is_remote: bool
-
-
-# What was done, and who did it, is in one transaction with what it writes.
-RECORD_ACTION = """
-INSERT INTO schedule_actions (actor, action, schedule, job_id) VALUES (%s, %s, %s, %s)
-"""
 
 
 def declare(schedule: Schedule) -> Schedule:
@@ -203,7 +161,7 @@ def sync(wanted: Sequence[Schedule], *, dry_run: bool = False) -> Changes:
             continue
         (changes.created if found is None else changes.changed).append(schedule.name)
     for schedule_id in there:
-        name = schedule_id.removeprefix(_prefix())
+        name = schedule_id.removeprefix(prefix())
         try:
             if not dry_run:
                 qstash_client.qstash().schedule.delete(schedule_id)
@@ -222,148 +180,16 @@ def remote() -> list[QStashSchedule]:
         qstash.errors.QStashError: QStash refused.
     """
     found = qstash_client.qstash().schedule.list()
-    return [each for each in found if each.schedule_id.startswith(_prefix())]
-
-
-def list_all() -> list[Listed]:
-    """Every schedule that the code declares or QStash has, by name.
-
-    Raises:
-        SettingError: A setting is missing.
-        QStashFailed: QStash did not answer; `list_declared` needs no answer.
-    """
-    return _join(_remote_by_name())
-
-
-def list_declared() -> list[Listed]:
-    """Those that the code declares, where QStash cannot be asked: each is `unknown`."""
-    return _join(None)
-
-
-def pause(name: str, *, actor: str) -> None:
-    """Have a schedule not fire until it is resumed, and write down who wanted it so.
-
-    Raises:
-        NoSuchSchedule: No schedule has that name.
-        NotSynced: QStash does not have it.
-        QStashFailed: QStash cannot be reached, or refused. Then nothing is written down.
-        SettingError: A setting is missing.
-    """
-    _tell_qstash(name, "pause", actor)
-
-
-def resume(name: str, *, actor: str) -> None:
-    """Have a paused schedule fire again. Writes down and raises what `pause` does."""
-    _tell_qstash(name, "resume", actor)
-
-
-def run_now(name: str, *, actor: str) -> Enqueued:
-    """Enqueue a schedule's job now, besides its firings, paused or not, and write down who wanted
-    it so: the row of the job and the record are one transaction.
-
-    Raises:
-        NoSuchSchedule: No schedule has that name.
-        NotSynced: Only QStash knows it, so there is no job to enqueue.
-        Exception: What `Job.enqueue` raises.
-    """
-    schedule = _declared.get(name)
-    if schedule is None:
-        if name in _remote_by_name():
-            raise NotSynced(f"schedule {name} is not declared here, so it cannot be run")
-        raise NoSuchSchedule(f"there is no schedule {name[:100]}")
-    # As in any enqueue: a missing setting is found before anything is written.
-    settings.base_url()
-    qstash_client.qstash()
-    with database.borrowed() as own, own.transaction():
-        enqueued = enqueue.enqueue(
-            schedule.job, schedule.payload, {"metadata": {"schedule": name}}, own
-        )
-        _record(own, actor, "run", name, enqueued.job_id)
-    enqueued.publish()
-    return enqueued
+    return [each for each in found if each.schedule_id.startswith(prefix())]
 
 
 def name_of(found: QStashSchedule) -> str:
     """The name that a schedule of QStash's was declared with."""
-    return found.schedule_id.removeprefix(_prefix())
+    return found.schedule_id.removeprefix(prefix())
 
 
-def _tell_qstash(name: str, action: Literal["pause", "resume"], actor: str) -> None:
-    if name not in _remote_by_name():
-        if name in _declared:
-            raise NotSynced(f"QStash does not have schedule {name}; run stashjobs schedules sync")
-        raise NoSuchSchedule(f"there is no schedule {name[:100]}")
-    tell = getattr(qstash_client.qstash().schedule, action)
-    # Where QStash refuses, the record is undone.
-    with database.borrowed() as own, own.transaction():
-        _record(own, actor, action, name, None)
-        _ask(lambda: tell(_prefix() + name))
-
-
-def _record(own: Connection[Any], actor: str, action: str, name: str, job_id: str | None) -> None:
-    own.execute(RECORD_ACTION, [actor, action, name, job_id])
-    log.info("schedule", extra={"schedule": name, "action": action, "actor": actor})
-
-
-def _remote_by_name() -> dict[str, QStashSchedule]:
-    return {name_of(found): found for found in _ask(remote)}
-
-
-def _ask(question: Callable[[], Answer]) -> Answer:
-    try:
-        return question()
-    except SettingError:
-        raise
-    except Exception as error:
-        log.warning("QStash could not be asked: %s", redaction.one_line(error))
-        raise QStashFailed("QStash did not do it; the log says why. Try again") from error
-
-
-def _join(there: dict[str, QStashSchedule] | None) -> list[Listed]:
-    return [
-        _listed(name, _declared.get(name), (there or {}).get(name), is_known=there is not None)
-        for name in sorted({*_declared, *(there or {})})
-    ]
-
-
-def _listed(
-    name: str, own: Schedule | None, found: QStashSchedule | None, *, is_known: bool
-) -> Listed:
-    paused = found is not None and found.paused
-    timezone, cron = _timezone_and_fields(found.cron) if found else ("UTC", "")
-    return Listed(
-        name=name,
-        cron=own.cron if own else cron,
-        timezone=own.timezone if own else timezone,
-        job_type=own.job.type if own else (found and found.label) or "",
-        state=_state(own, found) if is_known else "unknown",
-        paused=paused,
-        next_run=None if paused or found is None else _moment(found.next_schedule_time),
-        last_run=None if found is None else _moment(found.last_schedule_time),
-        is_declared=own is not None,
-        is_remote=found is not None,
-    )
-
-
-def _state(own: Schedule | None, found: QStashSchedule | None) -> State:
-    if found is None:
-        return "not synced"
-    if found.paused:
-        return "paused"
-    return "not declared" if own is None else "active"
-
-
-def _timezone_and_fields(cron: str) -> tuple[str, str]:
-    """Both parts of a cron expression of QStash's (Upstash docs, "Schedules", "Timezones")."""
-    first, _, rest = cron.partition(" ")
-    return (first.removeprefix("CRON_TZ="), rest) if first.startswith("CRON_TZ=") else ("UTC", cron)
-
-
-def _moment(milliseconds: int | None) -> datetime | None:
-    return datetime.fromtimestamp(milliseconds / 1000, UTC) if milliseconds else None
-
-
-def _prefix() -> str:
+def prefix() -> str:
+    """What the ids of this stage's schedules at QStash begin with."""
     return f"stashjobs-{settings.stage()}-"
 
 

@@ -11,7 +11,7 @@ import click
 from stashjobs import encryption
 from stashjobs.config import settings
 from stashjobs.errors import StashjobsError
-from stashjobs.operators import retry_and_cancel
+from stashjobs.operators import key_rotation
 from stashjobs.tools.cli.common import WrongUse, command, json_option
 from stashjobs.wording import plural
 
@@ -67,7 +67,7 @@ def _advice(key_id: str, taken: list[str]) -> str:
 @click.option(
     "--batch",
     type=click.IntRange(1, 10_000),
-    default=retry_and_cancel.BATCH,
+    default=key_rotation.BATCH,
     show_default=True,
     help="Rows per statement.",
 )
@@ -80,7 +80,7 @@ def rotate(*, batch: int, dry_run: bool, as_json: bool) -> None:
     Deliveries go on meanwhile. Every worker must have the first key already.
     """
     known = encryption.keys()
-    report = retry_and_cancel.rotate_keys(batch=batch, dry_run=dry_run)
+    report = key_rotation.rotate_keys(batch=batch, dry_run=dry_run)
     if as_json:
         document = asdict(report) | {"current": known.current.id, "dry_run": dry_run}
         # Scripts read the member by its first name.
@@ -95,7 +95,7 @@ def rotate(*, batch: int, dry_run: bool, as_json: bool) -> None:
         )
 
 
-def _tell(report: retry_and_cancel.Rotation, known: encryption.Keys, *, dry_run: bool) -> str:
+def _tell(report: key_rotation.Rotation, known: encryption.Keys, *, dry_run: bool) -> str:
     current = known.current.id
     done = "to re-encrypt" if dry_run else "re-encrypted"
     lines = [f"Payloads and results {done} with {current}: {report.reencrypted}."]
