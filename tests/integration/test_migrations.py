@@ -264,6 +264,49 @@ def test_our_own_files_can_be_repeated_where_they_are_concurrent(database_url: s
     assert indexes(database_url) == before
 
 
+ODD = """
+INSERT INTO job_executions (job_id, job_type, payload, max_attempts, delivery, metadata, errors,
+                            available_at, created_at)
+VALUES ('listed', 'probe', '{}', 3, '{"headers": ["a"]}', '{}', '[]', now(), now()),
+       ('long-ago', 'probe', '{}', 3, '{}', '7', '["a"]', '0044-03-15 BC', now()),
+       ('never', 'probe', '{}', 3, '{}', '{}', '[]', 'infinity', '-infinity'),
+       ('good', 'probe', '{}', 3, '{"headers": {"A": "b"}}', '{"a": 1}', '[{"type": "E"}]',
+        now(), now());
+INSERT INTO notifications (job_id, user_id, type, title, message, expires_at)
+VALUES ('n', 'u', 'info', 't', 'm', 'infinity')
+"""
+
+
+def test_rows_that_no_program_can_read_are_mended(empty_url: str, tmp_path: Path) -> None:
+    number = "0016"
+    for migration in migrations.available():
+        if migration.name < number:
+            (tmp_path / migration.name).write_text(migration.sql)
+    (tmp_path / "sql").mkdir()
+    migrations.migrate(empty_url, folder=tmp_path, sql=tmp_path / "sql")
+    with psycopg.connect(empty_url, autocommit=True) as connection:
+        connection.execute(ODD)
+        migrations.migrate(empty_url)
+        rows = {
+            job_id: values
+            for job_id, *values in connection.execute(
+                "SELECT job_id, status, delivery, metadata, errors, error, available_at::text,"
+                " created_at::text FROM job_executions"
+            )
+        }
+        expires = connection.execute("SELECT expires_at FROM notifications").fetchone()
+
+    error = "DeliveryMalformed: its headers or callbacks were removed"
+    assert rows["listed"][:5] == ["failed", {}, {}, [], error]
+    assert rows["long-ago"][:4] == ["pending", {}, {"was": 7}, []]
+    assert rows["long-ago"][5].startswith("0001-01-01")
+    assert rows["never"][5].startswith("9000-01-01")
+    assert rows["never"][6].startswith("0001-01-01")
+    good = ["pending", {"headers": {"A": "b"}}, {"a": 1}, [{"type": "E"}], None]
+    assert rows["good"][:5] == good
+    assert expires == (None,)
+
+
 def test_the_five_indexes_of_the_deployment_guide_are_there(database_url: str) -> None:
     with psycopg.connect(database_url) as connection:
         found = {

@@ -304,6 +304,7 @@ def test_a_trigger_enqueues(table: Table) -> None:
         ("'probe', '{}', delay => '-1 s'", "it must be 0 or more"),
         ("'probe', '{}', metadata => '[]'", "metadata is not a JSON object"),
         ("'probe', '{}', headers => '{\"a\": 1}'", "a value in headers is no string"),
+        ("'probe', '{}', headers => '{\"a\": [\"b\"]}'", "a value in headers is no string"),
         ("'probe', '{}', callback => 'x'", "callback is no URL"),
     ],
 )

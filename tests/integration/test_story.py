@@ -121,3 +121,11 @@ def test_a_lease_that_ran_out_on_the_last_attempt_ends_the_job(table: Table) -> 
     )
     deliver(once, job_id)
     assert ("failed", "LeaseExpired: the attempt ended without a word") in story(job_id)
+
+
+def test_an_error_that_another_hand_wrote_has_no_beginning_and_is_told(table: Table) -> None:
+    job_id = table.add(JOB)
+    table.run(
+        """UPDATE job_executions SET errors = '[{"type": "Odd"}]' WHERE job_id = %s""", job_id
+    )
+    assert ("retrying", "attempt None: Odd: ") in story(job_id)

@@ -132,9 +132,11 @@ class JobExecution:
         ends = self.ends(actions)
         for error, end in zip(self.errors, ends.of_attempts, strict=True):
             number = error.get("attempt")
-            started, ended = (
-                datetime.fromisoformat(error[name]) for name in ("startedAt", "endedAt")
-            )
+            ended = self._ended(error)
+            if not error.get("startedAt"):  # written by another hand
+                events.append(Event(ended, end, f"attempt {number}: {_words(error)}"))
+                continue
+            started = datetime.fromisoformat(error["startedAt"])
             took = (ended - started).total_seconds()
             note = f"attempt {number}, {took:.3f} s: {_words(error)}"
             events += [Event(started, "processing", f"attempt {number}"), Event(ended, end, note)]

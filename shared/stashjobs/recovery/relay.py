@@ -1,7 +1,7 @@
 """The relay: what makes "not lost" true when something went wrong.
 
-Once a minute it publishes every job that is not published yet, frees expired leases, records the
-messages in QStash's dead-letter queue, and checks that QStash still has messages that have been
+Once a minute it frees expired leases, records the messages in QStash's dead-letter queue, publishes
+every job that is not published yet, and checks that QStash still has messages that have been
 silent for long. Any number of relays may run at once.
 """
 
@@ -13,9 +13,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+import httpx
+from qstash.errors import QStashError
+
 from stashjobs import envelope
 from stashjobs.config import settings
-from stashjobs.errors import InvalidEnvelope
+from stashjobs.errors import InvalidEnvelope, SettingError
 from stashjobs.ids import job_id_from
 from stashjobs.job_type import declared
 from stashjobs.observability import redaction
@@ -32,6 +35,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("stashjobs")
 
 BATCH = 100
+# So often a run with much to publish frees leases and records dead letters.
+LOOK_SECONDS = 10.0
 DEFAULT_MESSAGES_PER_SECOND = 100
 # An enqueue publishes right after its commit; the relay is for those that could not.
 QUIET_SECONDS = 15.0
@@ -73,17 +78,28 @@ def run(deadline: float, *, quiet_seconds: float = QUIET_SECONDS) -> Report:
         psycopg.Error: Postgres cannot be reached.
     """
     report = Report()
-    free_leases(report, deadline)
+    look_around(report, deadline)
     release_overlooked()
     publish_unpublished(report, deadline, quiet_seconds)
     try:
-        reconcile_dead_letters(report, deadline)
         find_vanished(report, deadline)
     except Exception as error:  # noqa: BLE001 - QStash may be away; the next run looks again
-        log.warning(
-            "QStash could not be asked what became of messages: %s", redaction.one_line(error)
-        )
+        _could_not_ask(error)
     return report
+
+
+def look_around(report: Report, deadline: float) -> None:
+    """Free expired leases and record dead letters: what does not wait for messages to be
+    published."""
+    free_leases(report, deadline)
+    try:
+        reconcile_dead_letters(report, deadline)
+    except Exception as error:  # noqa: BLE001 - QStash may be away; the next look looks again
+        _could_not_ask(error)
+
+
+def _could_not_ask(error: Exception) -> None:
+    log.warning("QStash could not be asked what became of messages: %s", redaction.one_line(error))
 
 
 def free_leases(report: Report, deadline: float) -> None:
@@ -108,50 +124,87 @@ def release_overlooked() -> None:
         log.warning("%d jobs waited for what had ended before", released)
 
 
+@dataclass(slots=True)
+class _Turn:
+    """How far a run has come with one type. `last` was looked at; `size`: so many at once."""
+
+    job_type: str
+    size: int
+    last: Unpublished | None = None
+
+
 def publish_unpublished(report: Report, deadline: float, quiet_seconds: float) -> None:
-    """Publish every unpublished job, the oldest first, at the configured rate.
+    """Publish every unpublished job, the oldest of each type first, at the configured rate. The
+    types take turns, so that none waits for the thousands of another, and every `LOOK_SECONDS` so
+    do leases and dead letters.
 
     The rows stay locked meanwhile, so that no other relay publishes them too. If this process
     dies in between, the lock goes with it, the next relay publishes again, and the
     deduplication id makes that one message.
     """
     rate = settings.whole_number("RELAY_MESSAGES_PER_SECOND", DEFAULT_MESSAGES_PER_SECOND)
-    size = BATCH
-    last: Unpublished | None = None
-    while time.time() < deadline:
-        began = time.time()
-        with database.connection().transaction():
-            batch = outbox.take_unpublished(
-                database.connection(),
-                job_types=[job.type for job in declared()],
-                limit=size,
-                quiet_seconds=quiet_seconds,
-                horizon_seconds=messages.horizon_seconds(),
-                after=last,
-            )
-            if not batch:
+    turns = [_Turn(job.type, BATCH) for job in declared()]
+    looked = time.time()
+    while True:
+        there_is_more = False
+        for turn in turns:
+            if time.time() >= deadline:
                 return
             try:
-                told = publish.send(batch)
-            except Exception as error:  # noqa: BLE001 - whatever it was, the rows stay unpublished
-                if not _is_about_the_messages(error):
-                    report.refused += len(batch)
-                    log.warning("QStash takes no messages: %s", redaction.one_line(error))
-                    return
-                if len(batch) > 1:
-                    # One that QStash will never take must not hold up the others. Smaller batches
-                    # find it, each in a transaction of its own: no worker waits long for a row.
-                    size = len(batch) // 2
-                    continue
-                _refused(report, batch[0], error)
-            else:
-                outbox.confirm_published(database.connection(), told)
-                report.published += len(told)
-        if len(batch) < size:
+                there_is_more |= _take_turn(report, turn, rate, quiet_seconds)
+            except _QStashTakesNone as error:
+                log.warning("QStash takes no messages: %s", redaction.one_line(error.cause))
+                report.refused += error.messages
+                return
+            if time.time() >= looked + LOOK_SECONDS:
+                look_around(report, deadline)
+                looked = time.time()
+        if not there_is_more:
             return
-        last, size = batch[-1], min(BATCH, size * 2)
-        if rate:
-            time.sleep(max(0.0, len(batch) / rate - (time.time() - began)))
+
+
+class _QStashTakesNone(Exception):
+    """A wrong token, a missing setting, a limit or an outage: the same for every message."""
+
+    def __init__(self, cause: Exception, messages: int) -> None:
+        super().__init__()
+        self.cause = cause
+        self.messages = messages
+
+
+def _take_turn(report: Report, turn: _Turn, rate: int, quiet_seconds: float) -> bool:
+    """Publish one batch. Returns whether the type has more."""
+    began = time.time()
+    with database.connection().transaction():
+        batch = outbox.take_unpublished(
+            database.connection(),
+            job_types=[turn.job_type],
+            limit=turn.size,
+            quiet_seconds=quiet_seconds,
+            horizon_seconds=messages.horizon_seconds(),
+            after=turn.last,
+        )
+        if not batch:
+            return False
+        try:
+            told = publish.send(batch)
+        except Exception as error:
+            if not _is_about_the_messages(error):
+                raise _QStashTakesNone(error, len(batch)) from error
+            if len(batch) > 1:
+                # One that QStash will never take must not hold up the others. Smaller batches
+                # find it, each in a transaction of its own: no worker waits long for a row.
+                turn.size = len(batch) // 2
+                return True
+            _refused(report, batch[0], error)
+        else:
+            outbox.confirm_published(database.connection(), told)
+            report.published += len(told)
+    there_is_more = len(batch) == turn.size
+    turn.last, turn.size = batch[-1], min(BATCH, turn.size * 2)
+    if rate:
+        time.sleep(max(0.0, len(batch) / rate - (time.time() - began)))
+    return there_is_more
 
 
 def _refused(report: Report, unpublished: Unpublished, error: Exception) -> None:
@@ -169,8 +222,11 @@ def _refused(report: Report, unpublished: Unpublished, error: Exception) -> None
 
 
 def _is_about_the_messages(error: Exception) -> bool:
-    """Whether QStash read the batch and found fault with it, so that its parts may fare better. A
-    wrong token, a limit or an outage is the same for each of them."""
+    """Whether it is something in the batch, so that its parts may fare better: QStash read it and
+    found fault with it, or it could not even be sent. A wrong token, a missing setting, a limit or
+    an outage is the same for each of them."""
+    if not isinstance(error, (QStashError, httpx.HTTPError, SettingError)):
+        return True
     return "status: 400" in str(error) or "status: 413" in str(error)
 
 

@@ -46,7 +46,7 @@ BEGIN
             THEN format('metadata has %s bytes; at most %s are allowed',
                         octet_length(metadata::text), max_payload_bytes)
         WHEN jsonb_typeof(headers) IS DISTINCT FROM 'object' THEN 'headers is no JSON object'
-        WHEN jsonb_path_exists(headers, '$.* ? (@.type() != "string")')
+        WHEN jsonb_path_exists(headers, 'strict $.* ? (@.type() != "string")')
             THEN 'a value in headers is no string'
         WHEN after_when IS NULL OR after_when NOT IN ('completed', 'ended')
             THEN format('after_when is %L; it must be completed or ended', after_when)

@@ -1,6 +1,6 @@
 -- Lock the oldest jobs whose message is to be published, for this transaction. Those that another
 -- relay has in hand are passed over. `after_time` and `after_id` let a relay that could not publish
--- some go on behind them.
+-- some go on behind them. The index has the order of one type.
 CREATE OR REPLACE FUNCTION stashjobs.take_unpublished(
     job_types text[], max_jobs integer, quiet_seconds float8, horizon_seconds float8,
     after_time timestamptz DEFAULT '-infinity', after_id text DEFAULT ''
@@ -16,16 +16,21 @@ DECLARE
     moment CONSTANT timestamptz := clock_timestamp();
 BEGIN
     RETURN QUERY
-    SELECT job.job_id, job.job_type, job.run, job.attempt, job.max_attempts, job.available_at,
-           job.delivery, job.dlq_id
-      FROM job_executions AS job
-     WHERE job.published_at IS NULL AND job.status IN ('pending', 'retrying')
-       AND job.job_type = ANY(job_types)
-       AND job.created_at <= moment - make_interval(secs => quiet_seconds)
-       AND job.available_at <= moment + make_interval(secs => horizon_seconds)
-       AND (job.available_at, job.job_id) > (after_time, after_id)
-     ORDER BY job.available_at, job.job_id
-     LIMIT max_jobs
-       FOR UPDATE SKIP LOCKED;
+    SELECT oldest.*
+      FROM unnest(job_types) AS wanted (type)
+     CROSS JOIN LATERAL (
+           SELECT job.job_id, job.job_type, job.run, job.attempt, job.max_attempts,
+                  job.available_at, job.delivery, job.dlq_id
+             FROM job_executions AS job
+            WHERE job.published_at IS NULL AND job.status IN ('pending', 'retrying')
+              AND job.job_type = wanted.type
+              AND job.created_at <= moment - make_interval(secs => quiet_seconds)
+              AND job.available_at <= moment + make_interval(secs => horizon_seconds)
+              AND (job.available_at, job.job_id) > (after_time, after_id)
+            ORDER BY job.available_at, job.job_id
+            LIMIT max_jobs
+              FOR UPDATE SKIP LOCKED) AS oldest
+     ORDER BY oldest.available_at, oldest.job_id
+     LIMIT max_jobs;
 END
 $$;
