@@ -9,20 +9,19 @@ from typing import TYPE_CHECKING
 from stashjobs.config import settings
 
 if TYPE_CHECKING:
-    from qstash import QStash
-    from qstash.http import RetryConfig
+    from stashjobs.producer.qstash_http import TimedQStash
 
 # Enqueue waits for QStash no longer than this, over all tries and the pauses after them; the row
 # is safe, and is published later.
 QSTASH_TIMEOUT_SECONDS = 5.0
-QSTASH_TRIES = 2
-QSTASH_PAUSE_SECONDS = 0.2
 
 _client_lock = threading.RLock()
-_client: tuple[tuple[str, str | None, int], QStash] | None = None  # what it was made for, and it
+_client: tuple[tuple[str, str | None, int], TimedQStash] | None = (
+    None  # what it was made for, and it
+)
 
 
-def qstash() -> QStash:
+def qstash() -> TimedQStash:
     """The official client, made at its first use, and anew when the token is rotated or the process
     is a fork: sockets are not to be shared.
 
@@ -35,14 +34,10 @@ def qstash() -> QStash:
         if _client is not None and _client[0] == wanted:
             return _client[1]
         close()
-        from qstash import QStash
+        from stashjobs.producer.qstash_http import TimedQStash
 
         token, url, _ = wanted
-        pause_ms = QSTASH_PAUSE_SECONDS * 1000
-        retry: RetryConfig = {"retries": QSTASH_TRIES - 1, "backoff": lambda _: pause_ms}
-        made = QStash(token, base_url=url, retry=retry)
-        # The SDK waits ten minutes for an answer and offers no option for it.
-        made.http._client.timeout = QSTASH_TIMEOUT_SECONDS / QSTASH_TRIES - QSTASH_PAUSE_SECONDS
+        made = TimedQStash(token, url, timeout_seconds=QSTASH_TIMEOUT_SECONDS)
         _client = (wanted, made)
         return made
 
@@ -52,5 +47,5 @@ def close() -> None:
     global _client  # noqa: PLW0603
     with _client_lock:
         if _client is not None:
-            _client[1].http._client.close()
+            _client[1].close()
             _client = None
