@@ -19,7 +19,7 @@ from stashjobs.errors import InvalidEnvelope, InvalidSignature, SettingError, Un
 from stashjobs.job_type import find, load
 from stashjobs.observability import redaction
 from stashjobs.observability.log import logger
-from stashjobs.recovery.relay import dead_letter, record_dead_letters
+from stashjobs.recovery import dead_letters
 from stashjobs.store import database, outbox
 from stashjobs.store.executions import NewJob
 
@@ -42,7 +42,7 @@ def handler(event: Event, _lambda_context: Any) -> Response:
     except (InvalidEnvelope, ValueError, KeyError, TypeError, RecursionError) as error:
         return refuse(489, InvalidEnvelope(f"not a failure callback: {type(error).__name__}"))
     try:
-        changed = record_dead_letters([dead]) or _record_unseen(message, dead)
+        changed = dead_letters.record([dead]) or _record_unseen(message, dead)
     except (psycopg.Error, SettingError) as error:
         return refuse(503, error)
     return answer(200, {"jobId": dead.job_id, "changed": bool(changed)})
@@ -57,7 +57,7 @@ def read_callback(body: bytes) -> tuple[Envelope, DeadLetter]:
     """
     callback = json.loads(body)
     message = envelope.read(base64.b64decode(callback["sourceBody"]))
-    dead = dead_letter(
+    dead = dead_letters.letter(
         message.job_id,
         callback["sourceMessageId"],
         callback.get("dlqId"),

@@ -29,7 +29,7 @@ from stashjobs import (
 )
 from stashjobs.encryption import Place, decrypt, encrypt, is_encrypted
 from stashjobs.operators import key_rotation, retry_and_cancel
-from stashjobs.recovery.relay import record_dead_letters
+from stashjobs.recovery import dead_letters
 from stashjobs.store.outbox import DeadLetter
 from stashjobs.testing.qstash import Server, serving
 from stashjobs.tools.cli import main
@@ -240,7 +240,7 @@ def test_missing_keys_outlast_the_retries_of_qstash(
     job_id = encrypted_job.enqueue(Secret(word=MARKER)).job_id
     settings.delenv("PAYLOAD_KEYS")
     answer = deliver(encrypted_job, job_id)
-    record_dead_letters([DeadLetter(job_id, "msg_1", "dlq_1", "dead", answer.status)])
+    dead_letters.record([DeadLetter(job_id, "msg_1", "dlq_1", "dead", answer.status)])
     row = table.row(job_id)
     assert (row["status"], row["published_at"]) == ("retrying", None)  # the relay sends another
 

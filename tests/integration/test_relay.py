@@ -9,7 +9,7 @@ import pytest
 from psycopg.errors import CheckViolation
 
 from stashjobs.producer import qstash_client
-from stashjobs.recovery import relay
+from stashjobs.recovery import dead_letters, relay
 from stashjobs.testing.qstash import BATCH, Received, Server, serving
 from tests.deliveries import probe
 from tests.qstash_servers import qstash_running
@@ -91,9 +91,12 @@ def test_leases_and_dead_letters_are_looked_at_while_much_is_published(
 ) -> None:
     monkeypatch.setattr(relay, "LOOK_SECONDS", 0)
     looked: list[int] = []  # so many messages had been published by then
-    monkeypatch.setattr(
-        relay, "reconcile_dead_letters", lambda *_: looked.append(len(qstash.messages))
-    )
+
+    def reconcile(_deadline: float) -> int:
+        looked.append(len(qstash.messages))
+        return 0
+
+    monkeypatch.setattr(dead_letters, "reconcile", reconcile)
     table.run(MANY)
     running = table.add(jobs["quiet"])
     table.run(
@@ -112,7 +115,7 @@ def test_leases_and_dead_letters_are_looked_at_while_much_is_published(
 def test_every_page_of_the_dead_letter_queue_is_read(
     table: Table, jobs: dict[str, Job[Any, Any]], monkeypatch: pytest.MonkeyPatch, use_qstash: Any
 ) -> None:
-    monkeypatch.setattr(relay, "BATCH", 2)
+    monkeypatch.setattr(dead_letters, "PAGE", 2)
     ids = [table.add(jobs["quiet"], max_attempts=1) for _ in range(5)]
     with qstash_running() as server:
         use_qstash(server.url, server.token)
@@ -122,10 +125,8 @@ def test_every_page_of_the_dead_letter_queue_is_read(
         while len(qstash_client.qstash().dlq.list().messages) < 5 and time.monotonic() < patience:
             time.sleep(0.05)
 
-        report = relay.Report()
-        relay.reconcile_dead_letters(report, time.time() + 60)
+        assert dead_letters.reconcile(time.time() + 60) == 5
 
-    assert report.dead_letters == 5
     assert all(table.row(job_id)["dlq_id"] for job_id in ids)
 
 

@@ -33,7 +33,7 @@ from stashjobs.ids import new_job_id
 from stashjobs.operators import retry_and_cancel
 from stashjobs.producer import message as messages
 from stashjobs.producer import publish, qstash_client
-from stashjobs.recovery import relay
+from stashjobs.recovery import dead_letters, relay
 from stashjobs.store import database, executions
 from stashjobs.store.executions import Lease, NewJob
 from stashjobs.store.outbox import DeadLetter, Unpublished
@@ -159,7 +159,7 @@ class QStash:
         elif (status == 489 or message.deliveries_left <= 0) and message.alive:
             message.alive = False
             self.letters.append(
-                relay.dead_letter(
+                dead_letters.letter(
                     message.job_id,
                     message.message_id,
                     f"dlq-{next(self._numbers)}",
@@ -550,7 +550,7 @@ class Lifecycle(RuleBasedStateMachine):
         row.published, row.message_id, row.dlq_id = True, message_id, None
 
     def _hear_of(self, letter: DeadLetter) -> None:
-        changed = relay.record_dead_letters([letter])
+        changed = dead_letters.record([letter])
         row = self.rows[letter.job_id]
         speaks = row.message_id == letter.message_id or (row.message_id is None and row.run == 1)
         if row.status in {"completed", "cancelled"} or not speaks or row.dlq_id == letter.dlq_id:

@@ -1,0 +1,131 @@
+"""Dead letters: messages that QStash will not deliver any more, recorded on their jobs' rows."""
+
+from __future__ import annotations
+
+import logging
+import time
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from stashjobs import envelope
+from stashjobs.errors import InvalidEnvelope
+from stashjobs.ids import job_id_from
+from stashjobs.producer import qstash_client
+from stashjobs.store import database, outbox
+from stashjobs.store.outbox import DeadLetter
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from qstash.dlq import DlqMessage
+
+log = logging.getLogger("stashjobs")
+
+PAGE = 100
+# The first look at the dead-letter queue goes back this far, the later ones to a little before the
+# last one that succeeded.
+FIRST_LOOK_BACK = timedelta(days=3)
+LATER_LOOK_BACK = timedelta(minutes=10)
+NOT_NOW_PATIENCE_SECONDS = 86_400.0
+FAILURE_PATIENCE_SECONDS = 3600.0
+
+_looked_at: datetime | None = None
+
+
+def reconcile(deadline: float) -> int:
+    """End the jobs whose message is in QStash's dead-letter queue: its failure callback says so at
+    once, and this makes sure of it when the callback was lost. Returns the number of rows changed.
+
+    Args:
+        deadline: No page is asked for after it (Unix seconds); the next look begins anew.
+
+    Raises:
+        qstash.errors.QStashError: QStash refused.
+        httpx.HTTPError: QStash cannot be reached.
+    """
+    global _looked_at  # noqa: PLW0603 - a warm process need not read the whole queue again
+    now = datetime.now(UTC)
+    since = now - FIRST_LOOK_BACK if _looked_at is None else _looked_at - LATER_LOOK_BACK
+    cursor: str | None = None
+    changed = 0
+    while time.time() < deadline:
+        page = qstash_client.qstash().dlq.list(
+            cursor=cursor,
+            count=PAGE,
+            filter={"from_time": int(since.timestamp() * 1000)},
+        )
+        letters = [found for message in page.messages if (found := _dead_letter_of(message))]
+        if letters:
+            changed += record(letters)
+        cursor = page.cursor
+        if not cursor:
+            _looked_at = now
+            break
+    return changed
+
+
+def record(messages: Sequence[DeadLetter]) -> int:
+    """Record these dead letters on their rows. Returns the number of rows changed."""
+    changed = outbox.record_dead_letters(database.connection(), messages)
+    for job_id, status in changed:
+        log.error("dead-lettered by QStash", extra={"job_id": job_id, "row_status": status})
+    return len(changed)
+
+
+def _dead_letter_of(message: DlqMessage) -> DeadLetter | None:
+    """The job of a dead letter. None where it is no job's: the queue is the whole account's."""
+    try:
+        read = envelope.read((message.body or "").encode())
+    except InvalidEnvelope:
+        return None
+    if read.job_id is None and message.schedule_id is None:
+        return None
+    return letter(
+        read.job_id,
+        message.message_id,
+        message.dlq_id,
+        status=message.response_status,
+        retries=message.max_retries,
+    )
+
+
+def letter(
+    job_id: str | None,
+    message_id: str,
+    dlq_id: str | None,
+    *,
+    status: int | None,
+    retries: int | None,
+) -> DeadLetter:
+    """What a dead letter or a failure callback says, in the words that the row keeps.
+
+    Args:
+        job_id: As the message says; a schedule's message says none, and its own id makes it.
+        message_id: QStash's.
+        dlq_id: Where it is in the dead-letter queue.
+        status: Of the last answer. None or 0: there was none.
+        retries: How often QStash tried again at most.
+    """
+    answer = f"its last answer was {status}" if status else "it got no answer"
+    deliveries = (retries or 0) + 1
+    return DeadLetter(
+        job_id=job_id or job_id_from(message_id),
+        message_id=message_id,
+        dlq_id=dlq_id,
+        reason=f"DeliveryFailed: dead-lettered by QStash after {deliveries} deliveries; {answer}",
+        patience=_patience(status),
+    )
+
+
+def _patience(status: int | None) -> float:
+    """For how long a job is given new messages whose last answer was this one. "Not now" passes: a
+    worker's own (409: busy; 503: Postgres is away, and with it the relay), and that of AWS while
+    every process is busy (500 from API Gateway, where Lambda rejected the invocation, AWS docs,
+    "Handling Lambda errors with an API Gateway API"; 429 from a Function URL, or over the API's own
+    rate). A function that crashes (502), or says nothing, may be a broken deploy; what was refused
+    will be refused again."""
+    if status in {409, 429, 500, 503}:
+        return NOT_NOW_PATIENCE_SECONDS
+    if not status or status >= 500 or status == 408:
+        return FAILURE_PATIENCE_SECONDS
+    return 0.0
