@@ -35,7 +35,7 @@ def jobs(monkeypatch: pytest.MonkeyPatch) -> dict[str, Job[Any, Any]]:
     monkeypatch.setattr(relay, "declared", lambda: list(declared.values()))
     monkeypatch.setattr("stashjobs.producer.publish.find", declared.__getitem__)
     monkeypatch.setattr(relay, "BATCH", 10)
-    monkeypatch.setattr(relay, "_looked_at", None)
+    monkeypatch.setattr(dead_letters, "_looked_at", None)
     monkeypatch.setenv("RELAY_MESSAGES_PER_SECOND", "0")
     return declared
 
