@@ -14,7 +14,7 @@ from psycopg.rows import dict_row
 from infra.local.chaos.system import System
 from infra.local.qstash import DeliveryError, DeliveryRequest, DeliveryResponse, Send
 from stashjobs.producer import qstash_client
-from stashjobs.recovery import relay
+from stashjobs.recovery import dead_letters, relay
 from stashjobs.store import database
 from tests.clusters import make_ready
 from tests.faults.jobs import LEDGERS, faulty
@@ -118,7 +118,7 @@ async def faults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterat
     network = Network()
     crashes = tmp_path / "crashes"
     crashes.mkdir()
-    monkeypatch.setattr(relay, "_looked_at", None)
+    monkeypatch.setattr(dead_letters, "_looked_at", None)
     make_ready(tmp_path / "home" / "postgres")
     async with System(tmp_path / "home", TEMPLATE, faults=network) as system:
         system.configure(CRASHES=str(crashes))
