@@ -16,6 +16,7 @@ from uuid import UUID
 
 import psycopg
 import pytest
+from psycopg.rows import dict_row, namedtuple_row, scalar_row
 from pydantic import BaseModel, ConfigDict, Field
 
 import stashjobs
@@ -537,6 +538,22 @@ async def test_a_job_joins_an_async_transaction(
             await connection.rollback()
     assert [row["user_id"] for row in table.rows()] == (["u_1"] if commits else [])
     assert qstash.received == []
+
+
+@pytest.mark.parametrize("rows", [dict_row, scalar_row, namedtuple_row])
+async def test_a_connection_with_any_row_factory_may_enqueue(
+    table: Table, database_url: str, rows: Any
+) -> None:
+    with psycopg.connect(database_url, row_factory=rows) as connection:
+        one = any_job.enqueue({"n": 1}, connection=connection, idempotency_key="k")
+        two = any_job.enqueue_many([{"n": 2}, {"n": 3}], connection=connection)
+    async with await psycopg.AsyncConnection.connect(database_url, row_factory=rows) as own:
+        three = await any_job.enqueue_async({"n": 4}, connection=own)
+        again = await any_job.enqueue_async({"n": 5}, connection=own, idempotency_key="k")
+    assert again.job_id == one.job_id
+    found = [(row["job_id"], row["payload"]["n"]) for row in table.rows()]
+    ids = [each.job_id for each in [one, *two, three]]
+    assert sorted(found) == sorted(zip(ids, [1, 2, 3, 4], strict=True))
 
 
 # ------------------------------------------------------------------ idempotency

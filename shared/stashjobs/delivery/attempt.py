@@ -3,6 +3,7 @@ return an outcome. This module neither writes to Postgres nor knows about QStash
 
 from __future__ import annotations
 
+import contextvars
 import inspect
 import signal
 import threading
@@ -23,7 +24,7 @@ from stashjobs.errors import (
 )
 from stashjobs.observability import redaction
 from stashjobs.store import database
-from stashjobs.store.jsonb import to_json
+from stashjobs.store.jsonb import Unreadable, to_json
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -54,6 +55,9 @@ class Outcome(NamedTuple):
 def run(job: JobType[Any, Any], document: Any, context: Context) -> Outcome:
     """Decrypt the payload if need be, run the job's function and return the outcome. Raises only
     what must end the process."""
+    if isinstance(document, Unreadable):
+        error = PermanentError(f"the row's payload cannot be read: {document.reason}")
+        return Outcome("failed", error=error)
     try:
         plain = _decrypted(job, document, context)
     except EncryptionError as error:
@@ -88,7 +92,8 @@ def _attempt(job: JobType[Any, Any], document: Any, context: Context) -> Outcome
     try:
         payload = job.read_payload(document)
         with _Stopping(context.deadline.timestamp()):
-            result = job.function(payload, context)
+            # What it sets in a context variable is not the next delivery's.
+            result = contextvars.copy_context().run(job.function, payload, context)
             if inspect.isawaitable(result):
                 from stashjobs.delivery import event_loop
 

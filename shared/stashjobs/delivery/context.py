@@ -58,7 +58,10 @@ class Context:
     deadline: datetime = field(default_factory=lambda: datetime.max.replace(tzinfo=UTC))
     lease_seconds: float = 60.0
     encrypted: bool = False
-    _connection: database.Connection | None = field(default=None, repr=False)
+    # The worker's connection, while a transaction of the job's is open on it.
+    _own: database.Connection | None = field(default=None, repr=False)
+    # The same session as an object of the job's own.
+    _lent: database.Connection | None = field(default=None, repr=False)
     _beside: database.Connection | None = field(default=None, repr=False)
     _enqueued: list[Enqueued] = field(default_factory=list, repr=False)
 
@@ -83,35 +86,56 @@ class Context:
     def connection(self) -> database.Connection:
         """The worker's connection, in a transaction that commits together with this job's
         completion: what is written here happens if and only if the job completes. Opened at its
-        first use, so use it late: a long transaction holds back Postgres's vacuum."""
-        if self._connection is None:
-            # Noted first: the deadline may come between any two lines.
-            self._connection = database.connection()
-            # Should this machine vanish without a word, its locks are not to outlive its lease.
-            idle_ms = int(self.lease_seconds * 1000)
-            self._connection.execute(
-                f"BEGIN; SET LOCAL idle_in_transaction_session_timeout = {idle_ms}".encode()
-            )
-        return self._connection
+        first use, so use it late: a long transaction holds back Postgres's vacuum.
+
+        What is made of it, or of its session (a row factory, a `SET`, an advisory lock, a temporary
+        table), ends with the attempt."""
+        own = self._begun()
+        if self._lent is None:
+            self._lent = database.lent(own)
+        return self._lent
 
     @property
     def has_connection(self) -> bool:
         """Whether the job has used `connection`, so that there is a transaction to end."""
-        return self._connection is not None
+        return self._own is not None
+
+    @property
+    def recording_connection(self) -> database.Connection:
+        """Where the attempt is recorded: in the job's transaction, if it began one. The worker's to
+        use, not the job's."""
+        return self._own or database.connection()
+
+    def _begun(self) -> database.Connection:
+        if self._own is None:
+            # Noted first: the deadline may come between any two lines.
+            self._own = database.connection()
+            # Should this machine vanish without a word, its locks are not to outlive its lease.
+            idle_ms = int(self.lease_seconds * 1000)
+            self._own.execute(
+                f"BEGIN; SET LOCAL idle_in_transaction_session_timeout = {idle_ms}".encode()
+            )
+        return self._own
+
+    def _end(self, own: database.Connection, ending: str) -> None:
+        if self._lent is None:
+            own.execute(ending.encode())
+        else:
+            database.end_loan(own, ending)
+        self._own = self._lent = None
 
     def commit(self) -> None:
         """End the job's transaction, if it began one. The worker's to call, not the job's."""
-        if self._connection is not None:
-            self._connection.execute("COMMIT")
-            self._connection = None
+        if self._own is not None:
+            self._end(self._own, "COMMIT")
         self._close_beside()
 
     def rollback(self) -> None:
         """Undo the job's transaction, if it began one. The worker's to call, not the job's."""
-        if self._connection is not None:
-            if not database.is_dropped(self._connection):
-                self._connection.execute("ROLLBACK")
-            self._connection = None
+        if self._own is not None:
+            if not database.is_dropped(self._own):
+                self._end(self._own, "ROLLBACK")
+            self._own = self._lent = None
             self._enqueued.clear()
         database.close_if_in_transaction()  # one that the deadline interrupted as it began or ended
         self._close_beside()
@@ -136,7 +160,7 @@ class Context:
     def parents(self) -> list[Parent]:
         """The jobs that this one waited for (`after=`), in the order in which they were given, with
         their results."""
-        found = executions.find_parents(self._connection or database.connection(), self.job_id)
+        found = executions.find_parents(self.recording_connection, self.job_id)
         return [_decrypted(parent) for parent in found]
 
     def enqueue(self, job: Job[Any, Any], payload: Any, **options: Any) -> Enqueued:
@@ -145,7 +169,7 @@ class Context:
         options.setdefault("user_id", self.user_id)
         options.setdefault("organization_id", self.organization_id)
         options["metadata"] = {PARENT: self.job_id} | dict(options.get("metadata") or {})
-        enqueued = job.enqueue(payload, connection=self.connection, **options)
+        enqueued = job.enqueue(payload, connection=self._begun(), **options)
         self._enqueued.append(enqueued)
         return enqueued
 

@@ -367,7 +367,7 @@ def _write(context: Context, outcome: Outcome) -> Recorded | None:
             wait_seconds=min(outcome.retry_after or 0.0, MAX_RETRY_AFTER_SECONDS),
         )
     recorded = executions.record_completed(
-        context.connection if context.has_connection else database.connection(),
+        context.recording_connection,
         job_id=context.job_id,
         attempt=context.attempt,
         result=outcome.result,

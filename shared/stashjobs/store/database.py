@@ -56,6 +56,13 @@ SELECT name FROM unnest(ARRAY['statement_timeout', 'lock_timeout']) AS name
  WHERE current_setting(name) = '0'
 """
 
+# What DISCARD ALL does (PostgreSQL docs), which no transaction and no other statement may be sent
+# with; but for the plans, which are those of the layer's own functions.
+RESET_SESSION = (
+    "SET SESSION AUTHORIZATION DEFAULT; RESET ALL; DEALLOCATE ALL; CLOSE ALL; UNLISTEN *; "
+    "SELECT pg_catalog.pg_advisory_unlock_all(); DISCARD TEMP; DISCARD SEQUENCES"
+)
+
 log = logging.getLogger("stashjobs")
 
 Kind = TypeVar("Kind")
@@ -158,6 +165,31 @@ def connect(
     return _connect(opener, url, statement_timeout_seconds, lock_timeout_seconds)
 
 
+def lent(own: Connection) -> Connection:
+    """The session of a worker's connection, for a job: what the job makes of its object (row
+    factory, adapters, cursors, prepared statements) is gone with that object. Costs no round trip;
+    what the job makes of the session itself is undone by `end_loan`."""
+    given = _LentConnection(own.pgconn)
+    given.prepare_threshold = None
+    given.cursor_factory = own.cursor_factory
+    return given
+
+
+def end_loan(own: Connection, ending: str) -> None:
+    """End the transaction of a connection that was `lent`, and reset its session in the same round
+    trip.
+
+    A pooler that takes no startup options gets no reset: to RDS Proxy it would be a reason to pin
+    the session (docs/connections.md).
+
+    Args:
+        own: The worker's connection.
+        ending: `COMMIT` or `ROLLBACK`.
+    """
+    reset = "" if settings.postgres_url() in _refusing_options else f"; {RESET_SESSION}"
+    own.execute(f"{ending}{reset}".encode())
+
+
 def pool() -> ConnectionPool[_PooledConnection]:
     """The process's pool, opened by the first call. From then on every enqueue of this process, in
     any thread, borrows from it. It is closed when the process ends.
@@ -232,6 +264,11 @@ def missing_timeouts(existing: Connection) -> list[str]:
     """Which of `statement_timeout` and `lock_timeout` do not hold on this connection, because a
     pooler left out our options and the role sets none."""
     return [name for (name,) in existing.execute(MISSING_TIMEOUTS)]
+
+
+class _LentConnection(psycopg.Connection[Any]):
+    def __del__(self, *_warn: Any) -> None:
+        """No warning that it is still open: it is the worker's to close."""
 
 
 class _PooledConnection(psycopg.Connection[Any]):

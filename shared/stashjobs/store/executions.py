@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import psycopg
 from psycopg.rows import tuple_row
-from psycopg.types.json import Jsonb
 
 from stashjobs.observability import tracing
+from stashjobs.store import jsonb
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -59,7 +59,7 @@ class Claim(NamedTuple):
     `status` is `processing` with `held` True: this delivery holds the job and runs it. Otherwise
     it says why not: `completed`, `cancelled` or `failed` jobs are over; `pending`, `retrying` and
     `processing` with `held` False mean that another delivery got there first, and `wait` is how
-    long its lease still runs, in seconds.
+    long its lease still runs, in seconds. `payload` is an `Unreadable` where Python cannot read it.
     """
 
     held: bool
@@ -116,15 +116,15 @@ SELECT asked_id, job_id, due
            delivery => %(delivery)s::jsonb[], after => %(after)s::jsonb[])
 """
 CLAIM = """
-SELECT held, status, job_type, attempt, max_attempts, run, payload, user_id, organization_id, error,
-       wait_seconds
+SELECT held, status, job_type, attempt, max_attempts, run, payload::text, user_id,
+       organization_id, error, wait_seconds
   FROM stashjobs.claim(
            job_id => %(job_id)s, type => %(type)s, lease_seconds => %(lease_seconds)s,
            message_id => %(message_id)s, schedule_id => %(schedule_id)s)
 """
 CLAIM_OR_RECORD = """
-SELECT held, status, job_type, attempt, last_attempt, run, document, for_user_id,
-       for_organization_id, error, wait_seconds
+SELECT held, status, job_type, attempt, last_attempt, run, document::text,
+       for_user_id, for_organization_id, error, wait_seconds
   FROM stashjobs.claim_or_record(
            job_id => %(job_id)s, type => %(type)s, lease_seconds => %(lease_seconds)s,
            payload => %(payload)s, max_attempts => %(max_attempts)s, user_id => %(user_id)s,
@@ -223,7 +223,7 @@ def claim(
         "schedule_id": lease.schedule_id,
     }
     rows = call(connection, CLAIM, parameters)
-    return Claim._make(rows[0]) if rows else None
+    return _claim(rows)
 
 
 def claim_or_record(
@@ -240,18 +240,18 @@ def claim_or_record(
     parameters = {
         "job_id": new.job_id,
         "type": new.job_type,
-        "payload": Jsonb(new.payload),
+        "payload": jsonb.parameter(new.payload),
         "max_attempts": new.max_attempts,
         "user_id": new.user_id,
         "organization_id": new.organization_id,
         "idempotency_key": new.idempotency_key,
-        "metadata": Jsonb(new.metadata),
+        "metadata": jsonb.parameter(new.metadata),
         "lease_seconds": lease.seconds,
         "message_id": lease.message_id,
         "schedule_id": lease.schedule_id,
     }
     rows = call(connection, CLAIM_OR_RECORD, parameters)
-    return Claim._make(rows[0]) if rows else None
+    return _claim(rows)
 
 
 def find_by_idempotency_key(
@@ -272,7 +272,7 @@ def record_completed(
     connection: Connection[Any], *, job_id: str, attempt: int, result: Any
 ) -> Recorded | None:
     """End the job well, if this attempt still holds it. None: the row is gone."""
-    parameters = {"job_id": job_id, "attempt": attempt, "result": Jsonb(result)}
+    parameters = {"job_id": job_id, "attempt": attempt, "result": jsonb.parameter(result)}
     rows = call(connection, COMPLETE, parameters)
     return Recorded._make(rows[0]) if rows else None
 
@@ -299,7 +299,7 @@ def record_not_completed(
         "job_id": job_id,
         "attempt": attempt,
         "status": status,
-        "details": Jsonb(details),
+        "details": jsonb.parameter(details),
         "counted": counted,
         "wait_seconds": wait_seconds,
     }
@@ -319,7 +319,7 @@ def extend_lease(
     parameters = {
         "job_id": job_id,
         "attempt": attempt,
-        "progress": None if progress is None else Jsonb(progress),
+        "progress": None if progress is None else jsonb.parameter(progress),
         "lease_seconds": lease_seconds,
     }
     [(held,)] = call(connection, EXTEND_LEASE, parameters)
@@ -344,18 +344,25 @@ def _new(rows: Sequence[tuple[Any, ...]]) -> dict[str, New]:
     return {asked_id: New(job_id, due) for asked_id, job_id, due in rows}
 
 
+def _claim(rows: list[tuple[Any, ...]]) -> Claim | None:
+    if not rows:
+        return None
+    claim = Claim._make(rows[0])
+    return claim if claim.payload is None else claim._replace(payload=jsonb.read(claim.payload))
+
+
 def _columns(jobs: Sequence[NewJob]) -> dict[str, list[Any] | None]:
     waiting = any(job.after for job in jobs)
     return {
         "job_ids": [job.job_id for job in jobs],
         "types": [job.job_type for job in jobs],
-        "payloads": [Jsonb(job.payload) for job in jobs],
+        "payloads": [jsonb.parameter(job.payload) for job in jobs],
         "max_attempts": [job.max_attempts for job in jobs],
         "available_at": [job.available_at for job in jobs],
         "user_ids": [job.user_id for job in jobs],
         "organization_ids": [job.organization_id for job in jobs],
         "idempotency_keys": [job.idempotency_key for job in jobs],
-        "metadata": [Jsonb(job.metadata) for job in jobs],
-        "delivery": [Jsonb(job.delivery) for job in jobs],
-        "after": [job.after and Jsonb(job.after) for job in jobs] if waiting else None,
+        "metadata": [jsonb.parameter(job.metadata) for job in jobs],
+        "delivery": [jsonb.parameter(job.delivery) for job in jobs],
+        "after": [job.after and jsonb.parameter(job.after) for job in jobs] if waiting else None,
     }

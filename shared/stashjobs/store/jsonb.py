@@ -3,10 +3,44 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+import math
+from typing import Any, NamedTuple
+
+from psycopg.types.json import Jsonb
 
 # `json.dumps` would make an encoder for every value.
 _encode = json.JSONEncoder(allow_nan=False).encode
+
+
+class Unreadable(NamedTuple):
+    """A document that Postgres holds and Python cannot read, and why."""
+
+    reason: str
+
+
+def parameter(document: Any) -> Jsonb:
+    """Plain JSON as a statement's parameter, however an app has psycopg write JSON elsewhere."""
+    return Jsonb(document, _encode)
+
+
+def read(text: str) -> Any:
+    """The document of a column that was selected as text, however an app has psycopg read JSON
+    elsewhere; or `Unreadable`. SQL may write numbers of 5,000 digits and 2,000 levels."""
+    try:
+        return _decode(text)
+    except ValueError as error:
+        return Unreadable(str(error))
+    except RecursionError:
+        return Unreadable("it is nested too deeply")
+
+
+def _finite(text: str) -> float:
+    if math.isinf(number := float(text)):
+        raise ValueError(f"a number of {len(text)} characters is too large")
+    return number
+
+
+_decode = json.JSONDecoder(parse_float=_finite).decode
 
 
 def to_json(value: Any) -> Any:

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from psycopg.types.json import Jsonb
-
+from stashjobs.store import jsonb
 from stashjobs.store.executions import call
 
 if TYPE_CHECKING:
@@ -183,11 +182,11 @@ def record_never_delivered(connection: Connection[Any], new: NewJob, letter: Dea
     parameters = {
         "job_id": new.job_id,
         "type": new.job_type,
-        "payload": Jsonb(new.payload),
+        "payload": jsonb.parameter(new.payload),
         "max_attempts": new.max_attempts,
         "user_id": new.user_id,
         "organization_id": new.organization_id,
-        "metadata": Jsonb(new.metadata),
+        "metadata": jsonb.parameter(new.metadata),
         "message_id": letter.message_id,
         "dlq_id": letter.dlq_id,
         "error": letter.reason,
