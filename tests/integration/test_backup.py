@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import stat
 import subprocess
+import sys
 import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
 from click.testing import CliRunner
+from psycopg import sql
 
 from stashjobs.tools import backup
 from stashjobs.tools.backup import programs
@@ -204,3 +208,102 @@ def test_the_command_says_what_it_compared(
         os.environ.update(before)
     assert result.exit_code == 0, result.output
     assert json.loads(result.stdout)["tables"]["public.job_executions"] == 20
+
+
+def test_timeouts_of_the_database_end_no_proof(
+    filled: Table, database_url: str, settings: pytest.MonkeyPatch
+) -> None:
+    name = sql.Identifier(str(psycopg.conninfo.conninfo_to_dict(database_url)["dbname"]))
+    timeouts = ("idle_session_timeout", "idle_in_transaction_session_timeout", "statement_timeout")
+    for timeout in timeouts:
+        for database in (name, sql.Identifier("postgres")):
+            filled.connection.execute(
+                sql.SQL("ALTER DATABASE {} SET {} = 300").format(database, sql.Identifier(timeout))
+            )
+    real = backup._restore
+
+    def take_long(file: Path, url: str) -> None:
+        time.sleep(1)
+        real(file, url)
+
+    settings.setattr(backup, "_restore", take_long)
+    before = databases(database_url)
+    try:
+        assert backup.verify(database_url).differences == []
+    finally:
+        for database in (name, sql.Identifier("postgres")):
+            filled.connection.execute(sql.SQL("ALTER DATABASE {} RESET ALL").format(database))
+    assert databases(database_url) == before
+
+
+VERIFY = """
+import sys, time
+from stashjobs.tools import backup
+def hang(*_):
+    print("restoring", flush=True)
+    time.sleep(60)
+backup._restore = hang
+backup.verify(sys.argv[1])
+"""
+
+
+def verify_until_it_restores(url: str, number: int) -> int:
+    """The exit code of a verify that gets a signal while it restores."""
+    ours = subprocess.Popen(
+        [sys.executable, "-c", VERIFY, url],
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": "shared"},
+    )
+    assert ours.stdout is not None
+    assert ours.stdout.readline() == b"restoring\n"
+    ours.send_signal(number)
+    with ours.stdout:
+        return ours.wait(60)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_a_verify_that_is_ended_leaves_no_copy(
+    filled: Table, database_url: str, number: signal.Signals
+) -> None:
+    before = databases(database_url)
+    assert verify_until_it_restores(database_url, number) != 0
+    assert databases(database_url) == before
+
+
+def test_what_a_killed_verify_left_is_found_and_offered_for_removal(
+    filled: Table, database_url: str
+) -> None:
+    before = databases(database_url)
+    assert verify_until_it_restores(database_url, signal.SIGKILL) == -signal.SIGKILL
+    assert databases(database_url) > before
+
+    patience = time.monotonic() + 60
+    while True:  # until Postgres has seen that the process is gone
+        refused = CliRunner().invoke(main, ["backup", "verify"])
+        if "by another run" not in refused.output or time.monotonic() > patience:
+            break
+    assert refused.exit_code == 1
+    assert "is a full copy that a verify left when it was killed" in refused.output
+    assert "stashjobs backup verify --drop-leftover" in refused.output
+    assert databases(database_url) > before
+
+    assert CliRunner().invoke(main, ["backup", "verify", "--drop-leftover"]).exit_code == 0
+    assert databases(database_url) == before
+
+
+def test_a_database_that_is_no_verify_s_is_never_dropped(
+    filled: Table, database_url: str, elsewhere: str
+) -> None:
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute("CREATE DATABASE elsewhere TEMPLATE template0")
+    with pytest.raises(backup.BackupError, match="exists, and nothing is restored over it"):
+        backup.verify(database_url, elsewhere, drop_leftover=True)
+    assert "elsewhere" in databases(database_url)
+
+
+def test_a_verify_that_goes_on_is_no_leftover(filled: Table, database_url: str) -> None:
+    scratch = backup.scratch_beside(database_url)
+    with backup._new_database(scratch, keep=False):
+        with pytest.raises(backup.BackupError, match="by another run"):
+            backup.verify(database_url, drop_leftover=True)
+        assert psycopg.conninfo.conninfo_to_dict(scratch)["dbname"] in databases(database_url)

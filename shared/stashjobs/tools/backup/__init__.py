@@ -9,11 +9,14 @@ proof; what a stage lives on is its provider's backups (docs/deployment.md, Back
 from __future__ import annotations
 
 import contextlib
+import signal
 import tempfile
+import threading
 import time
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 from psycopg import sql
@@ -25,17 +28,34 @@ from stashjobs.tools.backup import programs
 from stashjobs.tools.backup.contents import Contents, differences, read
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from stashjobs.store.database import Connection
 
 SUFFIX = "_restored"
+# The comment on a scratch database, by which one that is left is known.
+MARK = "scratch of stashjobs backup verify"
+READ_COMMENT = """
+SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = %s
+"""
+LOCK = "SELECT pg_try_advisory_lock(782917461, hashtext(%s))"
+DROP = sql.SQL("DROP DATABASE IF EXISTS {} (FORCE)")
+# Those that this Postgres has: the last is of version 17.
+NO_TIMEOUTS = """
+SELECT set_config(name, '0', false) FROM pg_settings
+ WHERE name IN ('statement_timeout', 'lock_timeout', 'idle_in_transaction_session_timeout',
+                'idle_session_timeout', 'transaction_timeout')
+"""
 LONGEST_NAME = 63  # bytes; Postgres cuts off what is longer
 
 
 class BackupError(StashjobsError):
     """A dump or a restore failed, or does not hold what it should. The message says what, and what
     to do."""
+
+
+class Leftover(BackupError):
+    """The scratch database of a verify that was killed is still there, a full copy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,21 +101,26 @@ def restore(file: Path, into: str) -> None:
         _restore(file, into)
 
 
-def verify(url: str, into: str | None = None) -> Proof:
-    """Take a dump, restore it into a scratch database, compare, and drop that database.
+def verify(url: str, into: str | None = None, *, drop_leftover: bool = False) -> Proof:
+    """Take a dump, restore it into a scratch database, compare, and drop that database, whatever
+    happens but a SIGKILL.
 
     Args:
         url: The database to be proven restorable.
         into: The URL of the scratch database, which must not exist. By default one on the same
             server, named after the database with `_restored` at its end.
+        drop_leftover: Drop the scratch database of an earlier verify that was killed.
 
     Raises:
+        Leftover: There is such a one.
         BackupError: The scratch database exists, or dump or restore failed.
         ProgramError: There is no pg_dump or pg_restore that is new enough.
         psycopg.OperationalError: A server cannot be reached.
     """
     began = time.monotonic()
     scratch = into or scratch_beside(url)
+    if drop_leftover:
+        _drop_leftover(scratch)
     with (
         tempfile.TemporaryDirectory(prefix="stashjobs-backup-") as folder,
         _new_database(scratch, keep=False),
@@ -164,34 +189,102 @@ def _snapshot(url: str) -> Iterator[tuple[Connection, str]]:
 
 
 def _patient(url: str) -> Connection:
-    return database.connect(url, statement_timeout_seconds=0)
+    """A connection that no timeout of the role or the database ends, however long it is idle."""
+    connection = database.connect(url, statement_timeout_seconds=0)
+    connection.execute(NO_TIMEOUTS)
+    return connection
 
 
 @contextlib.contextmanager
 def _new_database(url: str, *, keep: bool) -> Iterator[None]:
     """Make the database of a URL; drop it afterwards unless it is to be kept and nothing failed."""
-    name = str(conninfo_to_dict(url).get("dbname") or "")
-    if not name:
-        raise BackupError("the URL names no database: .../name at its end")
-    # `postgres` is the database that is there to be connected to (Postgres docs, "initdb").
-    with _patient(make_conninfo(url, dbname="postgres")) as server:
-        identifier = sql.Identifier(name)
-        try:
-            server.execute(sql.SQL("CREATE DATABASE {} TEMPLATE template0").format(identifier))
-        except psycopg.errors.DuplicateDatabase:
-            raise BackupError(
-                f"the database {name} exists, and nothing is restored over it. Drop it if it is "
-                "left from an earlier run, or give another with --into"
-            ) from None
-        except psycopg.errors.InsufficientPrivilege as error:
-            raise BackupError(
-                f"this role may not create the database {name}; give it CREATEDB, or another "
-                "server with --into"
-            ) from error
+    name = _name_of(url)
+    with _ended_by_signals() as ignore_signals, _server_of(url) as server:
+        # Held by this session, so that what a verify that goes on has made is no leftover.
+        if server.execute(LOCK, [name]).fetchone() != (True,):
+            raise BackupError(f"the database {name} is being made or compared by another run")
+        _create(server, name, is_scratch=not keep)
         done = False
         try:
             yield
             done = True
         finally:
+            ignore_signals()
             if not (keep and done):
-                server.execute(sql.SQL("DROP DATABASE {} (FORCE)").format(identifier))
+                # The other connection may have been dropped meanwhile.
+                with _server_of(url) as another:
+                    another.execute(DROP.format(sql.Identifier(name)))
+
+
+def _create(server: Connection, name: str, *, is_scratch: bool) -> None:
+    identifier = sql.Identifier(name)
+    try:
+        server.execute(sql.SQL("CREATE DATABASE {} TEMPLATE template0").format(identifier))
+    except psycopg.errors.DuplicateDatabase:
+        if (mark := _mark_of(server, name)) is not None:
+            raise Leftover(
+                f"the database {name} is a full copy that a verify left when it was killed "
+                f"({mark}). Drop it with: stashjobs backup verify --drop-leftover"
+            ) from None
+        raise BackupError(
+            f"the database {name} exists, and nothing is restored over it. Drop it if it is "
+            "left from an earlier run, or give another with --into"
+        ) from None
+    except psycopg.errors.InsufficientPrivilege as error:
+        raise BackupError(
+            f"this role may not create the database {name}; give it CREATEDB, or another "
+            "server with --into"
+        ) from error
+    if is_scratch:
+        mark = f"{MARK}, begun at {datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
+        server.execute(sql.SQL("COMMENT ON DATABASE {} IS {}").format(identifier, mark))
+
+
+def _drop_leftover(url: str) -> None:
+    """Drop the database if it is a verify's; never another."""
+    name = _name_of(url)
+    with _server_of(url) as server:
+        is_free = server.execute(LOCK, [name]).fetchone() == (True,)
+        if is_free and _mark_of(server, name) is not None:
+            server.execute(DROP.format(sql.Identifier(name)))
+
+
+def _mark_of(server: Connection, name: str) -> str | None:
+    row = server.execute(READ_COMMENT, [name]).fetchone()
+    comment = "" if row is None else row[0] or ""
+    return comment if comment.startswith(MARK) else None
+
+
+def _server_of(url: str) -> Connection:
+    # `postgres` is the database that is there to be connected to (Postgres docs, "initdb").
+    return _patient(make_conninfo(url, dbname="postgres"))
+
+
+def _name_of(url: str) -> str:
+    name = str(conninfo_to_dict(url).get("dbname") or "")
+    if not name:
+        raise BackupError("the URL names no database: .../name at its end")
+    return name
+
+
+@contextlib.contextmanager
+def _ended_by_signals() -> Iterator[Callable[[], None]]:
+    """Let SIGTERM and SIGHUP end the block as an error does, so that it tidies up. Yields what
+    makes them ignored until the block has ended, for the tidying up itself."""
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: None  # signals are not this thread's
+        return
+
+    def end(number: int, _frame: Any) -> None:
+        raise SystemExit(128 + number)
+
+    def ignore() -> None:
+        for number in before:
+            signal.signal(number, signal.SIG_IGN)
+
+    before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield ignore
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

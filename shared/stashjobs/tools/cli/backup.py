@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import asdict
 from pathlib import Path
 
@@ -51,15 +52,27 @@ def restore(*, file: Path, into: str) -> None:
     "--into",
     help="URL of the scratch database; it must not exist.  [default: one on the same server]",
 )
+@click.option(
+    "--drop-leftover",
+    is_flag=True,
+    help="First drop the scratch database that a verify left when it was killed.",
+)
 @json_option
 @command
-def verify(*, into: str | None, as_json: bool) -> None:
+def verify(*, into: str | None, drop_leftover: bool, as_json: bool) -> None:
     """Dump the database, restore the dump into a scratch database, compare, and drop it.
 
     Jobs go on meanwhile.
     """
     scratch = None if into is None else _postgres_url(into)
-    proof = backups.verify(settings.postgres_url(), scratch)
+    url = settings.postgres_url()
+    try:
+        proof = backups.verify(url, scratch, drop_leftover=drop_leftover)
+    except backups.Leftover as leftover:
+        if as_json or not sys.stdin.isatty():
+            raise
+        click.confirm(f"{leftover}\nDrop it now and go on?", abort=True, err=True)
+        proof = backups.verify(url, scratch, drop_leftover=True)
     if as_json:
         click.echo(json.dumps(asdict(proof)))
     else:
