@@ -193,6 +193,19 @@ def test_the_next_signing_key_counts_too(table: Table, settings: pytest.MonkeyPa
     assert handle(job, http_event(body, {"upstash-signature": token})).status == 200
 
 
+@pytest.mark.parametrize("region", ["EU_CENTRAL_1", "US_EAST_1"])
+@pytest.mark.parametrize("which", ["CURRENT", "NEXT"])
+def test_while_an_account_moves_messages_of_either_region_are_accepted(
+    table: Table, settings: pytest.MonkeyPatch, region: str, which: str
+) -> None:
+    job = probe()
+    body = b'{"jobId": "%s", "type": "probe"}' % table.add(job).encode()
+    for each in ("CURRENT", "NEXT"):
+        settings.setenv(f"{region}_QSTASH_{each}_SIGNING_KEY", f"sig_of_{region}_{each}")
+    token = sign(body, key=f"sig_of_{region}_{which}")
+    assert handle(job, http_event(body, {"upstash-signature": token})).status == 200
+
+
 @pytest.mark.parametrize("name", ["QSTASH_CURRENT_SIGNING_KEY", "QSTASH_NEXT_SIGNING_KEY"])
 def test_without_signing_keys_nothing_is_believed(
     table: Table, settings: pytest.MonkeyPatch, name: str

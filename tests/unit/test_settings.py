@@ -75,13 +75,3 @@ def test_a_url_of_the_wrong_kind_is_refused(
 def test_the_base_url_ends_without_a_slash(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
     monkeypatch.setenv("BASE_URL", value)
     assert stash_settings.base_url() == "https://x.example"
-
-
-@pytest.mark.parametrize("missing", ["QSTASH_CURRENT_SIGNING_KEY", "QSTASH_NEXT_SIGNING_KEY"])
-def test_both_signing_keys_are_needed(monkeypatch: pytest.MonkeyPatch, missing: str) -> None:
-    monkeypatch.setenv("QSTASH_CURRENT_SIGNING_KEY", "current")
-    monkeypatch.setenv("QSTASH_NEXT_SIGNING_KEY", "next")
-    assert stash_settings.signing_keys() == ("current", "next")
-    monkeypatch.delenv(missing)
-    with pytest.raises(SettingError, match=missing):
-        stash_settings.signing_keys()

@@ -116,15 +116,6 @@ def base_url() -> str:
     return value.rstrip("/")
 
 
-def signing_keys() -> tuple[str, str]:
-    """QStash's current and next signing key.
-
-    Raises:
-        SettingError: One of them is missing.
-    """
-    return require("QSTASH_CURRENT_SIGNING_KEY"), require("QSTASH_NEXT_SIGNING_KEY")
-
-
 # What says which secret there is cannot be in it.
 _NEVER_IN_THE_SECRET = frozenset({"STAGE", stage_secret.SETTING, stage_secret.TTL_SETTING})
 

@@ -11,7 +11,7 @@ import json
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from stashjobs.config import settings
+from stashjobs.config import qstash_region, settings
 from stashjobs.delivery.signature import verify
 from stashjobs.errors import InvalidSignature
 
@@ -80,7 +80,7 @@ def _verify(request: Request) -> None:
     verify(
         request.headers.get("upstash-signature"),
         request.body,
-        keys=settings.signing_keys(),
+        keys=qstash_region.signing_keys(),
         urls=request.urls,
     )
 

@@ -87,7 +87,7 @@ def _hmac(key: bytes, data: bytes) -> bytes:
     return keyed.digest()
 
 
-@functools.lru_cache(maxsize=4)  # to look for SHA-256 and set the key costs as much as the rest
+@functools.lru_cache(maxsize=8)  # to look for SHA-256 and set the key costs as much as the rest
 def _keyed(key: bytes) -> hmac.HMAC:
     return hmac.new(key, digestmod="sha256")
 

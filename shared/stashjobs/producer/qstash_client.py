@@ -6,7 +6,7 @@ import os
 import threading
 from typing import TYPE_CHECKING
 
-from stashjobs.config import settings
+from stashjobs.config import qstash_region
 
 if TYPE_CHECKING:
     from stashjobs.producer.qstash_http import TimedQStash
@@ -16,9 +16,8 @@ if TYPE_CHECKING:
 QSTASH_TIMEOUT_SECONDS = 5.0
 
 _client_lock = threading.RLock()
-_client: tuple[tuple[str, str | None, int], TimedQStash] | None = (
-    None  # what it was made for, and it
-)
+# What it was made for, and it.
+_client: tuple[tuple[qstash_region.Account, int], TimedQStash] | None = None
 
 
 def qstash() -> TimedQStash:
@@ -26,18 +25,18 @@ def qstash() -> TimedQStash:
     is a fork: sockets are not to be shared.
 
     Raises:
-        SettingError: `QSTASH_TOKEN` is missing.
+        SettingError: `QSTASH_TOKEN` is missing, or `QSTASH_REGION` names no region.
     """
     global _client  # noqa: PLW0603 - this module is the client's one owner
-    wanted = settings.require("QSTASH_TOKEN"), settings.optional("QSTASH_URL"), os.getpid()
+    wanted = qstash_region.account(), os.getpid()
     with _client_lock:
         if _client is not None and _client[0] == wanted:
             return _client[1]
         close()
         from stashjobs.producer.qstash_http import TimedQStash
 
-        token, url, _ = wanted
-        made = TimedQStash(token, url, timeout_seconds=QSTASH_TIMEOUT_SECONDS)
+        account, _ = wanted
+        made = TimedQStash(account.token, account.url, timeout_seconds=QSTASH_TIMEOUT_SECONDS)
         _client = (wanted, made)
         return made
 

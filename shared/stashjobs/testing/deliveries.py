@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from stashjobs.config import settings
+from stashjobs.config import qstash_region
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -95,7 +95,7 @@ def sign(body: bytes, url: str, *, key: str | None = None, age: float = 0) -> st
     }
     parts = [{"alg": "HS256", "typ": "JWT"}, claims]
     signed = ".".join(_base64url(json.dumps(part).encode()) for part in parts)
-    secret = key or settings.signing_keys()[0]
+    secret = key or qstash_region.signing_keys()[0]
     return f"{signed}.{_base64url(hmac.digest(secret.encode(), signed.encode(), 'sha256'))}"
 
 

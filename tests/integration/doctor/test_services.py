@@ -10,6 +10,7 @@ import pytest
 
 from functions.process_stripe_webhook.handler import EVENTS
 from infra.local.mailbox.resend_rules import RefusedError
+from stashjobs.config import qstash_region
 from stashjobs.config import settings as stashjobs_settings
 from stashjobs.producer import qstash_client, schedules
 from stashjobs.producer.schedules import Schedule
@@ -17,6 +18,7 @@ from stashjobs.tools.doctor import clock, email, qstash, stripe, web
 from stashjobs.tools.doctor.finding import Check, Level, Verdict, run
 from tests.conftest import CURRENT_KEY, NEXT_KEY
 from tests.deliveries import probe
+from tests.qstash_servers import qstash_running
 from tests.stripe_server import StripeServer, stripe_serving
 
 if TYPE_CHECKING:
@@ -50,6 +52,7 @@ def test_qstashs_own_signing_keys_are_green(server: QStashServer) -> None:
     [
         (CURRENT_KEY, NEXT_KEY, Level.RED),
         (None, NEXT_KEY, Level.YELLOW),
+        (None, None, Level.GREEN),
         (CURRENT_KEY, None, Level.RED),
     ],
 )
@@ -70,6 +73,20 @@ def test_a_token_that_qstash_does_not_know_is_red(
 ) -> None:
     settings.setenv("QSTASH_TOKEN", "a-token-of-another-account")
     assert level_of(qstash.signing_keys) == Level.RED
+
+
+def test_a_token_of_another_region_is_told_from_a_wrong_one(
+    server: QStashServer, settings: pytest.MonkeyPatch
+) -> None:
+    with qstash_running() as elsewhere:
+        regions = {"EU_CENTRAL_1": server.url, "US_EAST_1": elsewhere.url}
+        settings.setattr(qstash_region, "REGIONS", regions)
+        settings.setenv("QSTASH_TOKEN", elsewhere.token)
+        found = qstash.signing_keys()
+        assert "belongs to the region US_EAST_1" in found.what
+        assert elsewhere.url in found.next
+        settings.setenv("QSTASH_TOKEN", "a-token-of-nobody")
+        assert "does not know the token" in qstash.signing_keys().what
 
 
 def test_schedules_are_compared_with_those_in_code(

@@ -3,7 +3,12 @@ a dead-letter queue."""
 
 from __future__ import annotations
 
-from stashjobs.config import settings
+import httpx  # what QStash's SDK is made of
+import qstash
+import qstash.errors
+
+from stashjobs.config import qstash_region, settings
+from stashjobs.observability import redaction
 from stashjobs.producer import qstash_client, schedules
 from stashjobs.tools.doctor.finding import Check, Verdict, green, not_checked, red, yellow
 from stashjobs.wording import plural
@@ -13,14 +18,38 @@ DEAD_LETTERS_SHOWN = 100
 
 def signing_keys() -> Verdict:
     """The token is good, and what QStash signs will verify here, also after a rotation."""
-    ours = settings.signing_keys()
-    theirs = qstash_client.qstash().signing_key.get()
-    if ours == (theirs.current, theirs.next):
+    ours = qstash_region.signing_keys()
+    try:
+        theirs = qstash_client.qstash().signing_key.get()
+    except qstash.errors.QStashError as error:
+        return _refused(error)
+    if {theirs.current, theirs.next} <= set(ours):
         return green("the token is good; both signing keys are QStash's")
     then = "copy both keys from the Upstash console into the secret"
     if theirs.current not in ours:
         return red("QStash signs with a key that is not configured: every job gets 401", then)
     return yellow("the configured keys are not both QStash's: the next rotation gets 401", then)
+
+
+def _refused(error: Exception) -> Verdict:
+    """QStash does not know the token. The other region may: each has tokens of its own."""
+    here = qstash_region.account()
+    for region, url in qstash_region.REGIONS.items():
+        if url == here.url:
+            continue
+        elsewhere = qstash.QStash(here.token, base_url=url, retry=False)
+        try:
+            elsewhere.signing_key.get()
+        except (qstash.errors.QStashError, httpx.HTTPError):
+            continue
+        return red(
+            f"the token belongs to the region {region} of QStash, and QSTASH_URL leads to another",
+            f"set QSTASH_URL to {url}, or copy token and keys of the region you want",
+        )
+    return red(
+        f"QStash does not know the token: {redaction.one_line(error)}",
+        "copy it from the Upstash console into the secret",
+    )
 
 
 def schedules_in_step() -> Verdict:
@@ -55,13 +84,13 @@ def dead_letters() -> Verdict:
 
 def address() -> Verdict:
     """Jobs go to Upstash, not to a stand-in."""
-    url = settings.optional("QSTASH_URL", "https://qstash.upstash.io")
+    url = qstash_region.account().url
     if settings.stage() == "local":
         return not_checked("this is the local stage")
     host = url.partition("://")[2].partition("/")[0]
     if url.startswith("https://") and (host == "upstash.io" or host.endswith(".upstash.io")):
         return green(host)
-    return red(f"QSTASH_URL leads to {host}", "set it to https://qstash.upstash.io")
+    return red(f"QSTASH_URL leads to {host}", f"set it to {qstash_region.DEFAULT_URL}")
 
 
 CHECKS = (

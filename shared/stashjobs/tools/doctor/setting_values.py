@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from stashjobs import encryption
-from stashjobs.config import settings
+from stashjobs.config import qstash_region, settings
 from stashjobs.errors import SettingError
 from stashjobs.job_type import declared
 from stashjobs.tools.doctor.finding import Check, Verdict, green, not_checked, red, yellow
@@ -53,6 +53,7 @@ SHAPES = (
         "postgresql://user:password@host:5432/database",
     ),
     Shape("POSTGRES_READ_URL", r"postgres(ql)?://\S+", "a Postgres URL", needed=False),
+    Shape("QSTASH_REGION", "|".join(qstash_region.REGIONS), "EU_CENTRAL_1", needed=False),
     Shape("QSTASH_URL", r"https?://\S+", "https://qstash.upstash.io", needed=False),
     Shape("QSTASH_TOKEN", r"\S{16,}", "the token in the Upstash console"),
     Shape("QSTASH_CURRENT_SIGNING_KEY", r"sig_\S{8,}", "sig_..."),
@@ -71,6 +72,9 @@ SHAPES = (
 def has_right_shape(shape: Shape) -> Verdict:
     """It is there, and looks like one."""
     value = settings.optional(shape.name)
+    of_regions = [f"{region}_{shape.name}" for region in qstash_region.REGIONS]
+    if value is None and (found := [name for name in of_regions if settings.optional(name)]):
+        return green(f"set for a region: {', '.join(found)}")
     if value is None and shape.needed:
         return red(*_missing(shape.name))
     if value is None:
