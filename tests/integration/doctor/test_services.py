@@ -81,6 +81,7 @@ def test_a_token_of_another_region_is_told_from_a_wrong_one(
     with qstash_running() as elsewhere:
         regions = {"EU_CENTRAL_1": server.url, "US_EAST_1": elsewhere.url}
         settings.setattr(qstash_region, "REGIONS", regions)
+        settings.setenv("STAGE", "staging")
         settings.setenv("QSTASH_TOKEN", elsewhere.token)
         found = qstash.signing_keys()
         assert "belongs to the region US_EAST_1" in found.what

@@ -4,12 +4,12 @@ a dead-letter queue."""
 from __future__ import annotations
 
 import httpx  # what QStash's SDK is made of
-import qstash
 import qstash.errors
 
 from stashjobs.config import qstash_region, settings
 from stashjobs.observability import redaction
 from stashjobs.producer import qstash_client, schedules
+from stashjobs.producer.qstash_http import TimedQStash
 from stashjobs.tools.doctor.finding import Check, Verdict, green, not_checked, red, yellow
 from stashjobs.wording import plural
 
@@ -35,13 +35,17 @@ def _refused(error: Exception) -> Verdict:
     """QStash does not know the token. The other region may: each has tokens of its own."""
     here = qstash_region.account()
     for region, url in qstash_region.REGIONS.items():
-        if url == here.url:
+        if url == here.url or settings.stage() == "local":
             continue
-        elsewhere = qstash.QStash(here.token, base_url=url, retry=False)
+        elsewhere = TimedQStash(
+            here.token, url, timeout_seconds=qstash_client.QSTASH_TIMEOUT_SECONDS
+        )
         try:
             elsewhere.signing_key.get()
         except (qstash.errors.QStashError, httpx.HTTPError):
             continue
+        finally:
+            elsewhere.close()
         return red(
             f"the token belongs to the region {region} of QStash, and QSTASH_URL leads to another",
             f"set QSTASH_URL to {url}, or copy token and keys of the region you want",
