@@ -261,7 +261,7 @@ def _lists() -> dict[str, Callable[[Explained], None]]:
 
 def _pages() -> dict[str, Callable[[Explained], None]]:
     from functions.api.dashboard import alerts, overview_pages, type_pages
-    from stashjobs.operators import health, search, statistics
+    from stashjobs.operators import health, search, statistics, story
 
     def job(own: Explained) -> None:
         row = own.connection.execute(
@@ -270,7 +270,7 @@ def _pages() -> dict[str, Callable[[Explained], None]]:
         job_id = row[0] if row else "none"
         connection: Any = own
         search.find(connection, job_id)
-        search.read_actions(connection, job_id)
+        story.read_actions(connection, job_id)
         search.find_payload(connection, job_id)
         search.find_children(connection, job_id)
 

@@ -28,7 +28,7 @@ from functions.api.schema import Moment, Nothing, Text
 from stashjobs import envelope, job_type
 from stashjobs.job_type import declared, find
 from stashjobs.observability.log import logger
-from stashjobs.operators import access, retry_and_cancel, search
+from stashjobs.operators import access, retry_and_cancel, search, story
 from stashjobs.operators.search import Filter, JobExecution
 from stashjobs.producer import enqueue
 from stashjobs.producer.options import Options
@@ -130,11 +130,11 @@ def show_job(
     found = search.find(own, job_id)
     if found is None:
         raise HTTPException(404, f"there is no job {job_id}")
-    story = [
+    events = [
         {"at": event.at, "state": event.state, "note": event.note}
-        for event in found.story(search.read_actions(own, job_id))
+        for event in story.tell(found, story.read_actions(own, job_id))
     ]
-    return ShownJobWithStory.model_validate(_document(found) | {"story": story})
+    return ShownJobWithStory.model_validate(_document(found) | {"story": events})
 
 
 @router.get("/jobs", openapi_extra={"parameters": [METADATA]})

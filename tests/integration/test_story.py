@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from functions.api.dashboard import timeline
 from stashjobs.errors import Cancelled, PermanentError
-from stashjobs.operators import retry_and_cancel, search
+from stashjobs.operators import retry_and_cancel, search, story
 from stashjobs.store import database
 from tests.deliveries import deliver, probe
 
@@ -31,14 +31,14 @@ def _raise(payload: Any, _context: Context) -> Any:
 JOB = probe(_raise)
 
 
-def story(job_id: str) -> list[tuple[str, str]]:
+def told(job_id: str) -> list[tuple[str, str]]:
     """State and note of each event, without the seconds that an attempt took; the dashboard's kinds
     must agree about the attempts."""
     connection = database.connection()
     job = search.find(connection, job_id)
     assert job is not None
-    actions = search.read_actions(connection, job_id)
-    events = job.story(actions)
+    actions = story.read_actions(connection, job_id)
+    events = story.tell(job, actions)
     ended = [
         event.state for event in events if event.note.startswith("attempt") and "s:" in event.note
     ]
@@ -53,7 +53,7 @@ def test_an_attempt_that_was_to_be_repeated_stays_so_when_the_job_is_cancelled(
     job_id = table.add(JOB, "ValueError")
     deliver(JOB, job_id)
     retry_and_cancel.cancel(job_id, actor="ada")
-    assert story(job_id)[-2:] == [("retrying", "ValueError: why"), ("cancelled", "by ada")]
+    assert told(job_id)[-2:] == [("retrying", "ValueError: why"), ("cancelled", "by ada")]
 
 
 def test_an_attempt_that_failed_stays_failed_when_the_job_is_retried(table: Table) -> None:
@@ -62,7 +62,7 @@ def test_an_attempt_that_failed_stays_failed_when_the_job_is_retried(table: Tabl
     deliver(JOB, job_id)
     retry_and_cancel.retry(job_id, actor="ada")
     table.run(PUBLISHED, job_id)
-    assert story(job_id) == [
+    assert told(job_id) == [
         ("pending", "recorded"),
         ("pending", "QStash has the message"),
         ("processing", "attempt 1"),
@@ -83,7 +83,7 @@ def test_each_run_of_a_job_ends_as_it_did(table: Table) -> None:
     retry_and_cancel.cancel(job_id, actor="ada")
     retry_and_cancel.retry(job_id, actor="ada", payload="well")
     deliver(JOB, job_id)
-    ends = [each for each in story(job_id) if each[0] not in {"pending", "processing"}]
+    ends = [each for each in told(job_id) if each[0] not in {"pending", "processing"}]
     assert ends[:-1] == [
         ("retrying", "ValueError: why"),
         ("retrying", "ValueError: why"),
@@ -100,10 +100,10 @@ def test_a_dead_letter_is_shown_also_after_a_retry(table: Table) -> None:
     deliver(JOB, job_id)
     table.run(DEAD_LETTER, job_id)
     dead_lettered = ("failed", "DeliveryFailed: dead-lettered by QStash")
-    assert story(job_id)[-2:] == [("retrying", "ValueError: why"), dead_lettered]
+    assert told(job_id)[-2:] == [("retrying", "ValueError: why"), dead_lettered]
     retry_and_cancel.retry(job_id, actor="ada")
     table.run(DEAD_LETTER, job_id)
-    assert story(job_id)[-4:] == [
+    assert told(job_id)[-4:] == [
         ("retrying", "ValueError: why"),
         dead_lettered,
         ("pending", "retried by ada"),
@@ -120,7 +120,7 @@ def test_a_lease_that_ran_out_on_the_last_attempt_ends_the_job(table: Table) -> 
         job_id,
     )
     deliver(once, job_id)
-    assert ("failed", "LeaseExpired: the attempt ended without a word") in story(job_id)
+    assert ("failed", "LeaseExpired: the attempt ended without a word") in told(job_id)
 
 
 def test_an_error_that_another_hand_wrote_has_no_beginning_and_is_told(table: Table) -> None:
@@ -128,4 +128,4 @@ def test_an_error_that_another_hand_wrote_has_no_beginning_and_is_told(table: Ta
     table.run(
         """UPDATE job_executions SET errors = '[{"type": "Odd"}]' WHERE job_id = %s""", job_id
     )
-    assert ("retrying", "attempt None: Odd: ") in story(job_id)
+    assert ("retrying", "attempt None: Odd: ") in told(job_id)

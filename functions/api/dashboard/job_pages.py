@@ -20,7 +20,7 @@ from stashjobs import encryption
 from stashjobs.delivery.context import PARENT
 from stashjobs.errors import InvalidPayload
 from stashjobs.job_type import declared
-from stashjobs.operators import retry_and_cancel, search, statistics
+from stashjobs.operators import retry_and_cancel, search, statistics, story
 
 if TYPE_CHECKING:
     from stashjobs.operators.search import JobExecution
@@ -120,7 +120,7 @@ def show_part(request: Request, _session: Reader, own: Connected, job_id: str) -
 
 def _shown(own: Connection, job_id: str) -> dict[str, Any]:
     job = _find(own, job_id)
-    actions = search.read_actions(own, job_id)
+    actions = story.read_actions(own, job_id)
     parent = job.metadata.get(PARENT)
     parent_id = parent if isinstance(parent, str) else None
     return {

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 from functions.api.dashboard import formatting
 from functions.api.dashboard.charts import Span
 from stashjobs import wording
-from stashjobs.operators.search import PUBLISHED
+from stashjobs.operators import story
+from stashjobs.operators.story import PUBLISHED
 
 if TYPE_CHECKING:
-    from stashjobs.operators.search import Action, JobExecution
+    from stashjobs.operators.search import JobExecution
+    from stashjobs.operators.story import Action
 
 NOT_SHOWN = {"attempt", "type", "message", "traceback", "startedAt", "endedAt"}
 
@@ -39,7 +41,7 @@ def moments(job: JobExecution, actions: list[Action]) -> list[Moment]:
     found = [Moment(job.created_at, "pending", "Enqueued", _enqueued(job))]
     if job.published_at is not None:
         found.append(Moment(job.published_at, "pending", PUBLISHED))
-    ends = job.ends(actions)
+    ends = story.ends(job, actions)
     found += [
         _failed_attempt(error, end, job)
         for error, end in zip(job.errors, ends.of_attempts, strict=True)

@@ -11,61 +11,13 @@ from psycopg.types.json import Jsonb
 from stashjobs.store.jsonb import to_json
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
 
     from stashjobs.store.database import Connection
 
 # How many jobs a search looks at before it says how far it has come.
 LOOK_AT = 5_000
-PUBLISHED = "QStash has the message"
 STATUSES = ("waiting", "pending", "processing", "retrying", "completed", "failed", "cancelled")
-
-
-@dataclass(frozen=True, slots=True)
-class Event:
-    """One moment in a job's life."""
-
-    at: datetime
-    state: str
-    note: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Action:
-    """What an operator did to a job, and what the row said before, which a retry clears."""
-
-    at: datetime
-    actor: str
-    action: str
-    status_before: str
-    error_before: str | None = None
-    ended_before: datetime | None = None
-    published_before: datetime | None = None
-
-    def events(self) -> list[Event]:
-        """The action, and what only the row before it knew of the run that it ended."""
-        if self.action == "cancel":
-            return [Event(self.at, "cancelled", f"by {self.actor}")]
-        events = [Event(self.at, "pending", f"retried by {self.actor}")]
-        if self.published_before is not None:
-            events.append(Event(self.published_before, "pending", PUBLISHED))
-        if self.status_before == "completed" and self.ended_before is not None:
-            events.append(Event(self.ended_before, "completed", "an earlier run"))
-        return events
-
-
-@dataclass(frozen=True, slots=True)
-class Ends:
-    """How attempts and runs ended.
-
-    Attributes:
-        of_attempts: One status for each entry of `errors`, in the same order: `retrying` where
-            another attempt was to follow, `failed` or `cancelled` where this one ended the run.
-        by_others: Ends of runs that neither an attempt nor an operator brought: a dead letter.
-    """
-
-    of_attempts: list[str]
-    by_others: list[Event]
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,70 +70,6 @@ class JobExecution:
         """As JSON, with the names of the columns."""
         document: dict[str, Any] = to_json(asdict(self))
         return document
-
-    def story(self, actions: Sequence[Action] = ()) -> list[Event]:
-        """What happened to the job, in order; `actions` is what operators did to it."""
-        begin = "waiting" if self.status == "waiting" else "pending"
-        events = [Event(self.created_at, begin, "recorded")]
-        for action in actions:
-            events += action.events()
-        if self.available_at > datetime.now(UTC):
-            events.append(Event(self.available_at, self.status, "due"))
-        if self.published_at is not None:
-            events.append(Event(self.published_at, "pending", PUBLISHED))
-        ends = self.ends(actions)
-        for error, end in zip(self.errors, ends.of_attempts, strict=True):
-            number = error.get("attempt")
-            ended = self._ended(error)
-            if not error.get("startedAt"):  # written by another hand
-                events.append(Event(ended, end, f"attempt {number}: {_words(error)}"))
-                continue
-            started = datetime.fromisoformat(error["startedAt"])
-            took = (ended - started).total_seconds()
-            note = f"attempt {number}, {took:.3f} s: {_words(error)}"
-            events += [Event(started, "processing", f"attempt {number}"), Event(ended, end, note)]
-        if self.status in {"processing", "completed"} and self.started_at is not None:
-            events.append(Event(self.started_at, "processing", f"attempt {self.attempt}"))
-        if self.status == "completed" and self.completed_at is not None:
-            note = f"attempt {self.attempt} of {self.max_attempts}, {self.duration_seconds:.3f} s"
-            events.append(Event(self.completed_at, "completed", note))
-        return sorted([*events, *ends.by_others], key=lambda event: event.at)
-
-    def ends(self, actions: Sequence[Action] = ()) -> Ends:
-        """How each attempt that did not complete ended, and each run; `actions` is what operators
-        did to the job.
-
-        The row says it of now, an action of the moment before it. What either says is how the last
-        attempt until then ended where it has the error of that attempt, word for word.
-        """
-        of_attempts = ["retrying"] * len(self.errors)
-        by_others = []
-        said = [(one.at, one.status_before, one.error_before, one.ended_before) for one in actions]
-        said.append((_END_OF_TIME, self.status, self.error, self.completed_at))
-        told = 0
-        for number, (until, status, error, ended) in enumerate(said):
-            first = told
-            while told < len(self.errors) and self._ended(self.errors[told]) <= until:
-                told += 1
-            if status not in {"failed", "cancelled"}:
-                continue
-            if told > first and error == _words(self.errors[told - 1]):
-                of_attempts[told - 1] = status
-            elif ended is not None and not (number and actions[number - 1].action == "cancel"):
-                by_others.append(Event(ended, status, error or ""))
-        return Ends(of_attempts, by_others)
-
-    def _ended(self, error: dict[str, Any]) -> datetime:
-        ended = error.get("endedAt")
-        return datetime.fromisoformat(ended) if ended else self.updated_at
-
-
-_END_OF_TIME = datetime.max.replace(tzinfo=UTC)
-
-
-def _words(error: dict[str, Any]) -> str:
-    """The text that the statement which recorded this attempt wrote into the row's `error`."""
-    return f"{error.get('type', '')}: {error.get('message', '')}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,12 +173,6 @@ WITH RECURSIVE types AS (
 SELECT job_type FROM types WHERE job_type IS NOT NULL
 """
 
-READ_ACTIONS = """
-SELECT at, actor, action, before ->> 'status', before ->> 'error',
-       (before ->> 'completedAt')::timestamptz, (before ->> 'publishedAt')::timestamptz
-  FROM job_actions WHERE job_id = %s ORDER BY at, action_id LIMIT 100
-"""
-
 # Keyset pagination: the next page begins behind the last row of this one, however far down it is.
 NEWEST = f"""
 SELECT {_COLUMNS} FROM job_executions
@@ -350,11 +232,6 @@ def find_payload(connection: Connection, job_id: str) -> Any:
 def find_children(connection: Connection, job_id: str, limit: int = 50) -> list[Relative]:
     """The jobs that this job enqueued, the oldest first."""
     return [Relative(*row) for row in connection.execute(FIND_CHILDREN, [job_id, limit])]
-
-
-def read_actions(connection: Connection, job_id: str) -> list[Action]:
-    """What operators did to this job, in order; the first hundred of it."""
-    return [Action(*row) for row in connection.execute(READ_ACTIONS, [job_id])]
 
 
 def read_types(connection: Connection) -> list[str]:

@@ -17,7 +17,7 @@ from stashjobs.config import settings
 from stashjobs.errors import StashjobsError
 from stashjobs.job_type import find
 from stashjobs.operators import search
-from stashjobs.operators.search import Event
+from stashjobs.operators.story import Event, tell
 from stashjobs.producer import enqueue as producer
 from stashjobs.store import database
 from stashjobs.tools.doctor import stack
@@ -199,7 +199,7 @@ class Direct:
         found = search.find(database.connection(), job_id)
         if found is None:
             return None
-        return Seen(found.status, found.error, found.published_at is not None, found.story())
+        return Seen(found.status, found.error, found.published_at is not None, tell(found))
 
 
 # --- what is looked at

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from stashjobs.operators import search
+from stashjobs.operators import search, story
 from stashjobs.store import database
 from stashjobs.tools.cli.common import command, json_option, refuse_unknown_type
 from stashjobs.wording import plural
@@ -37,7 +37,7 @@ def status(*, job_id: str, as_json: bool) -> None:
     found = search.find(connection, job_id)
     if found is None:
         raise click.ClickException(f"there is no job {job_id}")
-    actions = search.read_actions(connection, job_id)
+    actions = story.read_actions(connection, job_id)
     if as_json:
         click.echo(json.dumps(found.to_document()))
         return
@@ -92,14 +92,14 @@ def list_jobs(
         click.echo("No jobs.")
 
 
-def tell(job: search.JobExecution, actions: Sequence[search.Action] = ()) -> str:
+def tell(job: search.JobExecution, actions: Sequence[story.Action] = ()) -> str:
     """One job's story, for a person: a line per event, with the time since the first."""
     status = click.style(job.status, fg=COLORS.get(job.status))
     head = f"{click.style(job.job_type, bold=True)}  {job.job_id}  {status}"
     since = f"  {job.created_at:%Y-%m-%d} UTC"
     owners = {"user": job.user_id, "organization": job.organization_id}
     told = "".join(f"  {name} {value}" for name, value in owners.items() if value)
-    lines = [head, since + told, *story(job.story(actions))]
+    lines = [head, since + told, *lines_of(story.tell(job, actions))]
     if job.result is not None:
         lines.append(f"  result    {json.dumps(job.result, ensure_ascii=False)[:500]}")
     return "\n".join(lines)
@@ -116,7 +116,7 @@ def _why_it_waits(job: search.JobExecution, running: int) -> str:
     )
 
 
-def story(events: Sequence[search.Event]) -> list[str]:
+def lines_of(events: Sequence[story.Event]) -> list[str]:
     """The lines of a story, each with the time since the first event."""
     lines = []
     for event in events:

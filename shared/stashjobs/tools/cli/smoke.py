@@ -13,7 +13,7 @@ from stashjobs.config import settings
 from stashjobs.job_type import declared
 from stashjobs.store.jsonb import to_json
 from stashjobs.tools.cli.common import command, json_option, load_jobs, local_home, parse_json
-from stashjobs.tools.cli.jobs import story
+from stashjobs.tools.cli.jobs import lines_of
 from stashjobs.tools.cli.publishing import ask_for_function_urls
 
 MARKS = {True: ("passed", "green"), False: ("FAILED", "red"), None: ("skipped", "bright_black")}
@@ -58,7 +58,7 @@ def smoke(*, job_type: str | None, payload: str | None, timeout: float, as_json:
 
 
 def _tell(outcome: Any, job_type: str) -> str:
-    lines = [f"{click.style(job_type, bold=True)}  {outcome.job_id}", *story(outcome.story), ""]
+    lines = [f"{click.style(job_type, bold=True)}  {outcome.job_id}", *lines_of(outcome.story), ""]
     for step in outcome.steps:
         word, color = MARKS[step.passed]
         lines.append(f"{click.style(f'{word:<7}', fg=color)}  {step.name:<9} {step.what}")
