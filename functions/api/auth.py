@@ -130,6 +130,7 @@ def _authorize(
             "source_ip": asked.source_ip,
         },
     )
+    access.count_unknown(decision)
     request.state.actor = decision.actor
     request.state.decision = decision
     if decision.actor is not None:

@@ -133,6 +133,7 @@ class ShownJob(Wire):
     message_id: str | None
     dlq_id: str | None
     schedule_id: str | None
+    enqueued_by: str | None
     created_at: datetime
     available_at: datetime
     published_at: datetime | None
@@ -169,6 +170,7 @@ JOB_EXAMPLE: dict[str, Any] = {
     "messageId": "msg_1",
     "dlqId": None,
     "scheduleId": None,
+    "enqueuedBy": "my-app",
     "createdAt": "2030-01-31T09:00:00Z",
     "availableAt": "2030-01-31T09:00:00Z",
     "publishedAt": "2030-01-31T09:00:00.1Z",

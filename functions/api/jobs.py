@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import APIRouter, Header, HTTPException, Path, Query, Response
@@ -108,7 +109,7 @@ def enqueue_jobs(
     for one in jobs:
         _refuse_forbidden(one, asker)
     try:
-        enqueued = enqueue.enqueue_prepared([_prepared(one) for one in jobs])
+        enqueued = enqueue.enqueue_prepared([_prepared(one, asker) for one in jobs])
     except ValueError as error:
         raise HTTPException(422, str(error)) from error
     logger().info(
@@ -289,7 +290,7 @@ def _refuse_forbidden(new: NewJob, asker: access.Decision) -> None:
         )
 
 
-def _prepared(new: NewJob) -> executions.NewJob:
+def _prepared(new: NewJob, asker: access.Decision) -> executions.NewJob:
     """The row, or the error that says why there can be none; nothing is written yet."""
     options = Options(
         user_id=new.user_id,
@@ -302,7 +303,8 @@ def _prepared(new: NewJob) -> executions.NewJob:
         after=new.after,
         when=new.when if new.after else None,
     )
-    return enqueue.prepare(find(new.type), new.payload, options)
+    prepared = enqueue.prepare(find(new.type), new.payload, options)
+    return replace(prepared, enqueued_by=asker.actor)
 
 
 def _accepted(enqueued: enqueue.Enqueued) -> Accepted:

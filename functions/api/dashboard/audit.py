@@ -14,10 +14,10 @@ PAGE = 50
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """Something that an operator did to a job or to a schedule.
+    """Something that an operator did to a job, a schedule or a token.
 
     Attributes:
-        subject: The job's type, or the schedule's name.
+        subject: The job's type, the schedule's name, or the token's with its scopes.
         before: The job's status then.
     """
 
@@ -43,11 +43,17 @@ class Access:
 
 
 READ_ACTIONS = """
-(SELECT at, actor, action, coalesce(before ->> 'jobType', ''), job_id, before ->> 'status'
+(SELECT at, actor,
+        action || CASE WHEN before ? 'payloadHash' THEN ', payload edited' ELSE '' END,
+        coalesce(before ->> 'jobType', ''), job_id, before ->> 'status'
    FROM job_actions WHERE at < %(before)s ORDER BY at DESC LIMIT %(limit)s)
 UNION ALL
-(SELECT at, actor, action, schedule, job_id, NULL
+(SELECT at, actor, action,
+        CASE WHEN job_id IS NULL THEN 'schedule ' ELSE '' END || schedule, job_id, NULL
    FROM schedule_actions WHERE at < %(before)s ORDER BY at DESC LIMIT %(limit)s)
+UNION ALL
+(SELECT at, actor, action, token || ': ' || array_to_string(scopes, ', '), NULL, NULL
+   FROM token_actions WHERE at < %(before)s ORDER BY at DESC LIMIT %(limit)s)
 ORDER BY at DESC
 LIMIT %(limit)s
 """

@@ -193,7 +193,8 @@ def set_cookie(request: Request, response: Response, value: str | None) -> None:
 
 
 def log_access(request: Request, decision: access.Decision) -> None:
-    """A line in the log; the row is there already."""
+    """A line in the log, and a count where nobody is known; the row is there already."""
+    access.count_unknown(decision)
     of = asked(request)
     logger().info(
         "access",

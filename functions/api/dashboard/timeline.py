@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from functions.api.dashboard import formatting
+from functions.api.dashboard import formatting, redaction
 from functions.api.dashboard.charts import Span
 from stashjobs import wording
 from stashjobs.operators import story
@@ -60,7 +60,10 @@ def moments(job: JobExecution, actions: list[Action]) -> list[Moment]:
             each.at,
             "operator",
             f"{each.actor}: {each.action}",
-            f"it was {each.status_before} before",
+            f"it was {each.status_before} before" + (f", {each.edit}" if each.edit else ""),
+            ""
+            if each.payload_before is None
+            else formatting.pretty(redaction.mask(each.payload_before)),
         )
         for each in actions
     ]
@@ -116,9 +119,11 @@ def _failed_attempt(error: dict[str, Any], end: str, job: JobExecution) -> Momen
 
 
 def _enqueued(job: JobExecution) -> str:
+    by = f"by the token {job.enqueued_by}" if job.enqueued_by else ""
     if job.available_at > job.created_at and job.attempt == 0:
-        return f"to be delivered at {formatting.utc(job.available_at)}"
-    return ""
+        due = f"to be delivered at {formatting.utc(job.available_at)}"
+        return f"{due}, {by}" if by else due
+    return by
 
 
 def _time(text: str) -> datetime:

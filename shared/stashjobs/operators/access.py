@@ -16,7 +16,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from stashjobs.config import settings
-from stashjobs.observability import redaction
+from stashjobs.observability import metrics, redaction
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -71,7 +71,8 @@ class Decision:
         return "enqueue" in self.scopes and (job.enqueued_by == "apps" or "operate" in self.scopes)
 
 
-# Looking up, counting and writing down is one round trip.
+# Looking up, counting and writing down is one round trip. Who is not known gets no row, or a
+# stranger could fill the table: a line of the log and a count do (`count_unknown`).
 AUTHORIZE = """
 WITH known AS (
     SELECT name, scopes, per_minute FROM access_tokens
@@ -102,6 +103,7 @@ WITH known AS (
 ), logged AS (
     INSERT INTO access_log (actor, method, path, outcome, source_ip, request_id)
     SELECT actor, %(method)s, %(path)s, outcome, %(source_ip)s, %(request_id)s FROM decided
+     WHERE actor IS NOT NULL
 )
 SELECT outcome, actor, remaining,
        ceil(extract(epoch FROM date_trunc('minute', now()) + interval '1 minute' - now()))::int,
@@ -110,14 +112,24 @@ SELECT outcome, actor, remaining,
 """
 
 CREATE = """
-INSERT INTO access_tokens (name, token_hash, scopes, per_minute, expires_at)
-VALUES (%s, %s, %s, %s, %s)
-ON CONFLICT (name) DO NOTHING
-RETURNING name
+WITH made AS (
+    INSERT INTO access_tokens (name, token_hash, scopes, per_minute, expires_at)
+    VALUES (%s, %s, %s, %s, %s)
+    ON CONFLICT (name) DO NOTHING
+    RETURNING name, scopes)
+INSERT INTO token_actions (actor, action, token, scopes)
+SELECT %s, 'make token', name, scopes FROM made
+RETURNING token
 """
 
 REVOKE = """
-UPDATE access_tokens SET revoked_at = now() WHERE name = %s AND revoked_at IS NULL RETURNING name
+WITH revoked AS (
+    UPDATE access_tokens SET revoked_at = now()
+     WHERE name = %s AND revoked_at IS NULL
+    RETURNING name, scopes)
+INSERT INTO token_actions (actor, action, token, scopes)
+SELECT %s, 'revoke token', name, scopes FROM revoked
+RETURNING token
 """
 
 LIST = """
@@ -176,6 +188,12 @@ def hash_of(token: str) -> bytes:
     return hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()
 
 
+def count_unknown(decision: Decision) -> None:
+    """Count a request whose token is not known, as the metric `UnknownTokens`."""
+    if decision.outcome == "unknown":
+        metrics.emit({"UnknownTokens": ("Count", 1)})
+
+
 def is_scope(text: str) -> bool:
     """Whether a token can have this scope: one of `SCOPES`, or `enqueue:` and a job type."""
     return text in SCOPES or _TYPE_SCOPE.fullmatch(text) is not None
@@ -188,18 +206,20 @@ def create_token(
     *,
     per_minute: int = DEFAULT_PER_MINUTE,
     expires_at: datetime | None = None,
+    actor: str = "unknown",
 ) -> str | None:
-    """Make a token and keep its hash. Returns the token, which cannot be shown again; None where
-    the name is taken."""
+    """Make a token and keep its hash; who did it, `actor`, is on record. Returns the token, which
+    cannot be shown again; None where the name is taken."""
     token = PREFIX + secrets.token_urlsafe(TOKEN_BYTES)
-    parameters = [name, hash_of(token), list(scopes), per_minute, expires_at]
+    parameters = [name, hash_of(token), list(scopes), per_minute, expires_at, actor]
     made = None if name == ADMIN else connection.execute(CREATE, parameters).fetchone()
     return token if made else None
 
 
-def revoke_token(connection: Connection[Any], name: str) -> bool:
-    """End a token at once. False: there is none of this name, or it was revoked before."""
-    return connection.execute(REVOKE, [name]).fetchone() is not None
+def revoke_token(connection: Connection[Any], name: str, *, actor: str = "unknown") -> bool:
+    """End a token at once; who did it is on record. False: there is none of this name, or it was
+    revoked before."""
+    return connection.execute(REVOKE, [name, actor]).fetchone() is not None
 
 
 @dataclass(frozen=True, slots=True)

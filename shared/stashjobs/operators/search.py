@@ -42,6 +42,7 @@ class JobExecution:
     message_id: str | None
     dlq_id: str | None
     schedule_id: str | None
+    enqueued_by: str | None
     created_at: datetime
     available_at: datetime
     published_at: datetime | None

@@ -17,7 +17,8 @@ _END_OF_TIME = datetime.max.replace(tzinfo=UTC)
 
 READ_ACTIONS = """
 SELECT at, actor, action, before ->> 'status', before ->> 'error',
-       (before ->> 'completedAt')::timestamptz, (before ->> 'publishedAt')::timestamptz
+       (before ->> 'completedAt')::timestamptz, (before ->> 'publishedAt')::timestamptz,
+       before ->> 'payloadHash', before -> 'payload'
   FROM job_actions WHERE job_id = %s ORDER BY at, action_id LIMIT 100
 """
 
@@ -42,12 +43,22 @@ class Action:
     error_before: str | None = None
     ended_before: datetime | None = None
     published_before: datetime | None = None
+    payload_hash_before: str | None = None
+    payload_before: Any = None
+
+    @property
+    def edit(self) -> str:
+        """What an edited payload was before, by its hash; empty where it was not edited."""
+        if self.payload_hash_before is None:
+            return ""
+        return f"with another payload; before it was sha256:{self.payload_hash_before}"
 
     def events(self) -> list[Event]:
         """The action, and what only the row before it knew of the run that it ended."""
         if self.action == "cancel":
             return [Event(self.at, "cancelled", f"by {self.actor}")]
-        events = [Event(self.at, "pending", f"retried by {self.actor}")]
+        note = f"retried by {self.actor} {self.edit}".rstrip()
+        events = [Event(self.at, "pending", note)]
         if self.published_before is not None:
             events.append(Event(self.published_before, "pending", PUBLISHED))
         if self.status_before == "completed" and self.ended_before is not None:
@@ -77,7 +88,8 @@ def read_actions(connection: Connection, job_id: str) -> list[Action]:
 def tell(job: JobExecution, actions: Sequence[Action] = ()) -> list[Event]:
     """What happened to the job, in order; `actions` is what operators did to it."""
     begin = "waiting" if job.status == "waiting" else "pending"
-    events = [Event(job.created_at, begin, "recorded")]
+    by = f", by the token {job.enqueued_by}" if job.enqueued_by else ""
+    events = [Event(job.created_at, begin, f"recorded{by}")]
     for action in actions:
         events += action.events()
     if job.available_at > datetime.now(UTC):

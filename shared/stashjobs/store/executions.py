@@ -43,6 +43,7 @@ class NewJob:
     metadata: dict[str, Any] = field(default_factory=dict)
     delivery: dict[str, Any] = field(default_factory=dict)
     after: dict[str, Any] | None = None
+    enqueued_by: str | None = None
 
 
 class Lease(NamedTuple):
@@ -113,7 +114,8 @@ SELECT asked_id, job_id, due
            available_at => %(available_at)s::timestamptz[], user_ids => %(user_ids)s::text[],
            organization_ids => %(organization_ids)s::text[],
            idempotency_keys => %(idempotency_keys)s::text[], metadata => %(metadata)s::jsonb[],
-           delivery => %(delivery)s::jsonb[], after => %(after)s::jsonb[])
+           delivery => %(delivery)s::jsonb[], after => %(after)s::jsonb[],
+           enqueued_by => %(enqueued_by)s::text[])
 """
 CLAIM = """
 SELECT held, status, job_type, attempt, max_attempts, run, payload::text, user_id,
@@ -365,4 +367,5 @@ def _columns(jobs: Sequence[NewJob]) -> dict[str, list[Any] | None]:
         "metadata": [jsonb.parameter(job.metadata) for job in jobs],
         "delivery": [jsonb.parameter(job.delivery) for job in jobs],
         "after": [job.after and jsonb.parameter(job.after) for job in jobs] if waiting else None,
+        "enqueued_by": [job.enqueued_by for job in jobs],
     }

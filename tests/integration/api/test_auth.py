@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 from psycopg.errors import CheckViolation
 
+from functions.create_notification.handler import create_notification
 from functions.process_webhook.handler import process_webhook
 from stashjobs.operators import access, search
 
@@ -132,6 +134,52 @@ def test_only_the_hash_of_a_token_is_kept(anonymous: TestClient, table: Table) -
     assert token not in str(table.run("SELECT * FROM access_tokens"))
 
 
+def test_who_made_and_revoked_a_token_is_on_record(table: Table) -> None:
+    access.create_token(table.other, "app", ["read"], actor="ada")
+    assert access.create_token(table.other, "app", ["read"], actor="eve") is None
+    assert access.revoke_token(table.other, "app", actor="bob")
+    assert not access.revoke_token(table.other, "app", actor="eve")
+    rows = table.run(
+        "SELECT actor, action, token, scopes FROM token_actions WHERE token = 'app'"
+        " ORDER BY action_id"
+    )
+    assert [tuple(row.values()) for row in rows] == [
+        ("ada", "make token", "app", ["read"]),
+        ("bob", "revoke token", "app", ["read"]),
+    ]
+
+
+def test_a_job_and_its_story_tell_which_token_enqueued_it(
+    caller: Callable[..., TestClient], table: Table
+) -> None:
+    fits = {"userId": "u_1", "type": "t", "title": "x", "message": "m"}
+    body = {"type": "create-notification", "payload": fits}
+    job_id = caller("enqueue", name="shop").post("/api/jobs", json=body).json()["jobId"]
+    assert table.row(job_id)["enqueued_by"] == "shop"
+    shown = caller("read").get(f"/api/jobs/{job_id}").json()
+    assert shown["enqueuedBy"] == "shop"
+    assert shown["story"][0]["note"] == "recorded, by the token shop"
+
+
+def test_what_a_payload_was_before_an_edit_is_on_record(
+    caller: Callable[..., TestClient], table: Table
+) -> None:
+    fits = {"userId": "u_1", "type": "t", "title": "x", "message": "m"}
+    job_id = table.add(create_notification, fits)
+    table.run("UPDATE job_executions SET status = 'cancelled', completed_at = now()")
+    operator = caller("operate", "read", name="ada")
+    edited = {"payload": fits | {"title": "y"}}
+    assert operator.post(f"/api/jobs/{job_id}/retry", json=edited).status_code == 200
+    [action] = table.run("SELECT before FROM job_actions")
+    assert action["before"]["payload"] == fits
+    assert len(action["before"]["payloadHash"]) == 64
+    story = operator.get(f"/api/jobs/{job_id}").json()["story"]
+    assert any(
+        "retried by ada with another payload; before it was sha256:" in event["note"]
+        for event in story
+    )
+
+
 # --- who may enqueue what
 
 EXPORT = {
@@ -244,15 +292,19 @@ def test_a_token_over_its_rate_is_429_until_the_next_minute(
     assert limited.get("/api/jobs").status_code == 200
 
 
-def test_every_access_is_on_record(
-    anonymous: TestClient, caller: Callable[..., TestClient], table: Table
+def test_every_access_of_a_known_token_is_on_record_and_others_are_counted(
+    anonymous: TestClient,
+    caller: Callable[..., TestClient],
+    table: Table,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     anonymous.get("/api/jobs")
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [line["UnknownTokens"] for line in lines if "UnknownTokens" in line] == [[1.0]]
     caller("read").get("/api/types")
     caller("enqueue").get("/api/types")
     rows = table.run("SELECT actor, method, path, outcome FROM access_log ORDER BY access_id")
     assert [tuple(row.values()) for row in rows] == [
-        (None, "GET", "/api/jobs", "unknown"),
         ("read", "GET", "/api/types", "allowed"),
         ("enqueue", "GET", "/api/types", "forbidden"),
     ]
@@ -262,9 +314,9 @@ def test_an_access_is_on_record_whatever_is_wrong_with_the_request(
     caller: Callable[..., TestClient], table: Table
 ) -> None:
     app = caller("enqueue")
-    json = {"Content-Type": "application/json"}
+    kind = {"Content-Type": "application/json"}
     for content in (b"{", b"\xff", b"[" * 100_000, b"1" * 10_000):
-        assert app.post("/api/jobs", content=content, headers=json).status_code == 422
+        assert app.post("/api/jobs", content=content, headers=kind).status_code == 422
     assert app.post("/api/jobs", content=b"a=b").status_code == 415
     assert app.post("/api/jobs?dry_run=1", json={}).status_code == 422
     rows = table.run("SELECT outcome FROM access_log")

@@ -66,11 +66,13 @@ def ids(page_text: str) -> list[str]:
 # --- pages
 
 
-def test_an_empty_system_says_so_on_every_page(operator: Browser) -> None:
+def test_an_empty_system_says_so_on_every_page(operator: Browser, table: Table) -> None:
     assert "No job has failed" in operator.get("/admin").words
     assert "No jobs yet" in operator.get("/admin/jobs").words
     assert "send-email" in operator.get("/admin/types").words
     assert "no job has ended in the last hour" in operator.get("/admin/alerts").words
+    assert "make token ada: read, operate" in operator.get("/admin/audit").words
+    table.run("DELETE FROM token_actions")
     assert "No operator actions yet" in operator.get("/admin/audit").words
     assert "/admin/alerts" in operator.get("/admin/audit/access").words
     assert "QStash could not be asked" in operator.get("/admin/schedules").words
@@ -531,6 +533,9 @@ def test_an_encrypted_payload_is_never_decrypted(
     assert encryption.is_encrypted(row["payload"])
     opened = encryption.decrypt(row["payload"], encryption.Place("j1", job.type, "payload"))
     assert opened == job.dump_payload(new)
+    [action] = table.run("SELECT before FROM job_actions")
+    assert len(action["before"]["payloadHash"]) == 64
+    assert "payload" not in action["before"]
 
 
 def test_parent_and_children_are_linked(operator: Browser, table: Table) -> None:
@@ -638,10 +643,15 @@ def test_a_hidden_value_is_not_sent_elsewhere_by_an_edit(operator: Browser, tabl
 def test_a_payload_with_secrets_is_edited_by_writing_them_anew(
     operator: Browser, table: Table
 ) -> None:
-    job_id = failed(table, payload={"to": "wrong@example.com", "token": "abc"})
+    job_id = failed(table, payload={"to": "wrong@example.com", "token": "t-zyxw-old"})
     new = {"to": "ada@example.com", "token": "def"}
     assert operator.post(f"/admin/jobs/{job_id}/edit", {"payload": json.dumps(new)}).status == 200
     assert table.row(job_id)["payload"] == new
+    page = operator.get(f"/admin/jobs/{job_id}")
+    assert "with another payload; before it was sha256:" in page.words
+    assert "wrong@example.com" in page.text
+    assert "zyxw" not in page.text
+    assert "retry, payload edited" in operator.get("/admin/audit").words
 
 
 def test_a_payload_that_is_not_edited_keeps_its_secrets(operator: Browser, table: Table) -> None:

@@ -6,7 +6,8 @@
 CREATE OR REPLACE FUNCTION stashjobs.enqueue_many(
     job_ids text[], types text[], payloads jsonb[], max_attempts integer[],
     available_at timestamptz[], user_ids text[], organization_ids text[],
-    idempotency_keys text[], metadata jsonb[], delivery jsonb[], after jsonb[] DEFAULT NULL
+    idempotency_keys text[], metadata jsonb[], delivery jsonb[], after jsonb[] DEFAULT NULL,
+    enqueued_by text[] DEFAULT '{}'
 )
 RETURNS TABLE (asked_id text, job_id text, due boolean)
 LANGUAGE plpgsql SECURITY DEFINER
@@ -21,15 +22,16 @@ BEGIN
     WITH made AS (
         INSERT INTO job_executions AS job
                (job_id, job_type, status, payload, max_attempts, available_at, user_id, organization_id,
-                idempotency_key, metadata, delivery, created_at, updated_at)
+                idempotency_key, metadata, delivery, enqueued_by, created_at, updated_at)
         SELECT new.id, new.type, CASE WHEN new.after IS NULL THEN 'pending' ELSE 'waiting' END,
                new.payload, new.attempts, coalesce(new.at, moment), new.user_id,
-               new.organization_id, new.key, new.about, new.asked, moment, moment
+               new.organization_id, new.key, new.about, new.asked, new.asker, moment, moment
           FROM unnest(job_ids, types, payloads, enqueue_many.max_attempts,
                       enqueue_many.available_at, user_ids, organization_ids, idempotency_keys,
-                      enqueue_many.metadata, enqueue_many.delivery, enqueue_many.after)
+                      enqueue_many.metadata, enqueue_many.delivery, enqueue_many.after,
+                      enqueue_many.enqueued_by)
             AS new (id, type, payload, attempts, at, user_id, organization_id, key, about, asked,
-                    after)
+                    after, asker)
          ORDER BY new.type, new.key NULLS FIRST, new.id
         ON CONFLICT (job_type, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING
         RETURNING job.job_id

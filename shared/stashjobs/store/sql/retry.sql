@@ -20,7 +20,14 @@ BEGIN
                jsonb_build_object('jobType', job.job_type, 'status', job.status,
                                   'error', job.error, 'result', job.result,
                                   'completedAt', job.completed_at,
-                                  'publishedAt', job.published_at, 'dlqId', job.dlq_id) AS before
+                                  'publishedAt', job.published_at, 'dlqId', job.dlq_id)
+               -- What an edit replaces; of an encrypted payload its hash alone.
+               || CASE WHEN retry.payload IS NULL THEN '{}'
+                       ELSE jsonb_build_object('payloadHash',
+                              encode(sha256(convert_to(job.payload::text, 'UTF8')), 'hex'))
+                            || CASE WHEN job.payload -> '$sealed' IS NOT NULL THEN '{}'
+                                    ELSE jsonb_build_object('payload', job.payload) END
+                  END AS before
           FROM job_executions AS job
          WHERE job.job_id = ANY(job_ids) AND job.status IN ('completed', 'failed', 'cancelled')
          ORDER BY job.job_id

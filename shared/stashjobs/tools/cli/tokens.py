@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import json
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
@@ -51,7 +52,12 @@ def new(
         _refuse_wrong_scope(scope)
     expires_at = None if days is None else datetime.now(UTC) + timedelta(days=days)
     token = access.create_token(
-        database.connection(), name, scopes, per_minute=per_minute, expires_at=expires_at
+        database.connection(),
+        name,
+        scopes,
+        per_minute=per_minute,
+        expires_at=expires_at,
+        actor=getpass.getuser(),
     )
     if token is None:
         raise WrongUse(f"there is a token called {name} already; revoked ones keep their name")
@@ -96,6 +102,6 @@ def list_tokens(*, as_json: bool) -> None:
 @command
 def revoke(*, name: str) -> None:
     """Revoke the token NAME at once."""
-    if not access.revoke_token(database.connection(), name):
+    if not access.revoke_token(database.connection(), name, actor=getpass.getuser()):
         raise click.ClickException(f"there is no active token called {name}")
     click.echo(f"{name} is revoked.")
