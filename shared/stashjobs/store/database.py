@@ -26,6 +26,7 @@ from psycopg.pq import TransactionStatus
 
 from stashjobs.config import settings
 from stashjobs.observability import tracing
+from stashjobs.store import authorities
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -300,6 +301,7 @@ def _connect(
             cursor_factory=tracing.cursor_factory(),
             keepalives_idle=30,
             tcp_user_timeout=PEER_TIMEOUT_SECONDS * 1000,
+            **authorities.parameters(url),
         )
 
     if url in _refusing_options:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from psycopg.pq import Conninfo
 
 from stashjobs.errors import StashjobsError
+from stashjobs.store import authorities
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -85,4 +86,6 @@ def _environment(url: str) -> dict[str, str]:
     for option in Conninfo.parse(url.encode()):
         if option.envvar and option.val:
             kept[option.envvar.decode()] = option.val.decode()
+    if "sslrootcert" in (added := authorities.parameters(url)):
+        kept["PGSSLROOTCERT"] = added["sslrootcert"]
     return kept
