@@ -190,7 +190,34 @@ def test_another_stage_has_a_file_of_its_own(
     assert run("list", "--stage", "staging").exit_code == 0
     (tmp_path / ".env.dev").write_text(f"POSTGRES_URL={database_url}\n")
     assert run("list", "--stage", "dev").exit_code == 0
-    assert run("list", "--stage", "production").exit_code == 2
+
+
+def test_another_stage_does_not_read_a_developers_env(
+    tmp_path: Path, database_url: str, settings: pytest.MonkeyPatch
+) -> None:
+    settings.delenv("POSTGRES_URL")
+    settings.setenv("AWS_ENDPOINT_URL_SECRETS_MANAGER", "http://127.0.0.1:9")
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        settings.setenv(name, "of-a-test")
+    settings.setenv("AWS_REGION", "eu-central-1")
+    (tmp_path / ".env").write_text(f"POSTGRES_URL={database_url}\n")
+    result = run("list", "--stage", "production")
+    assert result.exit_code == 2
+    assert "the secret stashjobs/production, then the secret stashjobs/prod" in result.stderr
+    assert ".env is for the stage local, and is not read" in result.stderr
+    assert "stashjobs/production (SETTINGS_SECRET) cannot be read" in result.stderr
+
+
+def test_another_stage_says_what_this_shell_decides(
+    tmp_path: Path, table: Table, database_url: str, settings: pytest.MonkeyPatch
+) -> None:
+    settings.setenv("POSTGRES_URL", database_url)
+    (tmp_path / ".env.production").write_text("POSTGRES_URL=postgresql://elsewhere/x\n")
+    result = run("list", "--stage", "production", "--json")
+    assert result.exit_code == 0
+    assert json.loads(result.stdout) == []
+    assert "Settings of production: POSTGRES_URL" in result.stderr
+    assert "of this shell, then .env.production." in result.stderr
 
 
 def test_status_tells_the_story_of_a_job_in_order(table: Table) -> None:

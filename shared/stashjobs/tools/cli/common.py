@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 from dotenv import dotenv_values
 
+from stashjobs.config import stage_secret
 from stashjobs.errors import (
     InvalidPayload,
     PayloadTooLarge,
@@ -94,7 +95,9 @@ def load_settings(stage: str | None, home: Path | None = None) -> None:
     """Put the stage's settings into the environment. What is set there already wins.
 
     For `local` they are those of a running `stashjobs dev`, whose data is in `home`, then those of
-    .env; for another stage those of .env.<stage>, then of .env.
+    .env. For another stage they are those of .env.<stage>, then of the secret that SETTINGS_SECRET
+    names, by default the stage's own; .env, a developer's, is not read. One line on standard error
+    says so.
 
     Raises:
         WrongUse: No `stashjobs dev` runs with this home.
@@ -105,12 +108,34 @@ def load_settings(stage: str | None, home: Path | None = None) -> None:
         os.environ[HOME_SETTING] = str(home)
         if not (home / "dev.env").exists():
             raise WrongUse(f"no `stashjobs dev --home {home}` runs: there is no dev.env in it")
-    own = local_home() / "dev.env" if stage == "local" else Path(f".env.{stage}")
-    files = [own, Path(".env")]
-    for file in files:
-        for name, value in dotenv_values(file).items():
-            if value and not os.environ.get(name):
-                os.environ[name] = value
+    if stage == "local":
+        _read(local_home() / "dev.env")
+        _read(Path(".env"))
+        return
+    shell = [name for name in _DECISIVE if os.environ.get(name)]
+    file = Path(f".env.{stage}")
+    _read(file)
+    if not (os.environ.get("POSTGRES_URL") or os.environ.get(stage_secret.SETTING)):
+        os.environ[stage_secret.SETTING] = f"stashjobs/{stage},stashjobs/{stage}/stack"
+    places = [f"{', '.join(shell)} of this shell"] if shell else []
+    places += [str(file)] if file.exists() else []
+    places += [
+        f"the secret {part.strip()}"
+        for part in (stage_secret.name_of_secret() or "").split(",")
+        if part.strip()
+    ]
+    passed_over = "; .env is for the stage local, and is not read" if Path(".env").exists() else ""
+    click.echo(f"Settings of {stage}: {', then '.join(places)}{passed_over}.", err=True)
+
+
+# What tells which stage a command reaches.
+_DECISIVE = ("POSTGRES_URL", "QSTASH_TOKEN", "BASE_URL")
+
+
+def _read(file: Path) -> None:
+    for name, value in dotenv_values(file).items():
+        if value and not os.environ.get(name):
+            os.environ[name] = value
 
 
 def load_jobs() -> None:
