@@ -11,6 +11,7 @@ from stashjobs.tools.doctor import (
     aws,
     clock,
     email,
+    lambdas,
     postgres,
     qstash,
     setting_values,
@@ -30,7 +31,7 @@ GROUPS = (
     (*web.CHECKS, clock.OF_THE_API),
     email.CHECKS,
     stripe.CHECKS,
-    aws.CHECKS,
+    (*aws.CHECKS, *lambdas.CHECKS),
 )
 _ORDER = (Level.GREY, Level.GREEN, Level.YELLOW, Level.RED)
 

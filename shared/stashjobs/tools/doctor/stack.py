@@ -140,10 +140,14 @@ def connections() -> int:
     """How many connections the stack may open: its parameter MaxConnections; where the stack cannot
     be seen the setting `MAX_CONNECTIONS`, else the template's default."""
     try:
-        parameters = describe().get("Parameters", [])
+        given = parameters().get("MaxConnections")
     except (NotHere, ModuleNotFoundError):
-        parameters = []
-    for each in parameters:
-        if each["ParameterKey"] == "MaxConnections":
-            return int(each["ParameterValue"])
-    return settings.whole_number("MAX_CONNECTIONS", DEFAULT_CONNECTIONS)
+        given = None
+    return int(given) if given else settings.whole_number("MAX_CONNECTIONS", DEFAULT_CONNECTIONS)
+
+
+def parameters() -> dict[str, str]:
+    """The values that the stack was deployed with. Raises what `describe` raises."""
+    return {
+        each["ParameterKey"]: each["ParameterValue"] for each in describe().get("Parameters", [])
+    }
