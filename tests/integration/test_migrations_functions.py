@@ -14,7 +14,7 @@ import pytest
 from psycopg.rows import dict_row
 
 from stashjobs.errors import MigrationError
-from stashjobs.operators import retry_and_cancel
+from stashjobs.operators import sql as operators_sql
 from stashjobs.store import database, executions, migrations, outbox
 from stashjobs.store.executions import Lease, NewJob
 from stashjobs.store.migrations import functions
@@ -223,8 +223,8 @@ def call_every_function(connection: database.Connection) -> None:
     other = replace(jobs[0], job_id=f"other-{number}", idempotency_key=None)
     outbox.record_never_delivered(connection, other, dead)
     parameters = {"job_ids": [made[0]], "actor": "ada", "payload": None}
-    executions.call(connection, retry_and_cancel.RETRY, parameters)
-    executions.call(connection, retry_and_cancel.CANCEL, {"job_ids": made, "actor": "ada"})
+    executions.call(connection, operators_sql.RETRY, parameters)
+    executions.call(connection, operators_sql.CANCEL, {"job_ids": made, "actor": "ada"})
     connection.execute("SELECT * FROM stashjobs.enqueue('probe', '{}')")
 
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from stashjobs.config import settings
 from stashjobs.observability import metrics, redaction
+from stashjobs.operators import sql
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -71,73 +72,6 @@ class Decision:
         return "enqueue" in self.scopes and (job.enqueued_by == "apps" or "operate" in self.scopes)
 
 
-# Looking up, counting and writing down is one round trip. Who is not known gets no row, or a
-# stranger could fill the table: a line of the log and a count do (`count_unknown`).
-AUTHORIZE = """
-WITH known AS (
-    SELECT name, scopes, per_minute FROM access_tokens
-     WHERE token_hash = %(token_hash)s AND revoked_at IS NULL
-       AND (expires_at IS NULL OR expires_at > now())
-    UNION ALL
-    SELECT 'admin', ARRAY['enqueue', 'read', 'operate'], %(admin_per_minute)s
-     WHERE %(is_admin)s
-), counted AS (
-    INSERT INTO access_rates AS rate (name, minute, used)
-    SELECT name, date_trunc('minute', now()), 1 FROM known
-    ON CONFLICT (name) DO UPDATE
-       SET minute = EXCLUDED.minute,
-           used = CASE WHEN rate.minute = EXCLUDED.minute THEN rate.used + 1 ELSE 1 END
-    RETURNING used
-), decided AS (
-    SELECT CASE WHEN known.name IS NULL THEN 'unknown'
-                WHEN counted.used > known.per_minute THEN 'limited'
-                WHEN NOT %(scope)s = ANY(known.scopes)
-                 AND NOT (%(or_of_a_type)s AND EXISTS (
-                       SELECT FROM unnest(known.scopes) AS own
-                        WHERE starts_with(own, %(scope)s || ':'))) THEN 'forbidden'
-                ELSE 'allowed' END AS outcome,
-           known.name AS actor,
-           greatest(0, coalesce(known.per_minute - counted.used, 0)) AS remaining,
-           coalesce(known.scopes, '{}') AS scopes
-      FROM (SELECT) AS always LEFT JOIN known ON true LEFT JOIN counted ON true
-), logged AS (
-    INSERT INTO access_log (actor, method, path, outcome, source_ip, request_id)
-    SELECT actor, %(method)s, %(path)s, outcome, %(source_ip)s, %(request_id)s FROM decided
-     WHERE actor IS NOT NULL
-)
-SELECT outcome, actor, remaining,
-       ceil(extract(epoch FROM date_trunc('minute', now()) + interval '1 minute' - now()))::int,
-       scopes
-  FROM decided
-"""
-
-CREATE = """
-WITH made AS (
-    INSERT INTO access_tokens (name, token_hash, scopes, per_minute, expires_at)
-    VALUES (%s, %s, %s, %s, %s)
-    ON CONFLICT (name) DO NOTHING
-    RETURNING name, scopes)
-INSERT INTO token_actions (actor, action, token, scopes)
-SELECT %s, 'make token', name, scopes FROM made
-RETURNING token
-"""
-
-REVOKE = """
-WITH revoked AS (
-    UPDATE access_tokens SET revoked_at = now()
-     WHERE name = %s AND revoked_at IS NULL
-    RETURNING name, scopes)
-INSERT INTO token_actions (actor, action, token, scopes)
-SELECT %s, 'revoke token', name, scopes FROM revoked
-RETURNING token
-"""
-
-LIST = """
-SELECT name, scopes, per_minute, created_at, expires_at, revoked_at
-  FROM access_tokens ORDER BY created_at
-"""
-
-
 def authorize(
     connection: Connection[Any],
     token: str,
@@ -161,7 +95,7 @@ def authorize_hash(
 ) -> Decision:
     """`authorize`, for a session, which knows only the hash of the token it began with."""
     row = connection.execute(
-        AUTHORIZE,
+        sql.AUTHORIZE,
         {
             "token_hash": token_hash,
             "is_admin": is_admin(token_hash),
@@ -212,14 +146,14 @@ def create_token(
     cannot be shown again; None where the name is taken."""
     token = PREFIX + secrets.token_urlsafe(TOKEN_BYTES)
     parameters = [name, hash_of(token), list(scopes), per_minute, expires_at, actor]
-    made = None if name == ADMIN else connection.execute(CREATE, parameters).fetchone()
+    made = None if name == ADMIN else connection.execute(sql.CREATE_TOKEN, parameters).fetchone()
     return token if made else None
 
 
 def revoke_token(connection: Connection[Any], name: str, *, actor: str = "unknown") -> bool:
     """End a token at once; who did it is on record. False: there is none of this name, or it was
     revoked before."""
-    return connection.execute(REVOKE, [name, actor]).fetchone() is not None
+    return connection.execute(sql.REVOKE_TOKEN, [name, actor]).fetchone() is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,4 +170,4 @@ class Token:
 
 def list_tokens(connection: Connection[Any]) -> list[Token]:
     """Every token there is or was, the oldest first."""
-    return [Token(*row) for row in connection.execute(LIST)]
+    return [Token(*row) for row in connection.execute(sql.LIST_TOKENS)]

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from stashjobs.config import settings
+from stashjobs.operators import sql
 
 if TYPE_CHECKING:
     from stashjobs.store.database import Connection
@@ -49,46 +50,6 @@ class TypeHealth:
     exact: bool = True
 
 
-# The newest of the window are one range of an index, of (job_type, created_at) where a type is
-# asked for; those that run are few.
-READ = """
-WITH newest AS MATERIALIZED (
-    SELECT job_type, status,
-           CASE WHEN status = 'completed'
-                THEN extract(epoch FROM completed_at - started_at)::float END AS seconds
-      FROM job_executions
-     WHERE created_at > now() - make_interval(secs => %(window_seconds)s) {and_type}
-     ORDER BY created_at DESC
-     LIMIT %(sample)s
-), recent AS (
-    SELECT job_type, status, count(*) AS jobs, avg(seconds) AS average_seconds,
-           percentile_cont(0.95) WITHIN GROUP (ORDER BY seconds) AS p95_seconds
-      FROM newest
-     GROUP BY GROUPING SETS ((job_type, status), (status))
-), stuck AS (
-    SELECT job_type, count(*) AS jobs
-      FROM job_executions
-     WHERE status = 'processing'
-       AND started_at < now() - make_interval(secs => %(stuck_seconds)s) {and_type}
-     GROUP BY GROUPING SETS ((job_type), ())
-), kinds AS (
-    SELECT job_type FROM recent UNION SELECT job_type FROM stuck UNION SELECT NULL
-)
-SELECT kinds.job_type,
-       coalesce(jsonb_object_agg(recent.status, recent.jobs)
-                  FILTER (WHERE recent.status IS NOT NULL), '{{}}'),
-       max(recent.average_seconds)::float,
-       max(recent.p95_seconds)::float,
-       coalesce(max(stuck.jobs), 0),
-       (SELECT count(*) < %(sample)s FROM newest)
-  FROM kinds
-  LEFT JOIN recent ON recent.job_type IS NOT DISTINCT FROM kinds.job_type
-  LEFT JOIN stuck ON stuck.job_type IS NOT DISTINCT FROM kinds.job_type
- GROUP BY kinds.job_type
- ORDER BY kinds.job_type NULLS FIRST
-"""
-
-
 @dataclass(frozen=True, slots=True)
 class Queue:
     """What waits, and whether anything moves.
@@ -104,34 +65,6 @@ class Queue:
     depth: int
     oldest_seconds: float
     processed_last_hour: int
-
-
-# What is due, and what may have ended lately; the dashboard's statement begins with them too. By
-# the index on (status, available_at). Nothing is indexed by its end, and what was created last is
-# where to look for what ended last.
-WAITING_AND_ENDED = """
-WITH waiting AS (
-    (SELECT available_at FROM job_executions
-      WHERE status = 'pending' AND available_at <= now()
-      ORDER BY available_at LIMIT %(cap)s)
-    UNION ALL
-    (SELECT available_at FROM job_executions
-      WHERE status = 'retrying' AND available_at <= now()
-      ORDER BY available_at LIMIT %(cap)s)
-), ended AS (
-    (SELECT completed_at FROM job_executions
-      WHERE status = 'completed' AND created_at > now() - interval '1 day'
-      ORDER BY created_at DESC LIMIT %(ended_cap)s)
-    UNION ALL
-    (SELECT completed_at FROM job_executions
-      WHERE status = 'failed' AND created_at > now() - interval '1 day'
-      ORDER BY created_at DESC LIMIT %(ended_cap)s)
-)"""
-READ_QUEUE = f"""{WAITING_AND_ENDED}
-SELECT count(*), coalesce(extract(epoch FROM now() - min(available_at)), 0)::float,
-       (SELECT count(*) FROM ended WHERE completed_at > now() - interval '1 hour')
-  FROM waiting
-"""  # noqa: S608 - both parts stand in this module
 
 
 def window_seconds() -> int:
@@ -165,7 +98,8 @@ def read(connection: Connection, job_type: str | None = None) -> list[TypeHealth
         "job_type": job_type,
     }
     threshold = failure_percent() / 100
-    statement = READ.format(and_type="" if job_type is None else "AND job_type = %(job_type)s")
+    and_type = "" if job_type is None else "AND job_type = %(job_type)s"
+    statement = sql.READ_HEALTH.format(and_type=and_type)
     rows = connection.execute(statement.encode(), parameters).fetchall()
     return [_judge(*row, threshold=threshold) for row in rows]
 
@@ -177,7 +111,7 @@ def idle(job_type: str) -> TypeHealth:
 
 def read_queue(connection: Connection) -> Queue:
     """What waits just now."""
-    row = connection.execute(READ_QUEUE, {"cap": MAX_DEPTH, "ended_cap": SAMPLE}).fetchone()
+    row = connection.execute(sql.READ_QUEUE, {"cap": MAX_DEPTH, "ended_cap": SAMPLE}).fetchone()
     return Queue(*row) if row else Queue(0, 0.0, 0)
 
 

@@ -12,6 +12,7 @@ from psycopg.types.json import Jsonb
 from stashjobs import encryption
 from stashjobs.encryption import Place, Purpose
 from stashjobs.errors import EncryptionError
+from stashjobs.operators import sql
 from stashjobs.store import database
 
 if TYPE_CHECKING:
@@ -21,40 +22,9 @@ log = logging.getLogger("stashjobs")
 
 BATCH = 500
 
-# A page of rows in the order of their key, whatever is in them: so each statement is short, however
-# large the table. A document comes along only where another key than the current one encrypted it.
-FIND_ENCRYPTED_PAYLOADS = """
-SELECT job_id, job_id, job_type, payload #>> '{$sealed,kid}',
-       CASE WHEN payload #>> '{$sealed,kid}' <> %(key_id)s THEN payload END
-  FROM job_executions WHERE job_id > %(after)s ORDER BY job_id LIMIT %(limit)s
-"""
-FIND_ENCRYPTED_RESULTS = FIND_ENCRYPTED_PAYLOADS.replace("payload", "result")
-FIND_ENCRYPTED_ACTIONS = """
-SELECT action_id, job_id, before ->> 'jobType', before #>> '{result,$sealed,kid}',
-       CASE WHEN before #>> '{result,$sealed,kid}' <> %(key_id)s THEN before -> 'result' END
-  FROM job_actions WHERE action_id > %(after)s ORDER BY action_id LIMIT %(limit)s
-"""
+FIND_ENCRYPTED_RESULTS = sql.FIND_ENCRYPTED_PAYLOADS.replace("payload", "result")
 
-# Only a row that still holds the very document that was opened gets the new one, and a row that
-# is locked just now is passed over; the next run finds it.
-REENCRYPT_PAYLOADS = """
-WITH held AS (
-    SELECT job_id, new.encrypted
-      FROM job_executions AS job
-      JOIN unnest(%(ids)s::text[], %(before)s::jsonb[], %(encrypted)s::jsonb[])
-        AS new (job_id, opened, encrypted) USING (job_id)
-     WHERE job.payload = new.opened
-       FOR UPDATE OF job SKIP LOCKED
-)
-UPDATE job_executions AS job SET payload = held.encrypted FROM held WHERE job.job_id = held.job_id
-"""
-REENCRYPT_RESULTS = REENCRYPT_PAYLOADS.replace("payload", "result")
-REENCRYPT_ACTIONS = """
-UPDATE job_actions AS action SET before = jsonb_set(action.before, '{result}', new.encrypted)
-  FROM unnest(%(ids)s::bigint[], %(before)s::jsonb[], %(encrypted)s::jsonb[])
-    AS new (action_id, opened, encrypted)
- WHERE action.action_id = new.action_id AND action.before -> 'result' = new.opened
-"""
+REENCRYPT_RESULTS = sql.REENCRYPT_PAYLOADS.replace("payload", "result")
 
 
 @dataclass(slots=True)
@@ -114,9 +84,9 @@ class _Column:
 
 
 _COLUMNS = (
-    _Column("payload", FIND_ENCRYPTED_PAYLOADS, REENCRYPT_PAYLOADS, ""),
+    _Column("payload", sql.FIND_ENCRYPTED_PAYLOADS, sql.REENCRYPT_PAYLOADS, ""),
     _Column("result", FIND_ENCRYPTED_RESULTS, REENCRYPT_RESULTS, ""),
-    _Column("result", FIND_ENCRYPTED_ACTIONS, REENCRYPT_ACTIONS, 0),
+    _Column("result", sql.FIND_ENCRYPTED_ACTIONS, sql.REENCRYPT_ACTIONS, 0),
 )
 
 

@@ -17,6 +17,7 @@ from stashjobs.encryption import Place
 from stashjobs.errors import InvalidPayload, NoSuchJob, NotPossible
 from stashjobs.job_type import declared
 from stashjobs.observability import redaction
+from stashjobs.operators import sql
 from stashjobs.operators.search import Filter
 from stashjobs.producer import enqueue, publish, qstash_client
 from stashjobs.store import database
@@ -48,33 +49,6 @@ class Changed:
     complete: bool
 
 
-COUNT = """
-SELECT count(*) FROM job_executions WHERE {conditions} AND status = ANY(%(statuses)s)
-"""
-
-FIND_IDS = """
-SELECT job_id FROM job_executions WHERE {conditions} AND status = ANY(%(statuses)s)
- ORDER BY created_at, job_id
- LIMIT %(limit)s
-"""
-
-RETRY = """
-SELECT job_id, job_type, run, attempt, max_attempts, available_at, delivery
-  FROM stashjobs.retry(
-           job_ids => %(job_ids)s::text[], actor => %(actor)s, payload => %(payload)s)
-"""
-CANCEL = """
-SELECT job_id, message_id
-  FROM stashjobs.cancel(job_ids => %(job_ids)s::text[], actor => %(actor)s)
-"""
-
-READ_STATUS = "SELECT status FROM job_executions WHERE job_id = %s"
-
-READ_ENCRYPTED = """
-SELECT job_type, payload -> '$sealed' IS NOT NULL FROM job_executions WHERE job_id = %s
-"""
-
-
 def refuse_empty(which: Filter) -> None:
     """A filter that says nothing fits every job, and is more likely a mistake than a wish.
 
@@ -92,7 +66,7 @@ def count(action_statuses: Sequence[str], which: Filter, *, seconds: float | Non
         psycopg.errors.QueryCanceled: It took longer than `seconds`; without them, than any
             statement may.
     """
-    [(found,)] = _look(COUNT, action_statuses, which, {}, seconds)
+    [(found,)] = _look(sql.COUNT_JOBS, action_statuses, which, {}, seconds)
     return int(found)
 
 
@@ -140,7 +114,7 @@ def retry(job_id: str, *, actor: str, payload: Any = None) -> None:
 def _checked_and_encrypted(job_id: str, payload: Any) -> Any:
     """The payload to write: validated as for a new job, encrypted if the job's own payload is."""
     with database.borrowed() as own:
-        row = own.execute(READ_ENCRYPTED, [job_id]).fetchone()
+        row = own.execute(sql.READ_ENCRYPTED, [job_id]).fetchone()
     if row is None:
         return payload
     job_type, is_encrypted = row
@@ -216,7 +190,7 @@ def _change_all(
     refuse_empty(which)
     began, changed = time.monotonic(), 0
     limit = None if seconds is None else MAX_IN_TIME
-    found = _look(FIND_IDS, statuses, which, {"limit": limit}, seconds)
+    found = _look(sql.FIND_IDS, statuses, which, {"limit": limit}, seconds)
     for start in range(0, len(found), BATCH):
         if seconds is not None and time.monotonic() - began > seconds:
             return Changed(changed, complete=False)
@@ -231,7 +205,7 @@ def _retry(job_ids: list[str], actor: str, payload: Any) -> list[Unpublished]:
         "payload": None if payload is None else Jsonb(payload),
     }
     with database.borrowed() as own:
-        retried = [Unpublished(*row) for row in call(own, RETRY, parameters)]
+        retried = [Unpublished(*row) for row in call(own, sql.RETRY, parameters)]
     for each in retried:
         log.info("manual retry", extra={"job_id": each.job_id, "actor": actor})
     if retried:
@@ -241,7 +215,7 @@ def _retry(job_ids: list[str], actor: str, payload: Any) -> list[Unpublished]:
 
 def _cancel(job_ids: list[str], actor: str) -> list[str]:
     with database.borrowed() as own:
-        cancelled = call(own, CANCEL, {"job_ids": job_ids, "actor": actor})
+        cancelled = call(own, sql.CANCEL, {"job_ids": job_ids, "actor": actor})
     for job_id, _ in cancelled:
         log.info("cancelled by an operator", extra={"job_id": job_id, "actor": actor})
     _cancel_messages([message_id for _, message_id in cancelled if message_id is not None])
@@ -261,7 +235,7 @@ def _cancel_messages(message_ids: list[str]) -> None:
 
 def _explain(job_id: str, done: str, why: str) -> None:
     with database.borrowed() as own:
-        row = own.execute(READ_STATUS, [job_id]).fetchone()
+        row = own.execute(sql.READ_STATUS, [job_id]).fetchone()
     if row is None:
         raise NoSuchJob(f"there is no job {job_id}")
     raise NotPossible(f"job {job_id} is {row[0]} and cannot be {done}: {why}")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from stashjobs.config import settings
 from stashjobs.errors import NoSuchSchedule, NotSynced, QStashFailed, SettingError
 from stashjobs.observability import redaction
+from stashjobs.operators import sql
 from stashjobs.producer import enqueue, qstash_client, schedules
 from stashjobs.store import database
 
@@ -51,12 +52,6 @@ class Listed:
     last_run: datetime | None
     is_declared: bool
     is_remote: bool
-
-
-# What was done, and who did it, is in one transaction with what it writes.
-RECORD_ACTION = """
-INSERT INTO schedule_actions (actor, action, schedule, job_id) VALUES (%s, %s, %s, %s)
-"""
 
 
 def list_all() -> list[Listed]:
@@ -130,7 +125,7 @@ def _tell_qstash(name: str, action: Literal["pause", "resume"], actor: str) -> N
 
 
 def _record(own: Connection[Any], actor: str, action: str, name: str, job_id: str | None) -> None:
-    own.execute(RECORD_ACTION, [actor, action, name, job_id])
+    own.execute(sql.RECORD_SCHEDULE_ACTION, [actor, action, name, job_id])
     log.info("schedule", extra={"schedule": name, "action": action, "actor": actor})
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from psycopg.types.json import Jsonb
 
+from stashjobs.operators import sql
 from stashjobs.store.jsonb import to_json
 
 if TYPE_CHECKING:
@@ -145,64 +146,6 @@ _CONDITIONS = {
 _LOOKED_FOR = {"error_contains", "metadata"}
 _NARROWER = {"job_type", "status", "user_id", "organization_id"}
 
-_COLUMNS = ", ".join(field.name for field in fields(JobExecution))
-
-FIND = f"SELECT {_COLUMNS} FROM job_executions WHERE job_id = %s"
-
-FIND_PAYLOAD = "SELECT payload FROM job_executions WHERE job_id = %s"
-
-FIND_CHILDREN = """
-SELECT job_id, job_type, status FROM job_executions
- WHERE metadata ->> 'parentJobId' = %s AND metadata ? 'parentJobId'
- ORDER BY created_at, job_id
- LIMIT %s
-"""
-
-COUNT_RUNNING = """
-SELECT count(*) FROM job_executions WHERE status = 'processing' AND job_type = %s
-"""
-
-# One step along the index for each type, however many jobs it has.
-READ_TYPES = """
-WITH RECURSIVE types AS (
-    (SELECT job_type FROM job_executions ORDER BY job_type LIMIT 1)
-    UNION ALL
-    SELECT (SELECT job_type FROM job_executions AS job WHERE job.job_type > types.job_type
-             ORDER BY job_type LIMIT 1)
-      FROM types WHERE types.job_type IS NOT NULL
-)
-SELECT job_type FROM types WHERE job_type IS NOT NULL
-"""
-
-# Keyset pagination: the next page begins behind the last row of this one, however far down it is.
-NEWEST = f"""
-SELECT {_COLUMNS} FROM job_executions
- WHERE {{conditions}}
-   AND (created_at, job_id) < (%(before_time)s, %(before_id)s)
- ORDER BY created_at DESC, job_id DESC
- LIMIT %(limit)s
-"""
-
-# As `NEWEST`, of so many that fit what an index finds, however few of them fit the rest.
-SEARCH = f"""
-SELECT {_COLUMNS}
-  FROM (SELECT {_COLUMNS} FROM job_executions
-         WHERE {{narrow}}
-           AND (created_at, job_id) < (%(before_time)s, %(before_id)s)
-         ORDER BY created_at DESC, job_id DESC
-         LIMIT %(look_at)s) AS looked_at
- WHERE {{wide}}
- ORDER BY created_at DESC, job_id DESC
- LIMIT %(limit)s
-"""
-LAST_LOOKED_AT = """
-SELECT created_at, job_id FROM job_executions
- WHERE {narrow}
-   AND (created_at, job_id) < (%(before_time)s, %(before_id)s)
- ORDER BY created_at DESC, job_id DESC
-OFFSET %(look_at)s - 1 LIMIT 1
-"""
-
 
 @dataclass(frozen=True, slots=True)
 class Page:
@@ -220,29 +163,29 @@ class Page:
 
 def find(connection: Connection, job_id: str) -> JobExecution | None:
     """The job with this id, or None."""
-    row = connection.execute(FIND, [job_id]).fetchone()
+    row = connection.execute(sql.FIND_JOB, [job_id]).fetchone()
     return JobExecution(*row) if row else None
 
 
 def find_payload(connection: Connection, job_id: str) -> Any:
     """The payload of a job as the row has it, encrypted where it is. None: there is no such job."""
-    row = connection.execute(FIND_PAYLOAD, [job_id]).fetchone()
+    row = connection.execute(sql.FIND_PAYLOAD, [job_id]).fetchone()
     return row[0] if row else None
 
 
 def find_children(connection: Connection, job_id: str, limit: int = 50) -> list[Relative]:
     """The jobs that this job enqueued, the oldest first."""
-    return [Relative(*row) for row in connection.execute(FIND_CHILDREN, [job_id, limit])]
+    return [Relative(*row) for row in connection.execute(sql.FIND_CHILDREN, [job_id, limit])]
 
 
 def read_types(connection: Connection) -> list[str]:
     """The types that have jobs, by name; also those that the code declares no longer."""
-    return [job_type for (job_type,) in connection.execute(READ_TYPES)]
+    return [job_type for (job_type,) in connection.execute(sql.READ_TYPES)]
 
 
 def count_running(connection: Connection, job_type: str) -> int:
     """How many jobs of this type are under way just now."""
-    [count] = connection.execute(COUNT_RUNNING, [job_type]).fetchone() or (0,)
+    [count] = connection.execute(sql.COUNT_RUNNING, [job_type]).fetchone() or (0,)
     return int(count)
 
 
@@ -264,7 +207,7 @@ def newest(
     text, parameters = which.conditions()
     before_time, before_id = before or ("infinity", "")
     parameters |= {"limit": limit, "before_time": before_time, "before_id": before_id}
-    rows = connection.execute(NEWEST.format(conditions=text).encode(), parameters)
+    rows = connection.execute(sql.LIST_NEWEST.format(conditions=text).encode(), parameters)
     return [JobExecution(*row) for row in rows]
 
 
@@ -290,7 +233,7 @@ def page(
     narrow, wide = which.split_conditions()
     _, parameters = which.conditions()
     # "now" is when the transaction began, by Postgres's clock: jobs that are recorded meanwhile
-    # must not move what `LAST_LOOKED_AT` counts.
+    # must not move what `sql.LAST_LOOKED_AT` counts.
     before_time, before_id = before or ("now", "")
     parameters |= {
         "limit": limit + 1,
@@ -298,11 +241,12 @@ def page(
         "before_id": before_id,
         "look_at": LOOK_AT,
     }
-    text = SEARCH.format(narrow=narrow, wide=wide)
+    text = sql.SEARCH_NEWEST.format(narrow=narrow, wide=wide)
     found = [JobExecution(*row) for row in connection.execute(text.encode(), parameters)]
     if len(found) > limit:
         return _cut(found, limit)
-    last = connection.execute(LAST_LOOKED_AT.format(narrow=narrow).encode(), parameters).fetchone()
+    text = sql.LAST_LOOKED_AT.format(narrow=narrow)
+    last = connection.execute(text.encode(), parameters).fetchone()
     return Page(found, last, complete=last is None)
 
 

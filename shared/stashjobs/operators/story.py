@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from stashjobs.operators import sql
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -14,13 +16,6 @@ if TYPE_CHECKING:
 
 PUBLISHED = "QStash has the message"
 _END_OF_TIME = datetime.max.replace(tzinfo=UTC)
-
-READ_ACTIONS = """
-SELECT at, actor, action, before ->> 'status', before ->> 'error',
-       (before ->> 'completedAt')::timestamptz, (before ->> 'publishedAt')::timestamptz,
-       before ->> 'payloadHash', before -> 'payload'
-  FROM job_actions WHERE job_id = %s ORDER BY at, action_id LIMIT 100
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +77,7 @@ class Ends:
 
 def read_actions(connection: Connection, job_id: str) -> list[Action]:
     """What operators did to this job, in order; the first hundred of it."""
-    return [Action(*row) for row in connection.execute(READ_ACTIONS, [job_id])]
+    return [Action(*row) for row in connection.execute(sql.READ_JOB_ACTIONS, [job_id])]
 
 
 def tell(job: JobExecution, actions: Sequence[Action] = ()) -> list[Event]:
