@@ -54,6 +54,7 @@ def stashjobs_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serve
     """The Postgres server: that of `TEST_POSTGRES_URL`, or one that this test process starts from
     the wheel."""
     from stashjobs.testing import databases
+    from stashjobs.tools.servers import surroundings
     from stashjobs.tools.servers.postgres import Postgres
 
     if given := os.environ.get(SERVER_SETTING):
@@ -62,6 +63,7 @@ def stashjobs_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serve
         return
     with (
         Postgres(tmp_path_factory.mktemp("postgres"), durable=False) as postgres,
+        surroundings.kept_away(),
         databases.Server(postgres.url) as server,
     ):
         yield server
@@ -121,11 +123,13 @@ def stashjobs_settings(
     """The settings of a working system, in the environment until the test ends. What would lead out
     of this machine, or grant access elsewhere, is not set."""
     from stashjobs.observability.redaction import SECRET_SETTINGS
+    from stashjobs.tools.servers import surroundings
 
     prefixed = [name for name in os.environ if name.startswith(UNSET_PREFIXES)]
     for name in [*SECRET_SETTINGS, *UNSET, *prefixed]:
         monkeypatch.delenv(name, raising=False)
     own = {"POSTGRES_URL": stashjobs_database, "QSTASH_URL": stashjobs_qstash.url}
+    own |= surroundings.proxy_exceptions(os.environ)
     for name, value in {**SETTINGS, **AWS_KEYS, "PAYLOAD_KEYS": PAYLOAD_KEYS, **own}.items():
         monkeypatch.setenv(name, value)
     stashjobs_qstash.reset()

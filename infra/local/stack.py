@@ -28,6 +28,7 @@ from infra.local.running import Running
 from infra.local.s3 import S3
 from infra.local.stripe import WEBHOOK_ROUTE, Stripe
 from infra.local.template import Template, read_template
+from stashjobs.tools.servers import surroundings
 from stashjobs.tools.servers.ports import ensure_port_is_free, free_port
 from stashjobs.tools.servers.postgres import Postgres
 
@@ -113,6 +114,8 @@ class Stack(Running):
 
     async def _start(self) -> None:
         self._exits.callback(os.close, lock(self.home))
+        self._exits.enter_context(surroundings.kept_away())
+        self.environment.update(surroundings.proxy_exceptions(os.environ))
         self._choose_ports()
         for name in ("logs", "mail"):  # private to this user
             (self.home / name).mkdir(mode=0o700, exist_ok=True)

@@ -105,6 +105,15 @@ SHELL = {
     "AWS_SECRET_ACCESS_KEY": "real",
     "AWS_SESSION_TOKEN": "real",
     "AWS_CONTAINER_CREDENTIALS_FULL_URI": "http://127.0.0.1:9/real",
+    # Nothing answers there, and none of it is about a server of our own.
+    "HTTP_PROXY": "http://127.0.0.1:9",
+    "HTTPS_PROXY": "http://127.0.0.1:9",
+    "ALL_PROXY": "http://127.0.0.1:9",
+    "PGSSLMODE": "require",
+    "PGHOSTADDR": "127.0.0.9",
+    "PGSERVICE": "no-such-service",
+    "PGOPTIONS": "-c search_path=nowhere",
+    "PGTARGETSESSIONATTRS": "standby",
 }
 
 
@@ -149,8 +158,11 @@ def test_the_guide_is_a_test_file_that_passes(python: Path, tmp_path: Path) -> N
 def test_a_project_of_its_own_tests_its_jobs(
     python: Path, project: Path, postgres: Postgres, given: bool
 ) -> None:
-    told = {"TEST_POSTGRES_URL": postgres.url} if given else {}
-    run = pytest_in(project, python, **SHELL, **told)
+    shell = dict(SHELL)
+    if given:  # the variables of libpq may then be about that server
+        shell = {name: value for name, value in SHELL.items() if not name.startswith("PG")}
+        shell["TEST_POSTGRES_URL"] = postgres.url
+    run = pytest_in(project, python, **shell)
     assert "1 failed, 7 passed" in run.stdout, run.stdout + run.stderr
     assert 'it is "bob@example.com", not "ada@example.com"' in run.stdout
 

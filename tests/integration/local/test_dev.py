@@ -65,14 +65,25 @@ def read_environment(path: str) -> dict[str, str]:
     return {name: str(value) for name, value in dotenv_values(path).items()}
 
 
+# Of a developer behind a proxy, with a Postgres elsewhere: none of it is about this machine.
+SHELL = {
+    "HTTP_PROXY": "http://127.0.0.1:9",
+    "HTTPS_PROXY": "http://127.0.0.1:9",
+    "PGSSLMODE": "require",
+    "PGHOSTADDR": "127.0.0.9",
+    "PGSERVICE": "no-such-service",
+}
+
+
 class Dev:
-    """A running `stashjobs dev`."""
+    """A running `stashjobs dev`, started from such a shell."""
 
     def __init__(self, root: Path, *options: str) -> None:
         environment = {
             "PATH": os.environ["PATH"],
             "PYTHONPATH": str(ROOT / "shared"),
             "PYTHONWARNINGS": "error",
+            **SHELL,
         }
         chosen = {each.partition("=")[0] for each in options}
         kinds = ("", "qstash-", "mailbox-", "postgres-", "s3-", "stripe-", "function-url-")

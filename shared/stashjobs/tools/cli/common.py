@@ -22,6 +22,7 @@ from stashjobs.errors import (
     UnknownJobType,
 )
 from stashjobs.observability import redaction
+from stashjobs.tools.servers import surroundings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -109,8 +110,11 @@ def load_settings(stage: str | None, home: Path | None = None) -> None:
         if not (home / "dev.env").exists():
             raise WrongUse(f"no `stashjobs dev --home {home}` runs: there is no dev.env in it")
     if stage == "local":
-        _read(local_home() / "dev.env")
+        own = local_home() / "dev.env"
+        _read(own)
         _read(Path(".env"))
+        if own.exists():
+            surroundings.keep_away()
         return
     shell = [name for name in _DECISIVE if os.environ.get(name)]
     file = Path(f".env.{stage}")

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Self
 import psycopg
 from psycopg import sql
 
-from stashjobs.tools.servers import guard
+from stashjobs.tools.servers import guard, surroundings
 from stashjobs.tools.servers.ports import ensure_port_is_free, free_port
 from stashjobs.tools.servers.postgres_binaries import (
     PostgresError,
@@ -84,8 +84,10 @@ class Postgres:
         return self.url_of(NAME)
 
     def url_of(self, database: str) -> str:
-        """The URL of another database in the same server."""
-        return f"postgresql://{NAME}:{self._password()}@127.0.0.1:{self.port}/{database}"
+        """The URL of another database in the same server. Without TLS, whatever PGSSLMODE says: it
+        never leaves this machine."""
+        server = f"postgresql://{NAME}:{self._password()}@127.0.0.1:{self.port}"
+        return f"{server}/{database}?sslmode=disable"
 
     @property
     def pid(self) -> int | None:
@@ -118,7 +120,8 @@ class Postgres:
             if not (self.cluster / "PG_VERSION").exists():
                 self._initdb()
             self._launch()
-            self._ensure_database()
+            with surroundings.kept_away():
+                self._ensure_database()
         except BaseException:
             self.stop("immediate")
             raise
