@@ -217,6 +217,8 @@ def job(
         )
 
     _refuse_less_than_one(type, parallelism=parallelism, rate=rate)
+    if retry_delay is not None:
+        _refuse_no_delay(type, retry_delay, retries)
 
     def declare(function: Callable[[Payload, Context], Result]) -> Job[Payload, Result]:
         _refuse_what_cannot_run(type, function)
@@ -243,6 +245,15 @@ def _refuse_less_than_one(type: str, **options: int | None) -> None:  # noqa: A0
     for name, value in options.items():
         if value is not None and value < 1:
             raise ValueError(f"{type}: {name} is {value}, it must be 1 or more")
+
+
+def _refuse_no_delay(type: str, retry_delay: str, retries: int) -> None:  # noqa: A002
+    from stashjobs.producer import retry_delay as expressions
+
+    try:
+        expressions.check(retry_delay, retries)
+    except ValueError as error:
+        raise ValueError(f"{type}: retry_delay is {retry_delay!r}: {error}") from error
 
 
 def _refuse_what_cannot_run(type: str, function: Callable[..., Any]) -> None:  # noqa: A002

@@ -16,6 +16,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from stashjobs.errors import InvalidPayload, UnknownJobType
+from stashjobs.sameness import is_same
 from stashjobs.store.jsonb import to_json
 
 if TYPE_CHECKING:
@@ -31,6 +32,9 @@ ENQUEUED_BY = ("apps", "operators", "system")
 TYPE_NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 NO_EXAMPLE = (
     'its model gives no example; give it model_config = {"json_schema_extra": {"examples": [...]}}'
+)
+NOT_THE_SAME = (
+    "written as JSON and read back it is not the same (SecretStr? exclude=True? a subclass?)"
 )
 _registry: dict[str, JobType[Any, Any]] = {}
 
@@ -107,18 +111,35 @@ class JobType(Generic[Payload, Result]):
 
         Raises:
             InvalidPayload: It does not fit, cannot be JSON, or loses something on the way (a
-                `SecretStr` is written as asterisks, an excluded field not at all).
+                `SecretStr` is written as asterisks, an excluded field not at all, a member that
+                only a subclass of the model has is not read).
         """
         document = self._to_json(payload)
         if self._adapter is None:
             return document
         read = self.read_payload(document)
-        written = self._to_json(read)
-        given = payload if type(payload) is type(read) else read  # else it was not read yet
-        if self.read_payload(written) != given:
-            reason = "written as JSON and read back it is not the same (SecretStr? exclude=True?)"
-            raise InvalidPayload(self.type, [reason])
+        written = self._written(read)
+        if not is_same(self.read_payload(written), self._validated(payload, read)):
+            raise InvalidPayload(self.type, [NOT_THE_SAME])
         return written
+
+    def _written(self, payload: Payload) -> Any:
+        """By its own type, whose fields may say how they are written."""
+        try:
+            text = self._adapter.dump_json(payload, by_alias=True, round_trip=True)
+        except ValueError as error:
+            raise InvalidPayload(self.type, [f"it is not JSON: {error}"]) from None
+        return json.loads(text)
+
+    def _validated(self, payload: Any, read: Payload) -> Any:
+        """What was given, as the payload's type; `read`, which came of it, where it is JSON that a
+        strict model takes as JSON alone."""
+        from pydantic import ValidationError
+
+        try:
+            return self._adapter.validate_python(payload)
+        except ValidationError:
+            return read
 
     def payload_schema(self) -> dict[str, Any]:
         """The payload model's JSON schema; empty where any JSON value will do."""
@@ -140,7 +161,7 @@ class JobType(Generic[Payload, Result]):
 
     def _to_json(self, payload: Any) -> Any:
         try:
-            return to_json(payload)
+            return to_json(payload, round_trip=True)
         except (TypeError, ValueError, RecursionError) as error:
             raise InvalidPayload(self.type, [f"it is not JSON: {error}"]) from None
 

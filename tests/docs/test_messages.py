@@ -23,6 +23,7 @@ BY_ITS_PLACE = {
 }
 BY_ITS_KIND = {
     "PydanticCustomError": "follows `the payload does not fit` or a 422, with its field's name",
+    "ExpressionError": "follows `retry_delay is`, with the type's name",
     "AssertionError": "a mistake in the code, with a traceback",
     "LookupError": "a mistake in the code, with a traceback",
     "RuntimeError": "a mistake in the code, with a traceback",

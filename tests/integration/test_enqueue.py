@@ -9,10 +9,12 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, date, datetime, timedelta, timezone
+from decimal import Decimal
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
 import psycopg
 import pytest
@@ -25,7 +27,7 @@ from stashjobs.producer import enqueue, qstash_client
 from stashjobs.producer.options import EnqueueOptions, Options
 from stashjobs.store import database, outbox
 from stashjobs.testing.qstash import Server, serving
-from tests.deliveries import Table, deliver, handle
+from tests.deliveries import Table, deliver, handle, probe
 from tests.qstash_servers import qstash_running
 
 if TYPE_CHECKING:
@@ -218,6 +220,53 @@ def test_what_a_row_can_hold_comes_back_the_same(
     enqueued = any_job.enqueue(payload)
     _run(any_job, enqueued.job_id)
     assert table.row(enqueued.job_id)["result"] == payload
+
+
+class Line(BaseModel):
+    on: date
+    price: Decimal
+    at: datetime | None = None
+
+
+@stashjobs.job("typed-lines", endpoint="/api/jobs/lines")
+def lines_job(lines: list[Line], _context: Context) -> Any:
+    return [[each.on.isoformat(), str(each.price), type(each.price).__name__] for each in lines]
+
+
+def test_a_list_of_models_arrives_the_same_from_python_json_and_sql(
+    table: Table, qstash: Server
+) -> None:
+    line: Any = {"on": "2026-03-29", "price": "1.10"}
+    as_model = lines_job.enqueue([Line(on=date(2026, 3, 29), price=Decimal("1.10"))]).job_id
+    as_json = lines_job.enqueue([line]).job_id
+    [by_sql] = table.run(
+        "SELECT job_id FROM stashjobs.enqueue('typed-lines', %s)", json.dumps([line])
+    )
+    for job_id in (as_model, as_json, by_sql["job_id"]):
+        assert deliver(lines_job, job_id).status == 200
+        assert table.row(job_id)["result"] == [["2026-03-29", "1.10", "Decimal"]]
+
+
+def test_floats_and_times_of_a_zone_come_back_as_they_went(table: Table, qstash: Server) -> None:
+    got: list[Any] = []
+    job = probe(lambda payload, _context: got.append(payload))
+    numbers = {"large": 1e16, "huge": -1.5e300, "whole": 10**16, "text": "1e+16"}
+    deliver(job, table.add(job, numbers))
+    assert got == [numbers]
+    kinds = {name: type(number) for name, number in got[0].items()}
+    assert kinds == {"large": float, "huge": float, "whole": int, "text": str}
+
+    rome = ZoneInfo("Europe/Rome")
+    twice = datetime(2026, 10, 25, 2, 30, tzinfo=rome, fold=1)
+    never = datetime(2026, 3, 29, 2, 30, tzinfo=rome)
+    enqueued = lines_job.enqueue(
+        [Line(on=date(2026, 1, 1), price=Decimal(1), at=moment) for moment in (twice, never)]
+    )
+    read = lines_job.read_payload(table.row(enqueued.job_id)["payload"])
+    assert [each.at and each.at.astimezone(UTC) for each in read] == [
+        twice.astimezone(UTC),
+        never.astimezone(UTC),
+    ]
 
 
 def test_a_payload_over_the_limit_is_refused_with_both_sizes(

@@ -236,11 +236,14 @@ def _with_more(payload: Cat, _context: Context, *, more: int) -> int:
 
 def _of_another_module(function: Callable[..., Any]) -> Callable[..., Any]:
     """As a decorator that was imported: its own names are not those of the annotations."""
-    module: dict[str, Any] = {"functools": functools}
+    module: dict[str, Any] = {}
     exec(  # noqa: S102 - a module of its own
-        "def decorate(function):\n"
+        "from __future__ import annotations\n"
+        "import functools\n"
+        "def decorate(function: Callable) -> Callable:\n"
         "    @functools.wraps(function)\n"
-        "    def inner(*arguments): return function(*arguments)\n"
+        "    def inner(payload: Unknown, context: NotImported) -> Nothing:\n"
+        "        return function(payload, context)\n"
         "    return inner\n",
         module,
     )

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from . import retry
+from stashjobs.producer import retry_delay
+
 from .duration import parse_seconds
 from .errors import ApiError, bad_request, not_found, quota_exceeded
 from .model import Delivery, FlowControl, Headers, Limits, Redact
@@ -135,8 +136,8 @@ class Options:
         expression = self.text("upstash-retry-delay")
         if expression is not None:
             try:
-                retry.evaluate(expression, retried=1)
-            except retry.ExpressionError as error:
+                retry_delay.evaluate(expression, retried=1)
+            except retry_delay.ExpressionError as error:
                 raise _invalid("upstash-retry-delay", expression) from error
         return expression
 

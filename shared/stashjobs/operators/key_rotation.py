@@ -7,13 +7,11 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from psycopg.types.json import Jsonb
-
 from stashjobs import encryption
 from stashjobs.encryption import Place, Purpose
 from stashjobs.errors import EncryptionError
 from stashjobs.operators import sql
-from stashjobs.store import database
+from stashjobs.store import database, jsonb
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -111,8 +109,8 @@ def _reencrypt(column: _Column, found: list[tuple[Any, ...]], report: Rotation) 
             log.warning("not re-encrypted: %s", error, extra={"job_id": job_id})
             continue
         columns["ids"].append(row_id)
-        columns["before"].append(Jsonb(document))
-        columns["encrypted"].append(Jsonb(encrypted))
+        columns["before"].append(jsonb.parameter(document))
+        columns["encrypted"].append(jsonb.parameter(encrypted))
     changed = database.connection().execute(column.reencrypt, columns).rowcount
     report.reencrypted += changed
     report.passed_over += len(columns["ids"]) - changed

@@ -10,8 +10,6 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from psycopg.types.json import Jsonb
-
 from stashjobs import encryption, envelope
 from stashjobs.encryption import Place
 from stashjobs.errors import InvalidPayload, NoSuchJob, NotPossible
@@ -20,7 +18,7 @@ from stashjobs.observability import redaction
 from stashjobs.operators import sql
 from stashjobs.operators.search import Filter
 from stashjobs.producer import enqueue, publish, qstash_client
-from stashjobs.store import database
+from stashjobs.store import database, jsonb
 from stashjobs.store.executions import call
 from stashjobs.store.outbox import Unpublished
 
@@ -202,7 +200,7 @@ def _retry(job_ids: list[str], actor: str, payload: Any) -> list[Unpublished]:
     parameters = {
         "job_ids": job_ids,
         "actor": actor,
-        "payload": None if payload is None else Jsonb(payload),
+        "payload": None if payload is None else jsonb.parameter(payload),
     }
     with database.borrowed() as own:
         retried = [Unpublished(*row) for row in call(own, sql.RETRY, parameters)]

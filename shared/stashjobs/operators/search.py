@@ -6,9 +6,8 @@ from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from psycopg.types.json import Jsonb
-
 from stashjobs.operators import sql
+from stashjobs.store import jsonb
 from stashjobs.store.jsonb import to_json
 
 if TYPE_CHECKING:
@@ -115,7 +114,7 @@ class Filter:
         if self.error_contains is not None:
             given["error_contains"] = f"%{_escaped(self.error_contains)}%"
         if self.metadata is not None:
-            given["metadata"] = Jsonb(self.metadata)
+            given["metadata"] = jsonb.parameter(self.metadata)
         return text, given
 
     @property

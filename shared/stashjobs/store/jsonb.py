@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from typing import Any, NamedTuple
 
 from psycopg.types.json import Jsonb
 
 # `json.dumps` would make an encoder for every value.
 _encode = json.JSONEncoder(allow_nan=False).encode
+_TEXT_OR_LARGE_FLOAT = re.compile(r'"(?:[^"\\]|\\.)*"|-?[0-9.]+e\+[0-9]+')
 
 
 class Unreadable(NamedTuple):
@@ -20,7 +22,18 @@ class Unreadable(NamedTuple):
 
 def parameter(document: Any) -> Jsonb:
     """Plain JSON as a statement's parameter, however an app has psycopg write JSON elsewhere."""
-    return Jsonb(document, _encode)
+    return Jsonb(document, text_of)
+
+
+def text_of(document: Any) -> str:
+    """Plain JSON as text. A large float is written out: of `1e+16` `jsonb` makes an integer, which
+    would be read as one."""
+    text = _encode(document)
+    return _TEXT_OR_LARGE_FLOAT.sub(_written_out, text) if "e+" in text else text
+
+
+def _written_out(found: re.Match[str]) -> str:
+    return found[0] if found[0].startswith('"') else f"{float(found[0]):.1f}"
 
 
 def read(text: str) -> Any:
@@ -43,9 +56,9 @@ def _finite(text: str) -> float:
 _decode = json.JSONDecoder(parse_float=_finite).decode
 
 
-def to_json(value: Any) -> Any:
+def to_json(value: Any, *, round_trip: bool = False) -> Any:
     """`value` as plain JSON: models, dataclasses, dates and the like by pydantic's rules and with
-    their aliases.
+    their aliases; with `round_trip` as a model reads it, so without its computed fields.
 
     Raises:
         TypeError | ValueError: It cannot be JSON (NaN, say, or an open file).
@@ -55,4 +68,6 @@ def to_json(value: Any) -> Any:
     except TypeError:
         from pydantic_core import to_jsonable_python
 
-        return to_jsonable_python(value, by_alias=True, inf_nan_mode="constants")
+        return to_jsonable_python(
+            value, by_alias=True, inf_nan_mode="constants", round_trip=round_trip
+        )
