@@ -164,24 +164,18 @@ MEMORY_FOR_A_BATCH = "SET LOCAL work_mem = '64MB'"
 # lines come as one value, since a value a row costs the reader more than the writer.
 DELETE_BATCH = f"""
 WITH gone AS (
-    DELETE FROM job_executions AS job
-     WHERE job_id = ANY((SELECT job_ids FROM archive_batches WHERE object_key = %(key)s)::text[])
-       AND {_PAST_RETENTION}
-    RETURNING *),
-actions AS (
-    DELETE FROM job_actions USING gone WHERE job_actions.job_id = gone.job_id
-    RETURNING job_actions.*),
-links AS (
-    DELETE FROM job_dependencies USING gone WHERE job_dependencies.job_id = gone.job_id),
-of_job AS (
-    SELECT job_id, jsonb_agg(to_jsonb(actions) - 'job_id' ORDER BY action_id) AS all_of_them
-      FROM actions GROUP BY job_id),
+    SELECT job, actions
+      FROM stashjobs.delete_ended(ARRAY(
+               SELECT job_id FROM job_executions AS job
+                WHERE job_id = ANY((SELECT job_ids FROM archive_batches
+                                     WHERE object_key = %(key)s)::text[])
+                  AND {_PAST_RETENTION}))),
 lines AS (
-    SELECT CASE WHEN of_job.job_id IS NULL THEN row_to_json(gone)::text
-                ELSE left(row_to_json(gone)::text, -1)
-                     || ',"actions":' || of_job.all_of_them || '}}' END AS line
-      FROM gone LEFT JOIN of_job USING (job_id)
-     ORDER BY created_at, job_id)
+    SELECT CASE WHEN actions IS NULL THEN row_to_json(job)::text
+                ELSE left(row_to_json(job)::text, -1)
+                     || ',"actions":' || actions || '}}' END AS line
+      FROM gone
+     ORDER BY (job).created_at, (job).job_id)
 SELECT count(*), convert_to(coalesce(string_agg(line || E'\n', ''), ''), 'UTF8') FROM lines
 """
 FORGET_BATCHES = "DELETE FROM archive_batches WHERE object_key = ANY(%s)"
@@ -263,7 +257,6 @@ SELECT count(*) FROM emails WHERE sent_at < %(cutoff)s AND status_at < %(cutoff)
 
 # The rows of one day (UTC), the archive's partition, and so many bytes of them. The object is named
 # for its first row, so what is written and then not committed is written again, as the same object.
-# FOR UPDATE, so that two clean-ups never name one object for different rows.
 _OLD_ACCESSES = """
     SELECT access_id, (at AT TIME ZONE 'UTC')::date AS day,
            octet_length(path) + octet_length(method) + coalesce(octet_length(actor), 0)
@@ -274,7 +267,7 @@ _OLD_ACCESSES = """
      LIMIT %(rows)s
 """
 DELETE_ACCESS_LOG = f"""
-WITH oldest AS MATERIALIZED ({_OLD_ACCESSES} FOR UPDATE),
+WITH oldest AS MATERIALIZED ({_OLD_ACCESSES}),
 counted AS (
     SELECT *, sum(size) OVER (ORDER BY access_id ROWS UNBOUNDED PRECEDING) - size AS before_it
       FROM oldest),
@@ -282,7 +275,7 @@ old AS (
     SELECT access_id FROM counted
      WHERE day = (SELECT day FROM oldest ORDER BY access_id LIMIT 1) AND before_it < %(bytes)s),
 gone AS (
-    DELETE FROM access_log WHERE access_id IN (SELECT access_id FROM old) RETURNING *)
+    SELECT line.* FROM stashjobs.take_accesses(ARRAY(SELECT access_id FROM old)) AS line)
 SELECT count(*), max(access_id),
        'archive/access/date=' || to_char(min(at AT TIME ZONE 'UTC'), 'YYYY-MM-DD') || '/'
          || lpad(min(access_id)::text, 19, '0') || '.jsonl.gz',

@@ -39,6 +39,9 @@ OWNED = {"POSTGRES_URL", "POSTGRES_READ_URL", "BASE_URL", "STAGE"}
 QSTASH = ("QSTASH_URL", "QSTASH_TOKEN", "QSTASH_CURRENT_SIGNING_KEY", "QSTASH_NEXT_SIGNING_KEY")
 WEBHOOK_SECRETS = ("STRIPE_WEBHOOK_SECRET", "GITHUB_WEBHOOK_SECRET", "RESEND_WEBHOOK_SECRET")
 
+# The functions' own, as in a deployment; a person at a prompt is the owner of the tables.
+WORKER_ROLE = "stashjobs_worker"
+
 LOCAL_BILLING_URL = "https://app.example.com/billing"
 
 
@@ -101,6 +104,7 @@ class Stack(Running):
         self._on_delivery = on_delivery
         self.mailbox: Mailbox
         self.postgres: Postgres
+        self.worker_url: str
         self.s3: S3
         self.stripe: Stripe
         self.runtime: LambdaRuntime
@@ -168,7 +172,8 @@ class Stack(Running):
         self.postgres = Postgres(self.home / "postgres", self.ports.postgres, durable=self.durable)
         self._exits.push_async_callback(in_thread, self.postgres.stop)
         await in_thread(self.postgres.start)
-        await in_thread(lambda: migrate(self.postgres.url))
+        self.worker_url = await in_thread(lambda: make_worker_role(self.postgres.url, WORKER_ROLE))
+        await in_thread(lambda: migrate(self.postgres.url, role=WORKER_ROLE))
         self.urls["postgres"] = self.environment["POSTGRES_URL"] = self.postgres.url
 
     async def _start_qstash(self) -> None:
@@ -229,7 +234,10 @@ class Stack(Running):
             if name not in OWNED and name not in self.environment
         }
         self.runtime = LambdaRuntime(
-            self.template, {**extra, **self.environment}, self.root, log=self._line_logger()
+            self.template,
+            {**extra, **self.environment, "POSTGRES_URL": self.worker_url},
+            self.root,
+            log=self._line_logger(),
         )
         gateway = Gateway(
             self.runtime,
@@ -267,6 +275,23 @@ class Stack(Running):
         ]
         write_private(self.environment_file, "".join(lines))
         self._exits.callback(self.environment_file.unlink, missing_ok=True)
+
+
+def make_worker_role(url: str, role: str) -> str:
+    """Make a role for the functions where there is none. Returns the database's URL with it."""
+    import psycopg
+    from psycopg import sql
+
+    password = secrets.token_urlsafe(24)
+    name = sql.Identifier(role)
+    with psycopg.connect(url, autocommit=True) as connection:
+        known = connection.execute("SELECT FROM pg_roles WHERE rolname = %s", [role]).fetchone()
+        if known is None:
+            connection.execute(sql.SQL("CREATE ROLE {}").format(name))
+        change = sql.SQL("ALTER ROLE {} LOGIN PASSWORD {}")
+        connection.execute(change.format(name, sql.Literal(password)))
+    parts = urlsplit(url)
+    return parts._replace(netloc=f"{role}:{password}@{parts.hostname}:{parts.port}").geturl()
 
 
 def lock(home: Path) -> int:

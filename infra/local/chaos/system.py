@@ -10,7 +10,7 @@ from infra.local.lambda_runtime import LambdaRuntime
 from infra.local.qstash import Faults, Limits, QStashOptions, QStashServer
 from infra.local.qstash.transport import NoFaults
 from infra.local.running import Running
-from infra.local.stack import in_thread
+from infra.local.stack import WORKER_ROLE, in_thread, make_worker_role
 from infra.local.template import read_template
 from stashjobs.store.migrations import migrate
 from stashjobs.tools.servers.ports import free_port
@@ -61,7 +61,8 @@ class System(Running):
     async def _start(self) -> None:
         self._exits.push_async_callback(in_thread, self.postgres.stop)
         await self.start_postgres()
-        await in_thread(lambda: migrate(self.postgres.url))
+        worker_url = await in_thread(lambda: make_worker_role(self.postgres.url, WORKER_ROLE))
+        await in_thread(lambda: migrate(self.postgres.url, role=WORKER_ROLE))
         self._exits.push_async_callback(self.stop_qstash)
         await self.start_qstash()
         self.runtime = LambdaRuntime(
@@ -75,7 +76,7 @@ class System(Running):
         self._exits.push_async_callback(self.runtime.stop)
         self._exits.push_async_callback(gateway.stop)
         await gateway.start()
-        self.environment.update(STAGE="local", POSTGRES_URL=self.postgres.url, BASE_URL=gateway.url)
+        self.environment.update(STAGE="local", POSTGRES_URL=worker_url, BASE_URL=gateway.url)
         self.configure(RELAY_MESSAGES_PER_SECOND="500")
 
     def configure(self, **settings: str) -> None:

@@ -16,6 +16,8 @@ from stashjobs.errors import SettingError
 # A value in the secret that does not work may be one that was rotated since it was read; reading it
 # again is worth it once in so many seconds.
 ROTATED_SECONDS = 30.0
+OWNER_URL = "POSTGRES_OWNER_URL"
+_acts_as_owner = False
 
 
 def require(name: str) -> str:
@@ -88,14 +90,21 @@ def stage() -> str:
     return optional("STAGE", "local")
 
 
+def act_as_owner() -> None:
+    """Have `postgres_url` lead to the role that owns the tables from now on, where
+    `POSTGRES_OWNER_URL` says which: for what the functions' own role may not do."""
+    global _acts_as_owner  # noqa: PLW0603 - a command line does one thing, and ends
+    _acts_as_owner = True
+
+
 def postgres_url() -> str:
-    """`POSTGRES_URL`, checked to be one.
+    """`POSTGRES_URL`, checked to be one; or `POSTGRES_OWNER_URL` (`act_as_owner`).
 
     Raises:
         SettingError: It is missing or not a Postgres URL. The value is never shown: it holds a
             password.
     """
-    value = require("POSTGRES_URL")
+    value = (optional(OWNER_URL) if _acts_as_owner else None) or require("POSTGRES_URL")
     if not value.startswith(("postgres://", "postgresql://")):
         raise SettingError(
             "POSTGRES_URL is not a Postgres URL; "

@@ -11,6 +11,7 @@ from stashjobs.config import settings
 
 SECRET_SETTINGS = (
     "POSTGRES_URL",
+    "POSTGRES_OWNER_URL",
     "POSTGRES_READ_URL",
     "QSTASH_TOKEN",
     "QSTASH_CURRENT_SIGNING_KEY",

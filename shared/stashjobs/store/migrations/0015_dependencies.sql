@@ -1,11 +1,5 @@
 -- Jobs that wait for others (docs/composition.md).
 
-ALTER TABLE job_executions DROP CONSTRAINT job_executions_status_check;
-ALTER TABLE job_executions ADD CONSTRAINT job_executions_status_check
-    CHECK (status IN ('waiting', 'pending', 'processing', 'retrying',
-                      'completed', 'failed', 'cancelled')) NOT VALID;
-ALTER TABLE job_executions VALIDATE CONSTRAINT job_executions_status_check;
-
 CREATE TABLE job_dependencies (
     job_id     text COLLATE "C" NOT NULL,
     parent_id  text COLLATE "C" NOT NULL CHECK (parent_id <> job_id),
@@ -17,9 +11,6 @@ CREATE TABLE job_dependencies (
 );
 CREATE INDEX idx_job_dependencies_parent ON job_dependencies (parent_id);
 CREATE INDEX idx_job_dependencies_open ON job_dependencies (job_id) WHERE open;
-
--- For the relay's look at those that nobody released.
-CREATE INDEX idx_job_executions_waiting ON job_executions (job_id) WHERE status = 'waiting';
 
 CREATE OR REPLACE FUNCTION job_executions_refuse_illegal_transition() RETURNS trigger
 LANGUAGE plpgsql AS $$

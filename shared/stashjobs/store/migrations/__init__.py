@@ -22,7 +22,7 @@ from pathlib import Path
 
 from stashjobs.errors import MigrationError
 from stashjobs.store import database
-from stashjobs.store.migrations import functions
+from stashjobs.store.migrations import functions, worker_role
 
 FOLDER = Path(__file__).parent
 # Any constant will do, as long as every version of stashjobs takes the same one.
@@ -122,7 +122,12 @@ def available(folder: Path = FOLDER) -> list[Migration]:
 
 
 def migrate(
-    url: str, *, dry_run: bool = False, folder: Path = FOLDER, sql: Path | None = None
+    url: str,
+    *,
+    dry_run: bool = False,
+    role: str | None = None,
+    folder: Path = FOLDER,
+    sql: Path | None = None,
 ) -> list[str]:
     """Apply this database's pending migrations and renew its functions, in one transaction; a
     file that fails is undone alone. What is `concurrent` comes between two transactions, where a
@@ -135,6 +140,8 @@ def migrate(
     Args:
         url: The database.
         dry_run: Only tell what would be applied.
+        role: Grant this role what workers need, now and with every later migration
+            (`worker_role`).
         folder: Where the files are.
         sql: Where the functions' files are; None is `sql` beside `folder`.
 
@@ -142,8 +149,8 @@ def migrate(
         The names of the files that were (or would be) applied, and then of the functions.
 
     Raises:
-        MigrationError: Postgres is too old, or an applied file was edited or is missing: nothing
-            is changed. Or a file fails; those before it stay applied.
+        MigrationError: There is no such role. Or Postgres is too old, or an applied file was
+            edited or is missing: nothing is changed. Or a file fails; those before it stay applied.
         psycopg.OperationalError: Postgres cannot be reached.
     """
     migrations = available(folder)
@@ -160,7 +167,16 @@ def migrate(
             if failure is not None:
                 raise failure
             if not names:
+                _grant(connection, role)
                 return applied
+
+
+def _grant(connection: database.Connection, role: str | None) -> None:
+    with connection.transaction():
+        connection.execute(KEEP_TO_THE_SCHEMA_OF_THE_TABLES)
+        if role is not None:
+            worker_role.remember(connection, role)
+        worker_role.grant(connection)
 
 
 def _refuse_old_postgres(version: int) -> None:

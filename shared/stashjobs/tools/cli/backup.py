@@ -33,6 +33,7 @@ def take(*, file: Path) -> None:
     """
     if file.exists():
         raise WrongUse(f"{file} exists; give another name, or remove it")
+    settings.act_as_owner()
     size = backups.take(settings.postgres_url(), file)
     click.echo(f"{file}: {_megabytes(size)}. Prove it: stashjobs backup verify")
 
@@ -64,6 +65,7 @@ def verify(*, into: str | None, drop_leftover: bool, as_json: bool) -> None:
 
     Jobs go on meanwhile.
     """
+    settings.act_as_owner()
     scratch = None if into is None else _postgres_url(into)
     url = settings.postgres_url()
     try:

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 import click
 
+from stashjobs.config import settings
 from stashjobs.errors import UnknownJobType
 from stashjobs.job_type import find
 from stashjobs.operators import access
@@ -48,6 +49,7 @@ def new(
     *, name: str, scopes: tuple[str, ...], days: int | None, per_minute: int, as_json: bool
 ) -> None:
     """Make a token called NAME. It is shown once and kept nowhere."""
+    settings.act_as_owner()
     for scope in scopes:
         _refuse_wrong_scope(scope)
     expires_at = None if days is None else datetime.now(UTC) + timedelta(days=days)
@@ -102,6 +104,7 @@ def list_tokens(*, as_json: bool) -> None:
 @command
 def revoke(*, name: str) -> None:
     """Revoke the token NAME at once."""
+    settings.act_as_owner()
     if not access.revoke_token(database.connection(), name, actor=getpass.getuser()):
         raise click.ClickException(f"there is no active token called {name}")
     click.echo(f"{name} is revoked.")

@@ -50,6 +50,11 @@ SELECT coalesce(extract(epoch FROM now() - min(available_at)), 0)::float
   FROM job_executions WHERE published_at IS NULL AND status IN ('pending', 'retrying')
 """
 
+READ_ROLE = """
+SELECT current_user::text, pg_get_userbyid(relowner)::text,
+       pg_has_role(current_user, relowner, 'MEMBER')
+  FROM pg_class WHERE oid = to_regclass('job_executions')
+"""
 READ_HAS_JOBS = "SELECT to_regclass('job_executions') IS NOT NULL"
 READ_NEWEST = """
 SELECT max(created_at), coalesce(extract(epoch FROM now() - max(created_at)), 0)::float
@@ -87,6 +92,24 @@ def judge_tls(stage: str, mode: str, *, encrypted: bool) -> Verdict:
             "add ?sslmode=require (better: verify-full) to POSTGRES_URL",
         )
     return green(f"encrypted, sslmode={mode}")
+
+
+def role() -> Verdict:
+    """The functions have a role that may only run jobs."""
+    with _connected() as connection:
+        row = connection.execute(READ_ROLE).fetchone()
+    if row is None:
+        return not_checked("there is no job_executions")
+    user, owner, is_owner = row
+    if not is_owner:
+        return green(f"functions are {user}, who may only run jobs; {owner} owns the tables")
+    told = f"{user} owns the tables"
+    if settings.stage() == "local":
+        return green(f"{told}; the local functions have a role of their own")
+    return yellow(
+        f"{told}, so a function may change all of them, the audit too",
+        "give the functions a role of their own: docs/security.md, Two roles",
+    )
 
 
 def migrations_are_current() -> Verdict:
@@ -206,6 +229,7 @@ def _connected() -> Iterator[Connection]:
 CHECKS = (
     Check("Postgres", version, decides=True),
     Check("Postgres TLS", tls),
+    Check("Postgres role", role),
     Check("migrations", migrations_are_current),
     Check("indexes", indexes),
     Check("timeouts", timeouts),

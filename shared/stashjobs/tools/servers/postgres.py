@@ -296,6 +296,11 @@ class Postgres:
         return False
 
     def _ensure_database(self) -> None:
+        with psycopg.connect(self.url_of("postgres"), autocommit=True) as connection:
+            # The role is called as the functions' schema is, in which its own tables would go.
+            connection.execute(
+                sql.SQL("ALTER ROLE {} SET search_path = public").format(sql.Identifier(NAME))
+            )
         try:
             psycopg.connect(self.url, connect_timeout=5).close()
         except psycopg.OperationalError as error:

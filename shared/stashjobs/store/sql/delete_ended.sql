@@ -1,0 +1,29 @@
+-- Delete jobs, and what operators did to them, and return both for the archive. Only those that ended
+-- at least a day ago: no clean-up may take what is younger, whatever it is asked for.
+CREATE OR REPLACE FUNCTION stashjobs.delete_ended(job_ids text[])
+RETURNS TABLE (job job_executions, actions jsonb)
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path FROM CURRENT SET enable_seqscan TO off AS $$
+#variable_conflict use_column
+DECLARE
+    latest CONSTANT timestamptz := clock_timestamp() - interval '1 day';
+BEGIN
+    RETURN QUERY
+    WITH gone AS (
+        DELETE FROM job_executions AS ended
+         WHERE ended.job_id = ANY(job_ids) AND ended.completed_at < latest
+           AND ended.status IN ('completed', 'failed', 'cancelled')
+        RETURNING ended AS row, ended.job_id
+    ), links AS (
+        DELETE FROM job_dependencies AS link USING gone WHERE link.job_id = gone.job_id
+    ), taken AS (
+        DELETE FROM job_actions AS action USING gone WHERE action.job_id = gone.job_id
+        RETURNING action.*
+    ), of_job AS (
+        SELECT taken.job_id,
+               jsonb_agg(to_jsonb(taken) - 'job_id' ORDER BY taken.action_id) AS all_of_them
+          FROM taken GROUP BY taken.job_id
+    )
+    SELECT gone.row, of_job.all_of_them FROM gone LEFT JOIN of_job ON of_job.job_id = gone.job_id;
+END
+$$;
