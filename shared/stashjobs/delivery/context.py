@@ -64,6 +64,7 @@ class Context:
     _lent: database.Connection | None = field(default=None, repr=False)
     _beside: database.Connection | None = field(default=None, repr=False)
     _enqueued: list[Enqueued] = field(default_factory=list, repr=False)
+    _undone: list[Enqueued] = field(default_factory=list, repr=False)
 
     @property
     def idempotency_key(self) -> str:
@@ -136,9 +137,14 @@ class Context:
             if not database.is_dropped(self._own):
                 self._end(self._own, "ROLLBACK")
             self._own = self._lent = None
-            self._enqueued.clear()
+            self._enqueued, self._undone = [], self._enqueued
         database.close_if_in_transaction()  # one that the deadline interrupted as it began or ended
         self._close_beside()
+
+    def committed_after_all(self) -> None:
+        """What was taken for undone has been committed: only the acknowledgement was lost. The
+        worker's to call, not the job's."""
+        self._enqueued, self._undone = self._enqueued or self._undone, []
 
     def _close_beside(self) -> None:
         if self._beside is not None:

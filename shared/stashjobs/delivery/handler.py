@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import time
 from datetime import UTC, datetime
 from types import MappingProxyType
@@ -61,8 +62,12 @@ UNSTORABLE = (
     psycopg.errors.ProgramLimitExceeded,
     psycopg.errors.StatementTooComplex,
 )
-# How long to wait between tries to record, in seconds.
-RECORD_PAUSES = (0.1, 0.4, 1.0)
+# How long to wait between tries to claim and to record, in seconds.
+PAUSES = (0.1, 0.4, 1.0)
+# Claims that were sent and not answered, by job and message: the nonces of deliveries that have
+# ended. Where QStash delivers again to this process, it finds its claim.
+_unanswered: dict[tuple[str, str | None], str] = {}
+MAX_UNANSWERED = 100
 
 # What becomes of a delivery; each is a metric (docs/monitoring.md).
 Count = Literal[
@@ -297,8 +302,33 @@ def _deadline(job: JobType[Any, Any], source: Source, lambda_context: Any, began
 def _claim(
     job: JobType[Any, Any], message: Message, source: Source, lease_seconds: float
 ) -> Claim | Duplicate | None:
-    lease = Lease(lease_seconds, source.message_id, source.schedule_id)
-    connection = database.connection()
+    """Claim the job. Where the connection ends before the answer, the claim may be there all the
+    same; so it is asked for again, with the same nonce."""
+    key = (message.job_id, source.message_id)
+    nonce = _unanswered.pop(key, None) or os.urandom(8).hex()
+    lease = Lease(lease_seconds, source.message_id, source.schedule_id, nonce)
+    try:
+        connection = database.connection()
+        for pause in PAUSES:
+            try:
+                return _ask_for_job(connection, job, message, lease)
+            except psycopg.OperationalError as error:
+                if not database.is_dropped(connection):
+                    raise
+                log.logger().warning("claim not answered", error=redaction.one_line(error))
+                time.sleep(pause)
+            connection = database.connection()
+        return _ask_for_job(connection, job, message, lease)
+    except psycopg.OperationalError:
+        if len(_unanswered) >= MAX_UNANSWERED:
+            _unanswered.clear()
+        _unanswered[key] = nonce
+        raise
+
+
+def _ask_for_job(
+    connection: database.Connection, job: JobType[Any, Any], message: Message, lease: Lease
+) -> Claim | Duplicate | None:
     read = message.envelope
     if not read.has_payload:
         return executions.claim(connection, job_id=message.job_id, job_type=job.type, lease=lease)
@@ -329,7 +359,8 @@ def _record(context: Context, outcome: Outcome) -> tuple[Outcome, Recorded | Non
     """Write down how the attempt ended; the outcome may become a worse one on the way.
 
     A connection that breaks here took the job's own writes with it, unless the commit had gone
-    through. So the attempt is recorded as one to repeat, which the row refuses if it did.
+    through. So the attempt is recorded as one to repeat, which the row refuses if it did; then only
+    the acknowledgement was lost, and the attempt ended as it should.
 
     Returns:
         The outcome, and what the row says (None: it is gone).
@@ -337,9 +368,11 @@ def _record(context: Context, outcome: Outcome) -> tuple[Outcome, Recorded | Non
     Raises:
         psycopg.Error: Nothing could be written. The lease will run out and the job be run again.
     """
-    for pause in RECORD_PAUSES:
+    intended = outcome
+    for pause in PAUSES:
         try:
-            return outcome, _write(context, outcome)
+            recorded = _write(context, outcome)
+            break
         except psycopg.Error as error:
             shown = attempt.shown(context, error)
             log.logger().warning("not recorded yet", error=redaction.one_line(shown))
@@ -351,7 +384,14 @@ def _record(context: Context, outcome: Outcome) -> tuple[Outcome, Recorded | Non
                 if outcome.error is None:
                     outcome = attempt.not_completed(context, shown)
             time.sleep(pause)
-    return outcome, _write(context, outcome)
+    else:
+        recorded = _write(context, outcome)
+    # Nobody else records under this attempt's number.
+    found = None if recorded is None else (recorded.attempt, recorded.status)
+    if intended.error is None and found == (context.attempt, "completed"):
+        context.committed_after_all()
+        return intended, recorded
+    return outcome, recorded
 
 
 def _write(context: Context, outcome: Outcome) -> Recorded | None:

@@ -47,11 +47,13 @@ class NewJob:
 
 
 class Lease(NamedTuple):
-    """For how long a delivery takes a job, and what QStash says of the message it came with."""
+    """For how long a delivery takes a job, and what QStash says of the message it came with.
+    A `nonce` of its own lets a delivery ask again that did not hear the answer."""
 
     seconds: float
     message_id: str | None
     schedule_id: str | None
+    nonce: str | None = None
 
 
 class Claim(NamedTuple):
@@ -122,7 +124,7 @@ SELECT held, status, job_type, attempt, max_attempts, run, payload::text, user_i
        organization_id, error, wait_seconds
   FROM stashjobs.claim(
            job_id => %(job_id)s, type => %(type)s, lease_seconds => %(lease_seconds)s,
-           message_id => %(message_id)s, schedule_id => %(schedule_id)s)
+           message_id => %(message_id)s, schedule_id => %(schedule_id)s, nonce => %(nonce)s)
 """
 CLAIM_OR_RECORD = """
 SELECT held, status, job_type, attempt, last_attempt, run, document::text,
@@ -131,7 +133,8 @@ SELECT held, status, job_type, attempt, last_attempt, run, document::text,
            job_id => %(job_id)s, type => %(type)s, lease_seconds => %(lease_seconds)s,
            payload => %(payload)s, max_attempts => %(max_attempts)s, user_id => %(user_id)s,
            organization_id => %(organization_id)s, idempotency_key => %(idempotency_key)s,
-           metadata => %(metadata)s, message_id => %(message_id)s, schedule_id => %(schedule_id)s)
+           metadata => %(metadata)s, message_id => %(message_id)s,
+           schedule_id => %(schedule_id)s, nonce => %(nonce)s)
 """
 COMPLETE = """
 SELECT held, row_status, row_attempt, released
@@ -223,6 +226,7 @@ def claim(
         "lease_seconds": lease.seconds,
         "message_id": lease.message_id,
         "schedule_id": lease.schedule_id,
+        "nonce": lease.nonce,
     }
     rows = call(connection, CLAIM, parameters)
     return _claim(rows)
@@ -251,6 +255,7 @@ def claim_or_record(
         "lease_seconds": lease.seconds,
         "message_id": lease.message_id,
         "schedule_id": lease.schedule_id,
+        "nonce": lease.nonce,
     }
     rows = call(connection, CLAIM_OR_RECORD, parameters)
     return _claim(rows)

@@ -1,8 +1,10 @@
 -- Take a recorded job for one delivery, or say why not; no row: there is no such job.
 -- A lease that ran out is taken over; one that ran out on the last attempt ends the job instead.
+-- A delivery asks again with the same nonce where it did not hear the answer, and finds its own
+-- claim.
 CREATE OR REPLACE FUNCTION stashjobs.claim(
     job_id text, type text, lease_seconds float8,
-    message_id text DEFAULT NULL, schedule_id text DEFAULT NULL
+    message_id text DEFAULT NULL, schedule_id text DEFAULT NULL, nonce text DEFAULT NULL
 )
 RETURNS TABLE (
     held boolean, status text, job_type text, attempt integer, max_attempts integer, run integer,
@@ -36,10 +38,11 @@ BEGIN
            message_id = coalesce(claim.message_id, job.message_id),
            dlq_id = CASE WHEN claim.message_id <> job.message_id THEN NULL ELSE job.dlq_id END,
            schedule_id = coalesce(claim.schedule_id, job.schedule_id),
-           updated_at = moment
+           claim_nonce = claim.nonce, updated_at = moment
      WHERE job.job_id = claim.job_id AND job.job_type = claim.type
        AND (job.status IN ('pending', 'retrying')
-            OR (job.status = 'processing' AND job.lease_expires_at <= moment))
+            OR (job.status = 'processing' AND job.lease_expires_at <= moment
+                AND (job.claim_nonce = claim.nonce) IS NOT TRUE))
     RETURNING job.status = 'processing', job.status, job.job_type, job.attempt, job.max_attempts,
               job.run, job.payload, job.user_id, job.organization_id, job.error, NULL::float8
     INTO held, status, job_type, attempt, max_attempts, run, payload, user_id, organization_id,
@@ -49,6 +52,18 @@ BEGIN
             PERFORM stashjobs.release_children(ARRAY[claim.job_id]);
         END IF;
         RETURN NEXT;
+        RETURN;
+    END IF;
+    RETURN QUERY
+    UPDATE job_executions AS job
+       SET started_at = moment, updated_at = moment,
+           lease_expires_at = moment + make_interval(secs => lease_seconds)
+     WHERE job.job_id = claim.job_id AND job.job_type = claim.type AND job.status = 'processing'
+       AND job.claim_nonce = claim.nonce
+       AND job.message_id IS NOT DISTINCT FROM coalesce(claim.message_id, job.message_id)
+    RETURNING true, job.status, job.job_type, job.attempt, job.max_attempts, job.run, job.payload,
+              job.user_id, job.organization_id, job.error, NULL::float8;
+    IF FOUND THEN
         RETURN;
     END IF;
     RETURN QUERY

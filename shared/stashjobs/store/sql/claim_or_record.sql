@@ -4,7 +4,7 @@ CREATE OR REPLACE FUNCTION stashjobs.claim_or_record(
     job_id text, type text, lease_seconds float8, payload jsonb, max_attempts integer,
     user_id text DEFAULT NULL, organization_id text DEFAULT NULL,
     idempotency_key text DEFAULT NULL, metadata jsonb DEFAULT '{}',
-    message_id text DEFAULT NULL, schedule_id text DEFAULT NULL
+    message_id text DEFAULT NULL, schedule_id text DEFAULT NULL, nonce text DEFAULT NULL
 )
 RETURNS TABLE (
     held boolean, status text, job_type text, attempt integer, last_attempt integer, run integer,
@@ -20,13 +20,14 @@ BEGIN
     INSERT INTO job_executions AS job
            (job_id, job_type, status, payload, attempt, max_attempts, user_id, organization_id,
             idempotency_key, metadata, message_id, schedule_id, published_at, started_at,
-            lease_expires_at, created_at, available_at, updated_at)
+            lease_expires_at, created_at, available_at, updated_at, claim_nonce)
     VALUES (claim_or_record.job_id, claim_or_record.type, 'processing', claim_or_record.payload, 1,
             claim_or_record.max_attempts, claim_or_record.user_id, claim_or_record.organization_id,
             claim_or_record.idempotency_key, claim_or_record.metadata, claim_or_record.message_id,
             claim_or_record.schedule_id,
             CASE WHEN claim_or_record.message_id IS NOT NULL THEN moment END, moment,
-            moment + make_interval(secs => lease_seconds), moment, moment, moment)
+            moment + make_interval(secs => lease_seconds), moment, moment, moment,
+            claim_or_record.nonce)
     ON CONFLICT (job_id) DO NOTHING
     RETURNING true, job.status, job.job_type, job.attempt, job.max_attempts, job.run, job.payload,
               job.user_id, job.organization_id, job.error, NULL::float8;
@@ -39,7 +40,8 @@ BEGIN
                    job_id => claim_or_record.job_id, type => claim_or_record.type,
                    lease_seconds => claim_or_record.lease_seconds,
                    message_id => claim_or_record.message_id,
-                   schedule_id => claim_or_record.schedule_id) AS claimed;
+                   schedule_id => claim_or_record.schedule_id,
+                   nonce => claim_or_record.nonce) AS claimed;
     END IF;
 END
 $$;

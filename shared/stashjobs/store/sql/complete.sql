@@ -1,5 +1,6 @@
 -- End a job well, if this attempt still holds it; else say how it stands. No row: it is gone.
--- `released` are the jobs that waited for it and are due now.
+-- `released` are the jobs that waited for it and are due now; also for an attempt that did not hear
+-- that it had completed the job, and asks again.
 CREATE OR REPLACE FUNCTION stashjobs.complete(job_id text, attempt integer, result jsonb)
 RETURNS TABLE (held boolean, row_status text, row_attempt integer, released text[])
 LANGUAGE plpgsql SECURITY DEFINER
@@ -19,7 +20,10 @@ BEGIN
         RETURN;
     END IF;
     RETURN QUERY
-    SELECT false, job.status, job.attempt, '{}'::text[] FROM job_executions AS job
+    SELECT false, job.status, job.attempt,
+           CASE WHEN job.attempt = complete.attempt THEN stashjobs.unpublished_children(job.job_id)
+                ELSE '{}' END
+      FROM job_executions AS job
      WHERE job.job_id = complete.job_id;
 END
 $$;

@@ -1,6 +1,7 @@
 -- End an attempt with an error, if it still holds the job; else say how that stands. No row: it is
 -- gone. The status is retrying, failed or cancelled; `details` has type and message at least.
--- `released` are the jobs that waited for it and are due now.
+-- `released` are the jobs that waited for it and are due now; also for an attempt that did not hear
+-- that it had ended the job, and asks again.
 CREATE OR REPLACE FUNCTION stashjobs.fail(
     job_id text, attempt integer, status text, details jsonb,
     counted boolean DEFAULT true, wait_seconds float8 DEFAULT 0
@@ -40,7 +41,10 @@ BEGIN
         RETURN;
     END IF;
     RETURN QUERY
-    SELECT false, job.status, job.attempt, '{}'::text[] FROM job_executions AS job
+    SELECT false, job.status, job.attempt,
+           CASE WHEN job.attempt = fail.attempt THEN stashjobs.unpublished_children(job.job_id)
+                ELSE '{}' END
+      FROM job_executions AS job
      WHERE job.job_id = fail.job_id;
 END
 $$;
