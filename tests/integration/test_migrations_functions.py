@@ -3,6 +3,7 @@ before too."""
 
 from __future__ import annotations
 
+import json
 import time
 import uuid
 from dataclasses import replace
@@ -13,6 +14,7 @@ import psycopg
 import pytest
 from psycopg.rows import dict_row
 
+from stashjobs import envelope
 from stashjobs.errors import MigrationError
 from stashjobs.operators import sql as operators_sql
 from stashjobs.store import database, executions, migrations, outbox
@@ -297,6 +299,24 @@ def test_a_trigger_enqueues(table: Table) -> None:
         ("'probe', NULL", "the payload is NULL"),
         ("'probe', '{\"$sealed\": 1}'", "reserved"),
         ("'probe', '\"long\"', max_payload_bytes => 5", "has 6 bytes; at most 5 are allowed"),
+        (
+            "'probe', (repeat('[', 65) || repeat(']', 65))::jsonb",
+            "the payload has 65 levels of objects and lists; at most 64 are allowed",
+        ),
+        ("'probe', '[[1e308, {\"a\": -1.8e308}]]'", "the payload has a number too large"),
+        (
+            "'probe', '{}', metadata => jsonb_build_object('note', repeat('x', 64000))",
+            "metadata has 64012 bytes; at most 64000 are allowed",
+        ),
+        (
+            (
+                "'probe', '{}', metadata => ('{\"a\":'"
+                " || repeat('[', 999) || repeat(']', 999) || '}')::jsonb"
+            ),
+            "metadata has 1000 levels of objects and lists; at most 64 are allowed",
+        ),
+        ("'probe', '{}', metadata => '{\"a\": 1e400}'", "metadata has a number too large"),
+        ("repeat('x', 1001), '{}'", "the type is longer than 1000 bytes"),
         ("'probe', '{}', idempotency_key => ''", "idempotency_key is empty"),
         ("'probe', '{}', user_id => repeat('x', 1001)", "user_id is longer than 1000 bytes"),
         ("'probe', '{}', retries => -1", "retries is -1; it must be 0 or more"),
@@ -314,3 +334,41 @@ def test_what_is_wrong_with_an_enqueue_by_sql_is_named_and_nothing_written(
     with pytest.raises(psycopg.errors.InvalidParameterValue, match="stashjobs.enqueue: .*" + told):
         table.run(f"SELECT stashjobs.enqueue({arguments})")
     assert table.run("SELECT * FROM job_executions") == []
+
+
+@pytest.mark.parametrize("text", [r'{"a": "\u0000"}', r'["\ud800"]', "[NaN]", '["a'])
+def test_text_that_is_no_storable_json_is_refused_before_the_call(table: Table, text: str) -> None:
+    with pytest.raises(
+        (psycopg.errors.InvalidTextRepresentation, psycopg.errors.UntranslatableCharacter)
+    ):
+        table.run("SELECT stashjobs.enqueue('probe', %s::text::jsonb)", text)
+    assert table.run("SELECT * FROM job_executions") == []
+
+
+def test_a_document_at_its_limits_is_enqueued_by_sql_and_runs(table: Table) -> None:
+    assert (envelope.MAX_LEVELS, envelope.MAX_METADATA_BYTES) == (64, 64_000)
+    [made] = table.run(
+        "SELECT job_id FROM stashjobs.enqueue('probe',"
+        " (repeat('[', 64) || '-1.7e308' || repeat(']', 64))::jsonb,"
+        " metadata => jsonb_build_object('note', repeat('x', 64000 - 12)))"
+    )
+    assert deliver(probe(), made["job_id"]).status == 200
+
+
+@pytest.mark.parametrize(
+    ("document", "levels"),
+    [
+        ("1", 0),
+        ("{}", 1),
+        ("[1, [2, {}]]", 3),
+        ("[" * 64 + "]" * 64, 64),
+        ("[" * 777 + "]" * 777, 777),
+    ],
+)
+def test_the_database_counts_levels_as_python_does(
+    table: Table, document: str, levels: int
+) -> None:
+    assert table.run("SELECT stashjobs.levels_of(%s::text::jsonb) AS n", document) == [
+        {"n": levels}
+    ]
+    assert envelope.levels_of(json.loads(document)) == levels

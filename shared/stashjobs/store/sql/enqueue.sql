@@ -18,12 +18,18 @@ SET search_path FROM CURRENT SET enable_seqscan TO off AS $$
 DECLARE
     moment CONSTANT timestamptz := clock_timestamp();
     due timestamptz := coalesce(at, moment + delay);
+    -- Those of `stashjobs.envelope`.
+    max_levels CONSTANT integer := 64;
+    max_metadata_bytes CONSTANT integer := 64000;
+    too_deep CONSTANT jsonpath := 'strict $.**{64} ? (@.type() == "object" || @.type() == "array")';
+    too_large CONSTANT jsonpath := 'strict $.** ? (@ >= 1.8e308 || @ <= -1.8e308)';
     wrong text;
     id text;
 BEGIN
     wrong := CASE
         WHEN type IS NULL OR type !~ '^[a-z][a-z0-9]*(-[a-z0-9]+)*$'
-            THEN format('the type is %L; a type is named like send-email', type)
+            THEN format('the type is %L; a type is named like send-email', left(type, 100))
+        WHEN octet_length(type) > 1000 THEN 'the type is longer than 1000 bytes'
         WHEN payload IS NULL
             THEN 'the payload is NULL; give JSON (''null'' for a job that takes none)'
         WHEN jsonb_typeof(payload) = 'object' AND payload ? '$sealed'
@@ -31,6 +37,11 @@ BEGIN
         WHEN octet_length(payload::text) > max_payload_bytes
             THEN format('the payload has %s bytes; at most %s are allowed',
                         octet_length(payload::text), max_payload_bytes)
+        WHEN jsonb_path_exists(payload, too_deep)
+            THEN format('the payload has %s levels of objects and lists; at most %s are allowed',
+                        stashjobs.levels_of(payload), max_levels)
+        WHEN jsonb_path_exists(payload, too_large)
+            THEN 'the payload has a number too large for programs: it must be below 1.8e308'
         WHEN octet_length(user_id) > 1000 THEN 'user_id is longer than 1000 bytes'
         WHEN octet_length(organization_id) > 1000 THEN 'organization_id is longer than 1000 bytes'
         WHEN octet_length(idempotency_key) > 1000 THEN 'idempotency_key is longer than 1000 bytes'
@@ -42,9 +53,14 @@ BEGIN
         WHEN due NOT BETWEEN '0001-01-01 00:00Z' AND '9000-01-01 00:00Z'
             THEN format('the job would be due at %s; it must be from 0001 to 9000', due)
         WHEN jsonb_typeof(metadata) IS DISTINCT FROM 'object' THEN 'metadata is not a JSON object'
-        WHEN octet_length(metadata::text) > max_payload_bytes
+        WHEN octet_length(metadata::text) > max_metadata_bytes
             THEN format('metadata has %s bytes; at most %s are allowed',
-                        octet_length(metadata::text), max_payload_bytes)
+                        octet_length(metadata::text), max_metadata_bytes)
+        WHEN jsonb_path_exists(metadata, too_deep)
+            THEN format('metadata has %s levels of objects and lists; at most %s are allowed',
+                        stashjobs.levels_of(metadata), max_levels)
+        WHEN jsonb_path_exists(metadata, too_large)
+            THEN 'metadata has a number too large for programs: it must be below 1.8e308'
         WHEN jsonb_typeof(headers) IS DISTINCT FROM 'object' THEN 'headers is no JSON object'
         WHEN jsonb_path_exists(headers, 'strict $.* ? (@.type() != "string")')
             THEN 'a value in headers is no string'
