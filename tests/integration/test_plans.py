@@ -61,7 +61,9 @@ def test_a_list_is_a_range_of_an_index_in_its_order(
 ) -> None:
     conditions, parameters = which.conditions()
     parameters |= {"limit": 21, "before_time": "infinity", "before_id": ""}
-    found = plan(connection, sql.LIST_NEWEST.format(conditions=conditions), parameters)
+    found = plan(
+        connection, sql.LIST_NEWEST.format(columns="job_id", conditions=conditions), parameters
+    )
     assert f"Index Scan using {index} " in found
     assert "Incremental Sort" in found  # by id, among those of the same moment
 
@@ -73,7 +75,9 @@ def test_a_search_for_an_error_looks_at_jobs_that_have_one(
     narrow, wide = which.split_conditions()
     parameters = which.conditions()[1]
     parameters |= {"limit": 21, "before_time": "now", "before_id": "", "look_at": 100}
-    found = plan(connection, sql.SEARCH_NEWEST.format(narrow=narrow, wide=wide), parameters)
+    found = plan(
+        connection, sql.SEARCH_NEWEST.format(columns="*", narrow=narrow, wide=wide), parameters
+    )
     assert "Index Scan using idx_job_executions_error " in found
 
 

@@ -142,6 +142,7 @@ _CONDITIONS = {
     "metadata": "metadata @> %(metadata)s",
 }
 
+_COLUMNS = ", ".join(field.name for field in fields(JobExecution))
 _LOOKED_FOR = {"error_contains", "metadata"}
 _NARROWER = {"job_type", "status", "user_id", "organization_id"}
 
@@ -162,7 +163,7 @@ class Page:
 
 def find(connection: Connection, job_id: str) -> JobExecution | None:
     """The job with this id, or None."""
-    row = connection.execute(sql.FIND_JOB, [job_id]).fetchone()
+    row = connection.execute(sql.FIND_JOB.format(columns=_COLUMNS).encode(), [job_id]).fetchone()
     return JobExecution(*row) if row else None
 
 
@@ -206,7 +207,9 @@ def newest(
     text, parameters = which.conditions()
     before_time, before_id = before or ("infinity", "")
     parameters |= {"limit": limit, "before_time": before_time, "before_id": before_id}
-    rows = connection.execute(sql.LIST_NEWEST.format(conditions=text).encode(), parameters)
+    rows = connection.execute(
+        sql.LIST_NEWEST.format(columns=_COLUMNS, conditions=text).encode(), parameters
+    )
     return [JobExecution(*row) for row in rows]
 
 
@@ -240,7 +243,7 @@ def page(
         "before_id": before_id,
         "look_at": LOOK_AT,
     }
-    text = sql.SEARCH_NEWEST.format(narrow=narrow, wide=wide)
+    text = sql.SEARCH_NEWEST.format(columns=_COLUMNS, narrow=narrow, wide=wide)
     found = [JobExecution(*row) for row in connection.execute(text.encode(), parameters)]
     if len(found) > limit:
         return _cut(found, limit)

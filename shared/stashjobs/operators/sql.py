@@ -1,18 +1,10 @@
-"""The operators' SQL, each statement named for what it does, also for traces. Curly brackets are
-filled in by `search.Filter`.
+"""The operators' SQL, each statement named for what it does, also for traces. `{columns}` are
+the fields of `search.JobExecution`; the conditions come from `search.Filter`.
 """
 
 from __future__ import annotations
 
-# The fields of `search.JobExecution`, in their order.
-_JOB = (
-    "job_id, job_type, status, result, error, errors, attempt, max_attempts, retry_count, "
-    "run, progress, user_id, organization_id, metadata, idempotency_key, message_id, dlq_id, "
-    "schedule_id, created_at, available_at, published_at, started_at, lease_expires_at, "
-    "completed_at, updated_at"
-)
-
-FIND_JOB = f"-- find_job\nSELECT {_JOB} FROM job_executions WHERE job_id = %s"
+FIND_JOB = "-- find_job\nSELECT {columns} FROM job_executions WHERE job_id = %s"
 
 FIND_PAYLOAD = "-- find_payload\nSELECT payload FROM job_executions WHERE job_id = %s"
 
@@ -43,25 +35,25 @@ SELECT job_type FROM types WHERE job_type IS NOT NULL
 """
 
 # Keyset pagination: the next page begins behind the last row of this one, however far down it is.
-LIST_NEWEST = f"""
+LIST_NEWEST = """
 -- list_newest
-SELECT {_JOB} FROM job_executions
- WHERE {{conditions}}
+SELECT {columns} FROM job_executions
+ WHERE {conditions}
    AND (created_at, job_id) < (%(before_time)s, %(before_id)s)
  ORDER BY created_at DESC, job_id DESC
  LIMIT %(limit)s
 """
 
 # As `LIST_NEWEST`, of so many that fit what an index finds, however few of them fit the rest.
-SEARCH_NEWEST = f"""
+SEARCH_NEWEST = """
 -- search_newest
-SELECT {_JOB}
-  FROM (SELECT {_JOB} FROM job_executions
-         WHERE {{narrow}}
+SELECT {columns}
+  FROM (SELECT {columns} FROM job_executions
+         WHERE {narrow}
            AND (created_at, job_id) < (%(before_time)s, %(before_id)s)
          ORDER BY created_at DESC, job_id DESC
          LIMIT %(look_at)s) AS looked_at
- WHERE {{wide}}
+ WHERE {wide}
  ORDER BY created_at DESC, job_id DESC
  LIMIT %(limit)s
 """
