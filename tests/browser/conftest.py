@@ -8,6 +8,7 @@ import psycopg
 import pytest
 
 from stashjobs.operators import access
+from tests.browser import faces
 from tests.browser.jobs import Jobs
 from tests.programs import CHROMIUM
 from tests.stacks import stack_in_a_thread
@@ -76,7 +77,12 @@ def open_page(chromium: Browser, stack: Stack, jobs: Jobs) -> Iterator[Callable[
     contexts = []
 
     def open_one(
-        *, width: int = 1440, scheme: str = "light", script: bool = True, scopes: str = ""
+        *,
+        width: int = 1440,
+        scheme: str = "light",
+        script: bool = True,
+        scopes: str = "",
+        face: str = "wide",
     ) -> Page:
         context = chromium.new_context(
             base_url=stack.urls["app"],
@@ -86,6 +92,7 @@ def open_page(chromium: Browser, stack: Stack, jobs: Jobs) -> Iterator[Callable[
             reduced_motion="reduce",
         )
         context.add_init_script(FASTER)
+        context.add_init_script(faces.script(face))
         context.set_default_timeout(PATIENCE)
         contexts.append(context)
         page = context.new_page()

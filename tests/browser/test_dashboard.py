@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from functions.api import dashboard
 from tests.browser.conftest import NOWHERE, PATIENCE
 from tests.browser.jobs import LONG_TYPE
 
@@ -35,6 +37,8 @@ PATHS = (
     "/admin/sign-in",
     NOWHERE,
 )
+STYLE = Path(dashboard.__file__).parent / "static" / "dashboard.css"
+FACES = ("wide", "narrow")
 # The page that asks before all that match are changed: a form leads there.
 ASKED_FIRST = "/admin/jobs?status=failed&metadata=source%3Dtest&period=7d"
 # Pause updating, and open what is folded.
@@ -46,6 +50,34 @@ THINNED = """document.querySelectorAll('.chart-plot g, tbody tr:nth-child(n+8)')
     .forEach(one => one.remove())"""
 AXE = """rules => axe.run({resultTypes: ['violations'], preload: false, ...rules}).then(
     found => found.violations.map(one => [one.id, one.nodes.map(node => node.failureSummary)]))"""
+# From a small phone to a large screen, and on both sides of each width at which the layout changes.
+BREAKS = {int(each) for each in re.findall(r"max-width: (\d+)px\)", STYLE.read_text())}
+# The content is never wider than 1320.
+WIDTHS = sorted({*range(320, 1361, 80), 390, 1920, *BREAKS, *(each + 1 for each in BREAKS)})
+# What is off the screen, cut off by what it is in, or too small to be read. What can be scrolled to
+# within its own region is none of these.
+MISFITS = """width => {
+    const found = [], all = selector => [...document.querySelectorAll(selector)]
+    const apart = '.hidden, .scroll, .skip, pre, .cards thead'
+    const seen = one => one.checkVisibility() && !one.closest(apart)
+    const said = one => `${one.localName}.${one.className} ${one.textContent.trim().slice(0, 40)}`
+    const wide = document.documentElement.scrollWidth
+    if (wide > width) found.push([`the page is ${wide} wide`])
+    for (const one of all('a, button, input, td, th, dt, dd, h1, h2, p, li, time, .badge, .who')) {
+        const box = one.getBoundingClientRect()
+        if ((box.left < 0 || box.right > width + 0.5) && box.width && seen(one))
+            found.push([said(one), 'is off the screen'])
+    }
+    for (const one of all('.cards td, .cards th, .cards tr, .card, .figure'))
+        if (one.scrollWidth > one.clientWidth + 1 && seen(one) && !one.querySelector('pre'))
+            found.push([said(one), `shows ${one.clientWidth} of ${one.scrollWidth}`])
+    for (const one of all('.error-line, .error-box'))
+        if (seen(one) && one.clientWidth < 150)
+            found.push([said(one), `has ${one.clientWidth} px for the reason`])
+    const rows = Object.values(Object.groupBy(all('.nav a'), one => Math.round(one.offsetTop)))
+    if (rows.length > 1 && rows.at(-1).length < 2) found.push(['a link of the navigation is alone'])
+    return found
+}"""
 # A style sheet for the dark changes colours alone.
 COLOURS = {"runOnly": {"type": "rule", "values": ["color-contrast", "link-in-text-block"]}}
 
@@ -218,24 +250,44 @@ def test_a_reader_is_offered_nothing_to_do(
         expect(page.locator("main form[method=post] button")).to_have_count(0)
 
 
-@pytest.mark.parametrize("width", [390, 1440])
-def test_every_page_fits_and_axe_finds_nothing_in_light_and_dark(
-    open_page: Callable[..., Page], jobs: Jobs, width: int
+def show(page: Page, path: str, failed: str) -> None:
+    """One of `PATHS` or the page that asks first, with nothing folded and nothing moving."""
+    page.goto(path.format(failed=failed))
+    if path == ASKED_FIRST:
+        page.get_by_role("button", name="Retry all that match…").click()
+        page.get_by_role("heading", name=re.compile("^Retry 13 jobs")).wait_for()
+    page.evaluate(STILL)
+
+
+@pytest.mark.parametrize("face", FACES)
+def test_every_page_fits_every_width_in_a_wide_and_in_a_narrow_face(
+    open_page: Callable[..., Page], jobs: Jobs, face: str
+) -> None:
+    failed = jobs.add_a_day()
+    page = open_page(width=1440, face=face)
+    assert page.evaluate("document.fonts.check('14px Test')"), "the face is there"
+    wrong = []
+    for path in (*PATHS, ASKED_FIRST):
+        page.set_viewport_size({"width": 1440, "height": 900})
+        show(page, path, failed)
+        for width in WIDTHS:
+            page.set_viewport_size({"width": width, "height": 900})
+            wrong += [(path, width, *found) for found in page.evaluate(MISFITS, width)]
+    assert wrong == []
+
+
+@pytest.mark.parametrize(("width", "face"), [(390, "wide"), (1440, "narrow")])
+def test_axe_finds_nothing_on_any_page_in_light_and_dark(
+    open_page: Callable[..., Page], jobs: Jobs, width: int, face: str
 ) -> None:
     from axe_playwright_python.base import AXE_FILE_PATH
 
     failed = jobs.add_a_day()
-    page = open_page(width=width)
+    page = open_page(width=width, face=face)
     page.context.add_init_script(path=AXE_FILE_PATH)
     wrong = []
     for path in (*PATHS, ASKED_FIRST):
-        page.goto(path.format(failed=failed))
-        if path == ASKED_FIRST:
-            page.get_by_role("button", name="Retry all that match…").click()
-            page.get_by_role("heading", name=re.compile("^Retry 13 jobs")).wait_for()
-        page.evaluate(STILL)
-        if page.evaluate("document.documentElement.scrollWidth") > width:
-            wrong.append((path, "is wider than the screen"))
+        show(page, path, failed)
         page.evaluate(THINNED)
         page.emulate_media(color_scheme="light")
         wrong += [(path, "light", *found) for found in page.evaluate(AXE, {})]
