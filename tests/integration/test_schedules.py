@@ -41,6 +41,11 @@ def schedule(name: str = "nightly", cron: str = "0 3 * * *", **fields: Any) -> S
     )
 
 
+def own_id(name: str) -> str:
+    """The id at QStash of a schedule of this app."""
+    return schedules.prefix("https://jobs.example.test") + name
+
+
 async def sync(*wanted: Schedule, dry_run: bool = False) -> schedules.Changes:
     return await asyncio.to_thread(schedules.sync, wanted, dry_run=dry_run)
 
@@ -53,7 +58,7 @@ async def remote() -> dict[str, Any]:
 async def test_a_declared_schedule_is_created_with_its_time_zone(qstash: QStashServer) -> None:
     assert (await sync(schedule())).created == ["nightly"]
 
-    found = (await remote())["stashjobs-local-nightly"]
+    found = (await remote())[own_id("nightly")]
     assert found.cron == "CRON_TZ=Europe/Rome 0 3 * * *"
     assert found.destination == "https://jobs.example.test/api/jobs/probe"
     assert json.loads(found.body) == {
@@ -68,14 +73,14 @@ async def test_a_schedule_never_asks_for_more_retries_than_qstash_allows(
     qstash: QStashServer,
 ) -> None:
     await sync(schedule(job=probe(retries=20)))
-    assert (await remote())["stashjobs-local-nightly"].retries == 5
+    assert (await remote())[own_id("nightly")].retries == 5
 
 
 async def test_what_a_schedule_fires_is_held_back_with_all_of_its_type(
     qstash: QStashServer,
 ) -> None:
     await sync(schedule(job=probe(parallelism=3)))
-    found = (await remote())["stashjobs-local-nightly"]
+    found = (await remote())[own_id("nightly")]
     limit = found.flow_control
     assert (limit.key, limit.parallelism) == ("jobs.example.test-probe", 3)
 
@@ -117,7 +122,7 @@ async def test_what_somebody_changed_at_qstash_is_changed_back(qstash: QStashSer
 async def test_what_is_not_declared_any_more_is_deleted(qstash: QStashServer) -> None:
     await sync(schedule("old"), schedule("kept"))
     assert (await sync(schedule("kept"))).deleted == ["old"]
-    assert list(await remote()) == ["stashjobs-local-kept"]
+    assert list(await remote()) == [own_id("kept")]
 
 
 async def test_schedules_of_others_and_of_other_stages_are_left_alone(
@@ -125,6 +130,7 @@ async def test_schedules_of_others_and_of_other_stages_are_left_alone(
 ) -> None:
     settings.setenv("STAGE", "staging")
     await sync(schedule())
+    staging = schedule().schedule_id
     settings.setenv("STAGE", "local")
     message = schedule().message() | {"schedule_id": "somebody-elses"}
     await asyncio.to_thread(lambda: qstash_client.qstash().schedule.create_json(**message))
@@ -132,21 +138,96 @@ async def test_schedules_of_others_and_of_other_stages_are_left_alone(
     await sync()
 
     found = await asyncio.to_thread(qstash_client.qstash().schedule.list)
-    assert {each.schedule_id for each in found} == {"stashjobs-staging-nightly", "somebody-elses"}
+    assert {each.schedule_id for each in found} == {staging, "somebody-elses"}
 
 
 async def test_a_dry_run_only_tells(qstash: QStashServer) -> None:
     await sync(schedule("old"))
     changes = await sync(schedule("new"), dry_run=True)
     assert (changes.created, changes.deleted) == (["new"], ["old"])
-    assert list(await remote()) == ["stashjobs-local-old"]
+    assert list(await remote()) == [own_id("old")]
 
 
-async def test_a_paused_schedule_stays_paused_when_it_changes(qstash: QStashServer) -> None:
+async def create(schedule_id: str, **fields: Any) -> None:
+    message = schedule().message() | {"schedule_id": schedule_id, **fields}
+    await asyncio.to_thread(lambda: qstash_client.qstash().schedule.create_json(**message))
+
+
+async def everything() -> dict[str, Any]:
+    """All that the account has."""
+    found = await asyncio.to_thread(qstash_client.qstash().schedule.list)
+    return {each.schedule_id: each for each in found}
+
+
+async def test_two_apps_with_one_account_and_the_same_stage_leave_each_other_alone(
+    qstash: QStashServer, settings: pytest.MonkeyPatch
+) -> None:
+    await sync(schedule(), schedule("mine"))
+    settings.setenv("BASE_URL", "https://other.example.test")
+    assert (await sync(schedule(cron="0 4 * * *"))).created == ["nightly"]
+    assert (await sync()).deleted == ["nightly"]
+    settings.setenv("BASE_URL", "https://jobs.example.test")
+    assert (await sync(schedule(), schedule("mine"))).unchanged == ["nightly", "mine"]
+
+
+async def test_a_schedule_of_an_earlier_version_gets_an_id_of_this_app(
+    qstash: QStashServer,
+) -> None:
+    await create("stashjobs-local-nightly")
+    await create("stashjobs-local-gone")
+    others = "https://other.example.test/api/jobs/probe"
+    await create("stashjobs-local-theirs", destination=others)
+
+    changes = await sync(schedule())
+
+    assert (changes.created, changes.changed, changes.deleted) == ([], ["nightly"], ["gone"])
+    assert set(await everything()) == {own_id("nightly"), "stashjobs-local-theirs"}
+    assert (await sync(schedule())).unchanged == ["nightly"]
+
+
+async def test_after_a_move_the_schedules_of_the_address_before_are_this_app_s(
+    qstash: QStashServer, settings: pytest.MonkeyPatch
+) -> None:
+    settings.setenv("BASE_URL", "https://before.example.test")
+    await sync(schedule(), schedule("old"))
+    settings.setenv("BASE_URL", "https://jobs.example.test")
+    moved = await asyncio.to_thread(
+        schedules.sync, [schedule()], moved_from="https://before.example.test/"
+    )
+    assert (moved.changed, moved.deleted) == (["nightly"], ["old"])
+    assert set(await everything()) == {own_id("nightly")}
+
+
+async def pause(schedule_id: str) -> None:
+    await asyncio.to_thread(qstash_client.qstash().schedule.pause, schedule_id)
+
+
+@pytest.mark.parametrize("its_id", ["of this app", "of an earlier version"])
+async def test_a_paused_schedule_changes_when_it_is_resumed_and_never_runs_before(
+    qstash: QStashServer, its_id: str
+) -> None:
+    here = own_id("nightly") if its_id == "of this app" else "stashjobs-local-nightly"
+    await create(here)
+    await pause(here)
+    other = schedule(cron="0 4 * * *")
+
+    # There is no moment at which QStash could fail and leave it running.
+    changes = await sync(other)
+    assert (changes.paused, changes.changed, changes.deleted) == (["nightly"], [], [])
+    assert (await everything())[here].paused
+
+    [found] = await asyncio.to_thread(schedules.remote)
+    await asyncio.to_thread(schedules.resume, found, other)
+    [(found_id, now)] = (await everything()).items()
+    assert (found_id, now.paused, now.cron) == (own_id("nightly"), False, other.message()["cron"])
+    assert (await sync(other)).unchanged == ["nightly"]
+
+
+async def test_a_paused_schedule_that_is_as_declared_stays_so(qstash: QStashServer) -> None:
     await sync(schedule())
-    await asyncio.to_thread(qstash_client.qstash().schedule.pause, "stashjobs-local-nightly")
-    await sync(schedule(cron="0 4 * * *"))
-    assert (await remote())["stashjobs-local-nightly"].paused
+    await pause(own_id("nightly"))
+    assert (await sync(schedule())).unchanged == ["nightly"]
+    assert (await remote())[own_id("nightly")].paused
 
 
 async def test_each_firing_is_a_job_of_its_own(
@@ -167,8 +248,9 @@ async def test_each_firing_is_a_job_of_its_own(
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()
     settings.setenv("BASE_URL", f"http://127.0.0.1:{runner.addresses[0][1]}")
+    own = schedule(cron="* * * * *", job=job)
     try:
-        await sync(schedule(cron="* * * * *", job=job))
+        await sync(own)
         for _ in range(2):
             qstash.advance(60)
             took = await asyncio.wait_for(received.get(), 10)
@@ -179,7 +261,7 @@ async def test_each_firing_is_a_job_of_its_own(
 
     rows = table.rows()
     assert [(row["status"], row["attempt"]) for row in rows] == [("completed", 1)] * 2
-    assert {row["schedule_id"] for row in rows} == {"stashjobs-local-nightly"}
+    assert {row["schedule_id"] for row in rows} == {own.schedule_id}
     assert {row["metadata"]["schedule"] for row in rows} == {"nightly"}
 
 
@@ -243,7 +325,7 @@ async def test_one_that_qstash_refuses_keeps_no_other_from_being_synced(
     assert (changes.created, changes.deleted) == (["a", "c"], ["gone"])
     assert list(changes.refused) == ["bad"]
     assert "Invalid cron expression" in changes.refused["bad"]
-    assert set(await remote()) == {"stashjobs-local-a", "stashjobs-local-c"}
+    assert set(await remote()) == {own_id("a"), own_id("c")}
 
 
 @pytest.mark.parametrize(

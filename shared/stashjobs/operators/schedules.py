@@ -113,15 +113,18 @@ def run_now(name: str, *, actor: str) -> Enqueued:
 
 
 def _tell_qstash(name: str, action: Literal["pause", "resume"], actor: str) -> None:
-    if name not in _remote_by_name():
-        if name in _declared():
+    found, own_schedule = _remote_by_name().get(name), _declared().get(name)
+    if found is None:
+        if own_schedule is not None:
             raise NotSynced(f"QStash does not have schedule {name}; run stashjobs schedules sync")
         raise NoSuchSchedule(f"there is no schedule {name[:100]}")
-    tell = getattr(qstash_client.qstash().schedule, action)
     # Where QStash refuses, the record is undone.
     with database.borrowed() as own, own.transaction():
         _record(own, actor, action, name, None)
-        _ask(lambda: tell(schedules.prefix() + name))
+        if action == "pause":
+            _ask(lambda: schedules.pause(found))
+        else:
+            _ask(lambda: schedules.resume(found, own_schedule))
 
 
 def _record(own: Connection[Any], actor: str, action: str, name: str, job_id: str | None) -> None:

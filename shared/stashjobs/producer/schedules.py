@@ -58,8 +58,9 @@ class Schedule:
 
     @property
     def schedule_id(self) -> str:
-        """QStash's id: creating it again overwrites it, so it is never there twice."""
-        return f"{prefix()}{self.name}"
+        """QStash's id: creating it again overwrites it, so it is never there twice. It has the app
+        and the stage in it, since others may share the account."""
+        return f"{prefix(settings.base_url())}{self.name}"
 
     def message(self) -> dict[str, Any]:
         """What QStash's API is to be called with."""
@@ -82,13 +83,15 @@ class Schedule:
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """What a sync did, or would do: names of schedules. `refused` has QStash's reasons, by name."""
+    """What a sync did, or would do: names of schedules. `refused` has QStash's reasons, by name;
+    `paused` are those whose declaration has changed and which change when they are resumed."""
 
     created: list[str]
     changed: list[str]
     deleted: list[str]
     unchanged: list[str]
     refused: dict[str, str] = field(default_factory=dict)
+    paused: list[str] = field(default_factory=list)
 
 
 def declare(schedule: Schedule) -> Schedule:
@@ -131,10 +134,20 @@ def declared() -> list[Schedule]:
     return [_declared[name] for name in sorted(_declared)]
 
 
-def sync(wanted: Sequence[Schedule], *, dry_run: bool = False) -> Changes:
-    """Make QStash's schedules of this stage those that are wanted: create, change, delete. A paused
-    schedule stays paused. Schedules that are not stashjobs' are never touched. One that QStash
-    refuses is told in the answer and keeps none of the others from being synced.
+def sync(
+    wanted: Sequence[Schedule], *, dry_run: bool = False, moved_from: str | None = None
+) -> Changes:
+    """Make QStash's schedules of this app and stage those that are wanted: create, change, delete.
+    Schedules of others are never touched. One that QStash refuses is told in the answer and keeps
+    none of the others from being synced.
+
+    A paused schedule is left as it is, and changes when it is resumed (`resume`): creating it anew
+    would start it, and QStash may fail before it could be paused again.
+
+    Args:
+        wanted: Those declared.
+        dry_run: Only tell.
+        moved_from: The `BASE_URL` that this app had before, whose schedules are its own too.
 
     Raises:
         SettingError: A setting is missing.
@@ -143,53 +156,124 @@ def sync(wanted: Sequence[Schedule], *, dry_run: bool = False) -> Changes:
     """
     from qstash.errors import QStashError
 
-    there = {found.schedule_id: found for found in remote()}
+    there = {found.schedule_id: found for found in remote(moved_from)}
     changes = Changes([], [], [], [])
     for schedule in wanted:
-        message = schedule.message()
-        found = there.pop(schedule.schedule_id, None)
-        if found is not None and _is_same(found, message):
-            changes.unchanged.append(schedule.name)
-            continue
-        try:
-            if not dry_run:
-                qstash_client.qstash().schedule.create_json(**message)
-                if found is not None and found.paused:
-                    qstash_client.qstash().schedule.pause(schedule.schedule_id)
-        except QStashError as error:
-            changes.refused[schedule.name] = redaction.one_line(error)
-            continue
-        (changes.created if found is None else changes.changed).append(schedule.name)
-    for schedule_id in there:
-        name = schedule_id.removeprefix(prefix())
+        _bring(schedule, there, changes, dry_run=dry_run)
+    names = {schedule.name for schedule in wanted}
+    for schedule_id, found in there.items():
+        name = name_of(found)
         try:
             if not dry_run:
                 qstash_client.qstash().schedule.delete(schedule_id)
         except QStashError as error:
             changes.refused[name] = redaction.one_line(error)
             continue
-        changes.deleted.append(name)
+        if name not in names:  # else it has another id now
+            changes.deleted.append(name)
     return changes
 
 
-def remote() -> list[QStashSchedule]:
-    """QStash's schedules of this project and stage.
+def _bring(
+    schedule: Schedule, there: dict[str, QStashSchedule], changes: Changes, *, dry_run: bool
+) -> None:
+    """Bring one to QStash. What is left in `there` is to be deleted."""
+    from qstash.errors import QStashError
+
+    message = schedule.message()
+    found = there.pop(schedule.schedule_id, None)
+    if found is not None and _is_same(found, message):
+        changes.unchanged.append(schedule.name)
+        return
+    earlier = [each for each in there.values() if name_of(each) == schedule.name]
+    candidates = earlier if found is None else [found, *earlier]
+    if paused := [each.schedule_id for each in candidates if each.paused]:
+        there.pop(paused[0], None)
+        changes.paused.append(schedule.name)
+        return
+    try:
+        if not dry_run:
+            qstash_client.qstash().schedule.create_json(**message)
+    except QStashError as error:
+        changes.refused[schedule.name] = redaction.one_line(error)
+        for each in earlier:
+            del there[each.schedule_id]
+        return
+    (changes.changed if candidates else changes.created).append(schedule.name)
+
+
+def pause(found: QStashSchedule) -> None:
+    """Have QStash not fire it until it is resumed.
+
+    Raises:
+        qstash.errors.QStashError | httpx.HTTPError: QStash refused, or cannot be reached.
+    """
+    qstash_client.qstash().schedule.pause(found.schedule_id)
+
+
+def resume(found: QStashSchedule, own: Schedule | None) -> None:
+    """Have it fire again, as it is declared now.
+
+    Args:
+        found: What QStash has.
+        own: What the code declares; None: nothing.
+
+    Raises:
+        qstash.errors.QStashError | httpx.HTTPError: QStash refused, or cannot be reached.
+    """
+    at_qstash = qstash_client.qstash().schedule
+    if own is not None:
+        message = own.message()
+        if found.schedule_id != own.schedule_id:
+            at_qstash.create_json(**message)
+            at_qstash.delete(found.schedule_id)
+            return
+        if not _is_same(found, message):
+            at_qstash.create_json(**message)
+    at_qstash.resume(found.schedule_id)
+
+
+def remote(moved_from: str | None = None) -> list[QStashSchedule]:
+    """QStash's schedules of this app and stage, those with the ids of earlier versions included.
 
     Raises:
         SettingError: A setting is missing.
         qstash.errors.QStashError: QStash refused.
     """
-    found = qstash_client.qstash().schedule.list()
-    return [each for each in found if each.schedule_id.startswith(prefix())]
+    places = [settings.base_url(), *([moved_from.rstrip("/")] if moved_from else [])]
+    prefixes = tuple(map(prefix, places))
+    addresses = {messages.url_of(schedule.job) for schedule in declared()}
+
+    def is_ours(each: QStashSchedule) -> bool:
+        if each.schedule_id.startswith(prefixes):
+            return True
+        return each.schedule_id.startswith(_earlier_prefix()) and (
+            each.destination in addresses
+            or each.destination.startswith(tuple(f"{place}/" for place in places))
+        )
+
+    return [each for each in qstash_client.qstash().schedule.list() if is_ours(each)]
 
 
 def name_of(found: QStashSchedule) -> str:
     """The name that a schedule of QStash's was declared with."""
-    return found.schedule_id.removeprefix(prefix())
+    earlier = _earlier_prefix()
+    if found.schedule_id.startswith(earlier):
+        return found.schedule_id.removeprefix(earlier)
+    return found.schedule_id.removeprefix(f"sj-{settings.stage()}-").partition("-")[2]
 
 
-def prefix() -> str:
-    """What the ids of this stage's schedules at QStash begin with."""
+def prefix(base_url: str) -> str:
+    """What the ids of an app's schedules at QStash begin with: its stage, and a hash of that and
+    its address, since apps that share an account may have stages of the same name."""
+    stage = settings.stage()
+    app = hashlib.sha256(f"{stage} {base_url}".encode()).hexdigest()[:10]
+    return f"sj-{stage}-{app}-"
+
+
+def _earlier_prefix() -> str:
+    """That of versions before 1.0, which every app of the stage had: there, the destination tells
+    whose it is."""
     return f"stashjobs-{settings.stage()}-"
 
 

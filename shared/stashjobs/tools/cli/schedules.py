@@ -9,7 +9,7 @@ from dataclasses import asdict
 import click
 
 from stashjobs.producer import schedules as declared_schedules
-from stashjobs.tools.cli.common import command, json_option, load_jobs
+from stashjobs.tools.cli.common import WrongUse, command, json_option, load_jobs
 from stashjobs.tools.cli.publishing import require_function_urls
 from stashjobs.wording import plural
 
@@ -25,14 +25,14 @@ def schedules() -> None:
 def list_schedules(*, as_json: bool) -> None:
     """List declared schedules and their state at QStash."""
     load_jobs()
-    there = {found.schedule_id: found for found in declared_schedules.remote()}
+    there = {declared_schedules.name_of(found): found for found in declared_schedules.remote()}
     rows = [
         {
             "name": schedule.name,
             "type": schedule.job.type,
             "cron": schedule.cron,
             "timezone": schedule.timezone,
-            "state": _state(there.get(schedule.schedule_id)),
+            "state": _state(there.get(schedule.name)),
         }
         for schedule in declared_schedules.declared()
     ]
@@ -50,14 +50,19 @@ def list_schedules(*, as_json: bool) -> None:
 
 @schedules.command()
 @click.option("--dry-run", is_flag=True, help="Only show what would be done.")
+@click.option(
+    "--moved-from", metavar="URL", help="The BASE_URL before, whose schedules are this app's too."
+)
 @json_option
 @command
-def sync(*, dry_run: bool, as_json: bool) -> None:
-    """Make QStash's schedules match those declared in code."""
+def sync(*, dry_run: bool, moved_from: str | None, as_json: bool) -> None:
+    """Make QStash's schedules of this app and stage match those declared in code."""
+    if moved_from is not None and not moved_from.startswith(("https://", "http://")):
+        raise WrongUse("--moved-from must be a URL, as BASE_URL was")
     load_jobs()
     wanted = declared_schedules.declared()
     require_function_urls(schedule.job for schedule in wanted)
-    changes = asdict(declared_schedules.sync(wanted, dry_run=dry_run))
+    changes = asdict(declared_schedules.sync(wanted, dry_run=dry_run, moved_from=moved_from))
     if as_json:
         click.echo(json.dumps(changes))
         sys.exit(1 if changes["refused"] else 0)
@@ -65,6 +70,8 @@ def sync(*, dry_run: bool, as_json: bool) -> None:
     for done in ("created", "changed", "deleted"):
         for name in changes[done]:
             click.echo(f"{would}{done} {name}")
+    for name in changes["paused"]:
+        click.echo(f"{name} is paused, and changes when it is resumed")
     if changes["refused"]:
         reasons = [f"{name}: {reason}" for name, reason in changes["refused"].items()]
         raise click.ClickException("QStash refused " + "; ".join(reasons))

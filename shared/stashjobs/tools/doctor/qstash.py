@@ -65,7 +65,7 @@ def schedules_in_step() -> Verdict:
         return red(f"missing at QStash: {', '.join(changes.created)}", then)
     if outdated := [*changes.changed, *changes.deleted]:
         return yellow(f"not as declared: {', '.join(outdated)}", then)
-    paused = [found.schedule_id for found in schedules.remote() if found.paused]
+    paused = [schedules.name_of(found) for found in schedules.remote() if found.paused]
     if paused:
         return yellow(f"paused: {', '.join(paused)}", "resume them in the Upstash console")
     return green(
