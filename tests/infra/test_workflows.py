@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
@@ -212,13 +213,13 @@ def test_each_stage_is_an_environment_so_production_can_ask_for_approval() -> No
     assert WORKFLOWS["deploy-stage"]["jobs"]["deploy"]["environment"] == "${{ inputs.stage }}"
 
 
-ORDER = ["Snapshot", "Migrate", "Deploy", "Protect", "Schedules", "Smoke", "Doctor"]
+ORDER = ["Snapshot", "Migrate", "Deploy", "Protect", "Schedules", "Smoke", "Doctor", "Prune"]
 
 
-def test_a_stage_is_snapshot_migrate_deploy_protect_schedules_smoke_doctor() -> None:
+def test_a_stage_is_snapshot_migrate_deploy_protect_schedules_smoke_doctor_prune() -> None:
     order = [position(word) for word in ORDER]
     assert order == sorted(order)
-    for word in ("Snapshot", "Protect"):
+    for word in ("Snapshot", "Protect", "Prune"):
         step = steps_of("deploy-stage", "deploy")[position(word)]
         assert step["if"] == "inputs.stage == 'production'"
 
@@ -265,6 +266,59 @@ def test_the_snapshot_is_there_before_anything_is_migrated(
     assert (
         wait == f"rds wait {what}-snapshot-available --{what}-snapshot-identifier before-deploy-1-1"
     )
+
+
+KEPT_SNAPSHOTS = 10
+AWS_WITH_SNAPSHOTS = """#!{python}
+import datetime, json, os, sys
+import jmespath
+with open(os.environ["CALLS"], "a") as calls:
+    calls.write(" ".join(sys.argv[1:]) + "\\n")
+if sys.argv[2].startswith("describe-"):
+    query = sys.argv[sys.argv.index("--query") + 1]
+    for row in jmespath.search(query, json.loads(os.environ["SNAPSHOTS"])):
+        print("\\t".join(row))
+"""
+
+
+@pytest.mark.parametrize(("kind", "what"), [("cluster", "db-cluster"), ("instance", "db")])
+def test_the_oldest_of_our_snapshots_are_deleted_and_no_others(
+    tmp_path: Path, kind: str, what: str
+) -> None:
+    program = tmp_path / "aws"
+    program.write_text(AWS_WITH_SNAPSHOTS.replace("{python}", sys.executable))
+    program.chmod(0o755)
+    id_of = "DBClusterSnapshotIdentifier" if kind == "cluster" else "DBSnapshotIdentifier"
+    found = [
+        {id_of: f"before-deploy-{day}", "Status": "available", "SnapshotCreateTime": f"{day:02}"}
+        for day in (3, 1, 2, *range(4, KEPT_SNAPSHOTS + 3))
+    ]
+    found.append({id_of: "by-hand", "Status": "available", "SnapshotCreateTime": "00"})
+    found.append({id_of: "before-deploy-99", "Status": "creating"})
+    snapshots = {"DBClusterSnapshots" if kind == "cluster" else "DBSnapshots": found}
+    calls = tmp_path / "calls"
+    environment = {
+        "PATH": f"{tmp_path}:/usr/bin:/bin",
+        "CALLS": str(calls),
+        "KIND": kind,
+        "DATABASE": "jobs",
+        "SNAPSHOTS": json.dumps(snapshots),
+    }
+    script = steps_of("deploy-stage", "deploy")[position("Prune")]["run"]
+    bash = shutil.which("bash")
+    assert bash
+    subprocess.run([bash, "-e", "-c", script], env=environment, check=True)
+    listed, *deleted = calls.read_text().splitlines()
+    assert f"--db-{kind}-identifier jobs" in listed
+    assert deleted == [
+        f"rds delete-{what}-snapshot --{what}-snapshot-identifier before-deploy-{day}"
+        for day in (2, 1)
+    ]
+
+
+def test_only_main_is_deployed_whoever_starts_it() -> None:
+    for stage in ("staging", "production"):
+        assert WORKFLOWS["deploy"]["jobs"][stage]["if"] == "github.ref == 'refs/heads/main'"
 
 
 SNAPSHOT_KINDS = [("elsewhere", 0, "::notice::"), ("", 1, "::error::Set the variable")]
