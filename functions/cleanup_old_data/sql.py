@@ -9,16 +9,19 @@ from __future__ import annotations
 
 # Two clean-ups at once would choose the same rows; the lock goes with the transaction, so it works
 # through a pooler too. Any constant will do.
-ONE_CHOOSES_AT_A_TIME = "SELECT pg_advisory_xact_lock(7829174600135)"
+ONE_CHOOSES_AT_A_TIME = "-- one_chooses_at_a_time\nSELECT pg_advisory_xact_lock(7829174600135)"
 
 # A batch that another clean-up is at work on is locked, and passed over. One with an error is a row
 # that was set aside.
 TAKE_UNFINISHED_BATCHES = """
+-- take_unfinished_batches
 SELECT object_key FROM archive_batches WHERE error IS NULL
  ORDER BY created_at, object_key LIMIT %(batches)s
    FOR UPDATE SKIP LOCKED
 """
-ANOTHER_IS_AT_WORK = "SELECT EXISTS (SELECT FROM archive_batches WHERE error IS NULL)"
+ANOTHER_IS_AT_WORK = (
+    "-- another_is_at_work\nSELECT EXISTS (SELECT FROM archive_batches WHERE error IS NULL)"
+)
 
 # A job type's own cutoff, else the general one. A job stays while another one waits for it, or has
 # yet to read its result.
@@ -77,6 +80,7 @@ _KEY = """
 # thousand would take longer to come and go than the rest takes. The position lets a run walk once
 # over what it keeps.
 REMEMBER_BATCHES = f"""
+-- remember_batches
 WITH past AS MATERIALIZED (
     SELECT job_id, created_at,
            pg_column_size(payload) * CASE WHEN pg_column_compression(payload) IS NULL
@@ -126,6 +130,7 @@ SELECT (SELECT coalesce(array_agg(object_key ORDER BY object_key), '{{}}')
 
 # Two where there was one. No row: the batch has a single row, or another clean-up took it.
 HALVE_BATCH = f"""
+-- halve_batch
 WITH failed AS (
     DELETE FROM archive_batches
      WHERE object_key = %(key)s AND cardinality(job_ids) > 1
@@ -140,9 +145,11 @@ SELECT {_KEY}, job_ids, created_at FROM halves
 RETURNING object_key
 """
 SET_ASIDE = """
+-- set_aside
 UPDATE archive_batches SET error = %(error)s WHERE object_key = %(key)s RETURNING job_ids[1]
 """
 SET_ASIDE_NEXT = f"""
+-- set_aside_next
 INSERT INTO archive_batches (object_key, job_ids, error)
 SELECT {_KEY}, job_ids, %(error)s
   FROM (SELECT ARRAY[job_id] AS job_ids, {_FOLDER} AS folder
@@ -151,9 +158,10 @@ SELECT {_KEY}, job_ids, %(error)s
                  ORDER BY created_at, job_id LIMIT 1) AS next) AS named
 RETURNING job_ids[1]
 """
-COUNT_SET_ASIDE = "SELECT count(*) FROM archive_batches WHERE error IS NOT NULL"
+COUNT_SET_ASIDE = "-- count_set_aside\nSELECT count(*) FROM archive_batches WHERE error IS NOT NULL"
 
 LOCK_BATCHES = """
+-- lock_batches
 SELECT object_key FROM archive_batches WHERE object_key = ANY(%s) FOR UPDATE SKIP LOCKED
 """
 
@@ -163,6 +171,7 @@ MEMORY_FOR_A_BATCH = "SET LOCAL work_mem = '64MB'"
 # Until the commit they are only locked. What an operator retried since it was chosen stays. The
 # lines come as one value, since a value a row costs the reader more than the writer.
 DELETE_BATCH = f"""
+-- delete_batch
 WITH gone AS (
     SELECT job, actions
       FROM stashjobs.delete_ended(ARRAY(
@@ -178,13 +187,15 @@ lines AS (
      ORDER BY (job).created_at, (job).job_id)
 SELECT count(*), convert_to(coalesce(string_agg(line || E'\n', ''), ''), 'UTF8') FROM lines
 """
-FORGET_BATCHES = "DELETE FROM archive_batches WHERE object_key = ANY(%s)"
+FORGET_BATCHES = "-- forget_batches\nDELETE FROM archive_batches WHERE object_key = ANY(%s)"
 
 COUNT_PAST_RETENTION = f"""
+-- count_past_retention
 SELECT job_type, count(*) FROM job_executions AS job WHERE {_PAST_RETENTION} GROUP BY 1 ORDER BY 1
 """
 # For the progress, so up to a bound: after a long pause there may be too many to count in time.
 COUNT_ALL_PAST_RETENTION = f"""
+-- count_all_past_retention
 SELECT count(*)
   FROM (SELECT FROM job_executions AS job WHERE {_PAST_RETENTION} LIMIT 1000000) AS past
 """
@@ -197,6 +208,7 @@ _OLD_KEYS = """
      LIMIT %(rows)s
 """
 FREE_IDEMPOTENCY_KEYS = f"""
+-- free_idempotency_keys
 WITH old AS MATERIALIZED ({_OLD_KEYS} FOR UPDATE SKIP LOCKED),
 freed AS (
     UPDATE job_executions AS job SET idempotency_key = NULL
@@ -206,8 +218,11 @@ freed AS (
 SELECT (SELECT count(*) FROM freed), created_at::text, job_id
   FROM old ORDER BY created_at DESC, job_id DESC LIMIT 1
 """
-NEXT_IDEMPOTENCY_KEY = f"SELECT created_at::text, job_id FROM ({_OLD_KEYS}) AS old"
+NEXT_IDEMPOTENCY_KEY = (
+    f"-- next_idempotency_key\nSELECT created_at::text, job_id FROM ({_OLD_KEYS}) AS old"
+)
 COUNT_IDEMPOTENCY_KEYS = """
+-- count_idempotency_keys
 SELECT count(*) FROM job_executions
  WHERE idempotency_key IS NOT NULL AND created_at < %(cutoff)s AND completed_at < %(cutoff)s
 """
@@ -223,6 +238,7 @@ _OLD_NOTIFICATIONS = f"""
      LIMIT %(rows)s
 """
 DELETE_NOTIFICATIONS = f"""
+-- delete_notifications
 WITH old AS MATERIALIZED ({_OLD_NOTIFICATIONS}),
 gone AS (
     DELETE FROM notifications
@@ -231,7 +247,9 @@ gone AS (
 SELECT (SELECT count(*) FROM gone), max(notification_id) FROM old
 """
 NEXT_NOTIFICATION = _OLD_NOTIFICATIONS
-COUNT_NOTIFICATIONS = f"SELECT count(*) FROM notifications WHERE {_OUTDATED}"
+COUNT_NOTIFICATIONS = (
+    f"-- count_notifications\nSELECT count(*) FROM notifications WHERE {_OUTDATED}"
+)
 
 # By idx_emails_sent_at; an email of which something was heard since stays.
 _OLD_EMAILS = """
@@ -242,6 +260,7 @@ _OLD_EMAILS = """
      LIMIT %(rows)s
 """
 DELETE_EMAILS = f"""
+-- delete_emails
 WITH old AS MATERIALIZED ({_OLD_EMAILS}),
 gone AS (
     DELETE FROM emails
@@ -250,8 +269,9 @@ gone AS (
 SELECT (SELECT count(*) FROM gone), sent_at::text, email_id
   FROM old ORDER BY sent_at DESC, email_id DESC LIMIT 1
 """
-NEXT_EMAIL = f"SELECT sent_at::text, email_id FROM ({_OLD_EMAILS}) AS old"
+NEXT_EMAIL = f"-- next_email\nSELECT sent_at::text, email_id FROM ({_OLD_EMAILS}) AS old"
 COUNT_EMAILS = """
+-- count_emails
 SELECT count(*) FROM emails WHERE sent_at < %(cutoff)s AND status_at < %(cutoff)s
 """
 
@@ -267,6 +287,7 @@ _OLD_ACCESSES = """
      LIMIT %(rows)s
 """
 DELETE_ACCESS_LOG = f"""
+-- delete_access_log
 WITH oldest AS MATERIALIZED ({_OLD_ACCESSES}),
 counted AS (
     SELECT *, sum(size) OVER (ORDER BY access_id ROWS UNBOUNDED PRECEDING) - size AS before_it
@@ -284,4 +305,4 @@ SELECT count(*), max(access_id),
   FROM gone
 """
 NEXT_ACCESS = _OLD_ACCESSES
-COUNT_ACCESS_LOG = "SELECT count(*) FROM access_log WHERE at < %(cutoff)s"
+COUNT_ACCESS_LOG = "-- count_access_log\nSELECT count(*) FROM access_log WHERE at < %(cutoff)s"

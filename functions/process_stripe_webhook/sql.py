@@ -27,7 +27,7 @@ class Source:
     reading: int
 
 
-TAKE_READING = "SELECT nextval('stripe_reading')"
+TAKE_READING = "-- take_reading\nSELECT nextval('stripe_reading')"
 
 _CUSTOMER_STATE = ("email", "name", "deleted", "reading")
 _SUBSCRIPTION_STATE = (
@@ -64,6 +64,7 @@ def _owner(name: str) -> str:
 
 
 WRITE_CUSTOMER = f"""
+-- write_customer
 INSERT INTO customers AS known
        (customer_id, user_id, organization_id, {_columns(_CUSTOMER_STATE)})
 VALUES (%(customer_id)s, %(user_id)s, %(organization_id)s, {_values(_CUSTOMER_STATE)})
@@ -76,6 +77,7 @@ ON CONFLICT (customer_id) DO UPDATE
 
 # A subscription that says nothing of its owner has its customer's.
 WRITE_SUBSCRIPTION = f"""
+-- write_subscription
 INSERT INTO subscriptions AS known
        (subscription_id, user_id, organization_id, {_columns(_SUBSCRIPTION_STATE)})
 VALUES (%(subscription_id)s,
@@ -92,7 +94,9 @@ ON CONFLICT (subscription_id) DO UPDATE
 RETURNING user_id, organization_id
 """
 
-STATUS_OF = "SELECT status FROM subscriptions WHERE subscription_id = %(subscription_id)s"
+STATUS_OF = (
+    "-- status_of\nSELECT status FROM subscriptions WHERE subscription_id = %(subscription_id)s"
+)
 
 
 def take_reading(connection: Connection[Any]) -> int:

@@ -6,6 +6,8 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Literal
 
+from functions.process_webhook import sql
+
 if TYPE_CHECKING:
     from stashjobs.store.database import Connection
 
@@ -39,22 +41,11 @@ class EmailStatus:
     sent_at: datetime
 
 
-# Events arrive in any order. Bad news stands above other news; of two of a kind the later holds.
-RECORD = """
-INSERT INTO emails AS known
-       (email_id, job_id, template, recipients, subject, status, reason, status_at, sent_at)
-VALUES (%(email_id)s, %(job_id)s, %(template)s, %(recipients)s, %(subject)s, %(status)s,
-        %(reason)s, %(status_at)s, %(sent_at)s)
-ON CONFLICT (email_id) DO UPDATE
-   SET recipients = EXCLUDED.recipients, status = EXCLUDED.status, reason = EXCLUDED.reason,
-       status_at = EXCLUDED.status_at, updated_at = now()
- WHERE (EXCLUDED.status = ANY(%(bad)s), EXCLUDED.status_at)
-     > (known.status = ANY(%(bad)s), known.status_at)
-RETURNING true
-"""
 BAD: list[Status] = ["bounced", "complained", "failed", "suppressed"]
 
 
 def record(connection: Connection, email: EmailStatus) -> bool:
     """Bring the email's row up to date. False where it knew of something newer, or worse."""
-    return connection.execute(RECORD, {**asdict(email), "bad": BAD}).fetchone() is not None
+    return (
+        connection.execute(sql.RECORD_EMAIL, {**asdict(email), "bad": BAD}).fetchone() is not None
+    )

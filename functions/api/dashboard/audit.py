@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from functions.api.dashboard import sql
+
 if TYPE_CHECKING:
     from stashjobs.store.database import Connection
 
@@ -42,37 +44,13 @@ class Access:
     source_ip: str | None
 
 
-READ_ACTIONS = """
-(SELECT at, actor,
-        action || CASE WHEN before ? 'payloadHash' THEN ', payload edited' ELSE '' END,
-        coalesce(before ->> 'jobType', ''), job_id, before ->> 'status'
-   FROM job_actions WHERE at < %(before)s ORDER BY at DESC LIMIT %(limit)s)
-UNION ALL
-(SELECT at, actor, action,
-        CASE WHEN job_id IS NULL THEN 'schedule ' ELSE '' END || schedule, job_id, NULL
-   FROM schedule_actions WHERE at < %(before)s ORDER BY at DESC LIMIT %(limit)s)
-UNION ALL
-(SELECT at, actor, action, token || ': ' || array_to_string(scopes, ', '), NULL, NULL
-   FROM token_actions WHERE at < %(before)s ORDER BY at DESC LIMIT %(limit)s)
-ORDER BY at DESC
-LIMIT %(limit)s
-"""
-
-READ_ACCESSES = """
-SELECT access_id, at, actor, method, path, outcome, source_ip FROM access_log
- WHERE access_id < %(before)s AND path NOT LIKE '/admin/live/%%'
- ORDER BY access_id DESC
- LIMIT %(limit)s
-"""
-
-
 def read_actions(connection: Connection, before: datetime | None = None) -> list[Action]:
     """A page of actions, and one more where there is another page."""
     parameters = {"before": before or "infinity", "limit": PAGE + 1}
-    return [Action(*row) for row in connection.execute(READ_ACTIONS, parameters)]
+    return [Action(*row) for row in connection.execute(sql.READ_ACTIONS, parameters)]
 
 
 def read_accesses(connection: Connection, before: int | None = None) -> list[Access]:
     """A page of accesses, without those by which an open page keeps itself up to date."""
     parameters = {"before": before or 2**63 - 1, "limit": PAGE + 1}
-    return [Access(*row) for row in connection.execute(READ_ACCESSES, parameters)]
+    return [Access(*row) for row in connection.execute(sql.READ_ACCESSES, parameters)]

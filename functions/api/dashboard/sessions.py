@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
+from functions.api.dashboard import sql
 from stashjobs.operators import access
 
 if TYPE_CHECKING:
@@ -22,36 +23,6 @@ if TYPE_CHECKING:
 LIFETIME = timedelta(hours=8)
 COOKIE_BYTES = 32
 SIGN_INS_PER_MINUTE = 10
-
-BEGIN = """
-WITH swept AS (
-    DELETE FROM dashboard_sessions WHERE expires_at < now()
-)
-INSERT INTO dashboard_sessions (session_hash, token_hash, expires_at)
-VALUES (%s, %s, now() + %s)
-"""
-
-FIND = """
-SELECT session.token_hash, session.expires_at, coalesce(token.scopes, '{}')
-  FROM dashboard_sessions AS session
-  LEFT JOIN access_tokens AS token USING (token_hash)
- WHERE session.session_hash = %s AND session.expires_at > now()
-"""
-
-END = "DELETE FROM dashboard_sessions WHERE session_hash = %s"
-
-COUNT_SIGN_IN = """
-WITH swept AS (
-    DELETE FROM dashboard_sign_ins WHERE minute < now() - interval '1 hour' AND source <> %(source)s
-)
-INSERT INTO dashboard_sign_ins AS attempts (source, minute, used)
-VALUES (%(source)s, date_trunc('minute', now()), 1)
-ON CONFLICT (source) DO UPDATE
-   SET minute = EXCLUDED.minute,
-       used = CASE WHEN attempts.minute = EXCLUDED.minute THEN attempts.used + 1 ELSE 1 END
-RETURNING used,
-    ceil(extract(epoch FROM date_trunc('minute', now()) + interval '1 minute' - now()))::int
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,13 +53,13 @@ class Session:
 def begin(connection: Connection, token: str) -> str:
     """A new session of this token, which the caller has authorized. Returns the cookie."""
     cookie = secrets.token_urlsafe(COOKIE_BYTES)
-    connection.execute(BEGIN, [access.hash_of(cookie), access.hash_of(token), LIFETIME])
+    connection.execute(sql.BEGIN_SESSION, [access.hash_of(cookie), access.hash_of(token), LIFETIME])
     return cookie
 
 
 def find(connection: Connection, cookie: str) -> Session | None:
     """The session of a cookie. None: there is none, or its time is over."""
-    row = connection.execute(FIND, [access.hash_of(cookie)]).fetchone()
+    row = connection.execute(sql.FIND_SESSION, [access.hash_of(cookie)]).fetchone()
     if row is None:
         return None
     token_hash, expires_at, scopes = bytes(row[0]), row[1], row[2]
@@ -99,12 +70,12 @@ def find(connection: Connection, cookie: str) -> Session | None:
 
 def end(connection: Connection, cookie: str) -> None:
     """Sign out."""
-    connection.execute(END, [access.hash_of(cookie)])
+    connection.execute(sql.END_SESSION, [access.hash_of(cookie)])
 
 
 def seconds_to_wait(connection: Connection, address: str | None) -> int:
     """Count an attempt to sign in. 0: go on; otherwise so many seconds until there is another."""
-    row = connection.execute(COUNT_SIGN_IN, {"source": _source(address)}).fetchone()
+    row = connection.execute(sql.COUNT_SIGN_IN, {"source": _source(address)}).fetchone()
     used, wait = row or (0, 0)
     return int(wait) if used > SIGN_INS_PER_MINUTE else 0
 

@@ -159,12 +159,14 @@ SELECT stashjobs.release_overlooked(
            quiet_seconds => %(quiet_seconds)s, max_jobs => %(max_jobs)s)
 """
 FIND_PARENTS = """
+-- find_parents
 SELECT parent.job_id, parent.job_type, parent.status, parent.result, parent.error
   FROM job_dependencies AS link JOIN job_executions AS parent ON parent.job_id = link.parent_id
  WHERE link.job_id = %(job_id)s
  ORDER BY link.position, link.parent_id
 """
 FIND_BY_IDEMPOTENCY_KEY = """
+-- find_by_idempotency_key
 SELECT job_id FROM job_executions WHERE job_type = %(type)s AND idempotency_key = %(key)s
 """
 

@@ -52,6 +52,7 @@ SELECT job_id, job_type, run, attempt, max_attempts, available_at, delivery, dlq
            after_time => %(after_time)s, after_id => %(after_id)s)
 """
 READ_RELEASED = """
+-- read_released
 SELECT job_id, job_type, run, attempt, max_attempts, available_at, delivery, dlq_id
   FROM job_executions
  WHERE job_id = ANY(%(job_ids)s) AND status = 'pending' AND published_at IS NULL

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from functions.create_notification import notifications
+from functions.create_notification import notifications, sql
 from functions.create_notification.models import Notification
 from stashjobs.store import database
 from tests.deliveries import Table
@@ -104,9 +104,9 @@ def test_what_has_expired_is_not_shown_and_not_counted(connection: database.Conn
 @pytest.mark.parametrize(
     ("statement", "index"),
     [
-        (notifications.LIST, "idx_notifications_user"),
-        (notifications.LIST_UNREAD, "idx_notifications_unread"),
-        (notifications.COUNT_UNREAD, "idx_notifications_unread"),
+        (sql.LIST_ALL, "idx_notifications_user"),
+        (sql.LIST_UNREAD, "idx_notifications_unread"),
+        (sql.COUNT_UNREAD, "idx_notifications_unread"),
     ],
 )
 def test_an_index_serves_it_however_many_there_are(
