@@ -19,5 +19,6 @@ def _adapter() -> Any:
     from mangum import Mangum
 
     from functions.api.app import app
+    from functions.api.base_path import WithoutBasePath
 
-    return Mangum(app, lifespan="off")
+    return Mangum(WithoutBasePath(app), lifespan="off")

@@ -14,6 +14,7 @@ from fastapi.routing import APIRoute
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.responses import HTMLResponse, Response
 
+from functions.api import base_path
 from functions.api.dashboard import auth, charts, formatting, redaction
 from stashjobs.config import settings
 from stashjobs.errors import NotPossible, QStashFailed, SettingError, StashjobsError, UnknownJobType
@@ -57,6 +58,8 @@ class Page(APIRoute):
                 response = error_page(request, error)
             for name, value in auth.HEADERS.items():
                 response.headers.setdefault(name, value)
+            if "location" in response.headers:
+                response.headers["location"] = base_path.link(request, response.headers["location"])
             return response
 
         return handle
@@ -74,7 +77,7 @@ def render(request: Request, template: str, status_code: int = 200, **values: An
             **values,
         )
     )
-    return HTMLResponse(text, status_code)
+    return HTMLResponse(base_path.linked(request, text), status_code)
 
 
 def error_page(request: Request, error: Exception) -> Response:
