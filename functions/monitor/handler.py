@@ -76,18 +76,20 @@ def read() -> tuple[dict[str, float], dict[str, float]]:
 
 
 def count_dead_letters() -> int:
-    """How many messages are in QStash's dead-letter queue, counted up to `MAX_DEAD_LETTERS`.
+    """How many messages of this stage are in QStash's dead-letter queue, among the newest
+    `MAX_DEAD_LETTERS` of the account.
 
     Raises:
-        SettingError: `QSTASH_TOKEN` is missing.
+        SettingError: `QSTASH_TOKEN` or `BASE_URL` is missing.
         Exception: QStash refused, or cannot be reached.
     """
-    from stashjobs.producer import qstash_client
+    from stashjobs.producer import message, qstash_client
 
-    count, cursor = 0, None
-    while count < MAX_DEAD_LETTERS:
+    count, looked_at, cursor = 0, 0, None
+    while looked_at < MAX_DEAD_LETTERS:
         page = qstash_client.qstash().dlq.list(cursor=cursor, count=DEAD_LETTERS_PER_PAGE)
-        count += len(page.messages)
+        looked_at += len(page.messages)
+        count += sum(map(message.is_of_this_stage, page.messages))
         cursor = page.cursor
         if not cursor:
             break
@@ -95,18 +97,18 @@ def count_dead_letters() -> int:
 
 
 def count_held_back() -> int:
-    """How many messages wait at QStash, since a type's `rate` or `parallelism` holds them back
-    (Upstash docs, "List Flow Control Keys").
+    """How many messages of this stage wait at QStash, since a type's `rate` or `parallelism` holds
+    them back (Upstash docs, "List Flow Control Keys").
 
     Raises:
-        SettingError: `QSTASH_TOKEN` is missing.
+        SettingError: `QSTASH_TOKEN` or `BASE_URL` is missing.
         Exception: QStash refused, or cannot be reached.
     """
-    from stashjobs.producer import qstash_client
+    from stashjobs.producer import message, qstash_client
 
     # The SDK can ask for one key alone.
     keys = qstash_client.qstash().http.request(path="/v2/flowControl", method="GET")
-    return sum(key["waitListSize"] for key in keys)
+    return sum(key["waitListSize"] for key in keys if message.is_own_key(key["flowControlKey"]))
 
 
 def emit(values: Mapping[str, float], averages: Mapping[str, float]) -> None:

@@ -316,7 +316,7 @@ def test_the_oldest_of_our_snapshots_are_deleted_and_no_others(
     ]
 
 
-def test_only_main_is_deployed_whoever_starts_it() -> None:
+def test_only_main_is_deployed() -> None:
     for stage in ("staging", "production"):
         assert WORKFLOWS["deploy"]["jobs"][stage]["if"] == "github.ref == 'refs/heads/main'"
 

@@ -16,7 +16,7 @@ from stashjobs import envelope
 from stashjobs.config import settings
 
 if TYPE_CHECKING:
-    from qstash.message import BatchRequest, FlowControl
+    from qstash.message import BatchRequest, FlowControl, Message
 
     from stashjobs.job_type import JobType
     from stashjobs.store.outbox import Unpublished
@@ -140,6 +140,30 @@ def flow_control_key(name: str) -> str:
     """
     place = settings.base_url().partition("://")[2]
     return re.sub(r"[^A-Za-z0-9.]+", "-", f"{place}/{name}")
+
+
+def is_of_this_stage(message: Message) -> bool:
+    """Whether a message at QStash is this stage's, since stages may share an account: it leads to
+    `BASE_URL`, or its failure callback does, or its flow-control key is ours.
+
+    Raises:
+        SettingError: `BASE_URL` is missing or malformed.
+    """
+    base = settings.base_url() + "/"
+    return (
+        message.url.startswith(base)
+        or (message.failure_callback or "").startswith(base)
+        or (message.flow_control is not None and is_own_key(message.flow_control.key))
+    )
+
+
+def is_own_key(key: str) -> bool:
+    """Whether a flow-control key at QStash is of this stage.
+
+    Raises:
+        SettingError: `BASE_URL` is missing or malformed.
+    """
+    return key.startswith(flow_control_key(""))
 
 
 def deduplication_id(unpublished: Unpublished) -> str:

@@ -14,6 +14,7 @@ import yaml
 from functions.monitor.handler import handler
 from infra.local.qstash import QStashOptions, QStashServer
 from infra.local.template import _Loader
+from stashjobs.producer import message as messages
 from stashjobs.producer import qstash_client
 from tests.deliveries import lambda_context, probe
 from tests.integration import conditions
@@ -121,19 +122,32 @@ def test_the_average_duration_is_told_for_each_type(table: Table) -> None:
     assert monitor()["AverageSeconds"] == {"probe": pytest.approx(3)}
 
 
-async def test_dead_letters_are_counted(table: Table, qstash: QStashServer) -> None:
+async def test_dead_letters_of_this_stage_are_counted(
+    table: Table, qstash: QStashServer, settings: pytest.MonkeyPatch
+) -> None:
+    """Two of another stage came first; those that lead to a Function URL are told by the callback
+    and by the key. The callback that reaches nobody is the fourth."""
+    settings.setenv("BASE_URL", "http://127.0.0.1:9")
+    elsewhere, function_url = "http://127.0.0.1:11/", "http://127.0.0.1:13/"
+    base = "http://127.0.0.1:9/"
+
     def publish() -> None:
-        for _ in range(3):
-            qstash_client.qstash().message.publish(url="http://127.0.0.1:9/", body="x", retries=0)
+        send = qstash_client.qstash().message.publish
+        send(url=elsewhere, body="x", retries=0)
+        send(url=elsewhere, body="x", retries=0, flow_control={"key": "other", "parallelism": 9})
+        send(url=f"{base}api/jobs/probe", body="x", retries=0)
+        send(url=function_url, body="x", retries=0, failure_callback=f"{base}api/jobs/failed")
+        key = messages.flow_control_key("probe")
+        send(url=function_url, body="x", retries=0, flow_control={"key": key, "parallelism": 9})
 
     await asyncio.to_thread(publish)
     values: dict[str, Any] = {}
     for _ in range(100):
         values = await asyncio.to_thread(monitor)
-        if values.get("DeadLetters") == 3:
+        if values.get("DeadLetters") == 4:
             break
         await asyncio.sleep(0.1)
-    assert values["DeadLetters"] == 3
+    assert values["DeadLetters"] == 4
 
 
 def test_what_postgres_said_is_told_before_qstash_is_asked(
@@ -160,8 +174,19 @@ async def test_what_a_rate_holds_back_at_qstash_is_counted(
                     url="http://127.0.0.1:9/",
                     body="x",
                     retries=0,
-                    flow_control={"key": key, "rate": 1, "period": "1h"},
+                    flow_control={
+                        "key": messages.flow_control_key(key),
+                        "rate": 1,
+                        "period": "1h",
+                    },
                 )
+        for _ in range(3):  # of another stage
+            qstash_client.qstash().message.publish(
+                url="http://127.0.0.1:9/",
+                body="x",
+                retries=0,
+                flow_control={"key": "elsewhere-a", "rate": 1, "period": "1h"},
+            )
 
     assert (await asyncio.to_thread(monitor))["HeldBack"] == 0
     await asyncio.to_thread(publish)

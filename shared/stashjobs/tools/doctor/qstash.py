@@ -8,7 +8,7 @@ import qstash.errors
 
 from stashjobs.config import qstash_region, settings
 from stashjobs.observability import redaction
-from stashjobs.producer import qstash_client, schedules
+from stashjobs.producer import message, qstash_client, schedules
 from stashjobs.producer.qstash_http import TimedQStash
 from stashjobs.tools.doctor.finding import Check, Verdict, green, not_checked, red, yellow
 from stashjobs.wording import plural
@@ -76,9 +76,9 @@ def schedules_in_step() -> Verdict:
 
 
 def dead_letters() -> Verdict:
-    """The dead-letter queue has no unseen messages."""
+    """The dead-letter queue has no message of this stage among its newest."""
     page = qstash_client.qstash().dlq.list(count=DEAD_LETTERS_SHOWN)
-    count = len(page.messages)
+    count = sum(map(message.is_of_this_stage, page.messages))
     if not count:
         return green("empty")
     told = f"{count} or more messages" if page.cursor else plural(count, "message")
