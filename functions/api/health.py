@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query
@@ -19,11 +20,12 @@ probes = APIRouter(tags=["health"])
 
 
 class Up(Wire):
-    """It answers."""
+    """It answers. `now` is the time by its own clock, for `stashjobs doctor`."""
 
-    model_config = example({"status": "ok"})
+    model_config = example({"status": "ok", "now": "2030-01-31T09:00:00Z"})
 
     status: Literal["ok"]
+    now: datetime
 
 
 class Count(Wire):
@@ -95,7 +97,7 @@ class Metrics(Health):
 @probes.get("/livez")
 def livez() -> Up:
     """The process answers. Nothing else is looked at, and no token is asked for."""
-    return Up(status="ok")
+    return Up(status="ok", now=datetime.now(UTC))
 
 
 @probes.head("/readyz", include_in_schema=False)
@@ -103,7 +105,7 @@ def livez() -> Up:
 def readyz(own: Connected) -> Up:
     """The database answers too. 503 where it does not; no token is asked for."""
     own.execute("SELECT 1")
-    return Up(status="ok")
+    return Up(status="ok", now=datetime.now(UTC))
 
 
 @router.get("/api/admin/job-health", responses=refusals(*WITH_TOKEN, 404))

@@ -7,6 +7,7 @@ otherwise, so a second start continues where the first one ended.
 import asyncio
 import fcntl
 import json
+import logging
 import os
 import secrets
 import shlex
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import TypeVar
 from urllib.parse import urlsplit
 
+import psycopg
 from dotenv import dotenv_values
 
 from infra.local.eventbridge import Scheduler
@@ -28,9 +30,12 @@ from infra.local.running import Running
 from infra.local.s3 import S3
 from infra.local.stripe import WEBHOOK_ROUTE, Stripe
 from infra.local.template import Template, read_template
+from stashjobs.observability import redaction
 from stashjobs.tools.servers import surroundings
 from stashjobs.tools.servers.ports import ensure_port_is_free, free_port
 from stashjobs.tools.servers.postgres import Postgres
+
+log = logging.getLogger("stashjobs")
 
 Result = TypeVar("Result")
 
@@ -41,6 +46,15 @@ WEBHOOK_SECRETS = ("STRIPE_WEBHOOK_SECRET", "GITHUB_WEBHOOK_SECRET", "RESEND_WEB
 
 # The functions' own, as in a deployment; a person at a prompt is the owner of the tables.
 WORKER_ROLE = "stashjobs_worker"
+
+GIVE_LEASES_BACK = """
+SELECT count(*)
+  FROM job_executions AS job,
+       stashjobs.fail(job_id => job.job_id, attempt => job.attempt, status => 'retrying',
+                      details => '{"type": "Stopped", "message": "the local stack was stopped"}',
+                      counted => false)
+ WHERE job.status = 'processing'
+"""
 
 LOCAL_BILLING_URL = "https://app.example.com/billing"
 
@@ -248,6 +262,7 @@ class Stack(Running):
             on_delivery=self._on_delivery,
         )
         scheduler = Scheduler(self.template, self.runtime.invoke)
+        self._exits.push_async_callback(in_thread, lambda: give_leases_back(self.postgres.url))
         self._exits.push_async_callback(self.runtime.stop)
         self._exits.push_async_callback(gateway.stop)
         self._exits.push_async_callback(scheduler.stop)
@@ -292,6 +307,17 @@ def make_worker_role(url: str, role: str) -> str:
         connection.execute(change.format(name, sql.Literal(password)))
     parts = urlsplit(url)
     return parts._replace(netloc=f"{role}:{password}@{parts.hostname}:{parts.port}").geturl()
+
+
+def give_leases_back(url: str) -> None:
+    """End the attempts whose processes were just stopped, so that their jobs run as soon as
+    deliveries come again, and no attempt is used up. Never raises: where Postgres is gone, the
+    leases run out."""
+    try:
+        with psycopg.connect(url, connect_timeout=2) as connection:
+            connection.execute(GIVE_LEASES_BACK)
+    except psycopg.Error as error:
+        log.warning("leases were not given back: %s", redaction.one_line(error))
 
 
 def lock(home: Path) -> int:

@@ -107,11 +107,13 @@ class InvalidSignature(StashjobsError):
     `reason` is stable, one word for the check that failed: missing, malformed, algorithm,
     signature, claims, issuer, subject, audience, expired, not_yet_valid or body. The message is a
     sentence for a log line; it holds no key, no token and no claim whose signature is unproven.
+    `seconds_behind` is how far this machine's clock is behind QStash's, where that is the reason.
     """
 
-    def __init__(self, reason: str, message: str) -> None:
+    def __init__(self, reason: str, message: str, *, seconds_behind: float | None = None) -> None:
         super().__init__(message)
         self.reason = reason
+        self.seconds_behind = seconds_behind
 
 
 class NotPossible(StashjobsError):

@@ -20,6 +20,7 @@ from tests.deliveries import (
     http_event,
     lambda_context,
     probe,
+    sign,
 )
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from stashjobs import Context
+    from tests.integration.conftest import Log
 
 Captured = pytest.CaptureFixture[str]
 
@@ -178,6 +180,21 @@ def test_a_delivery_that_decides_nothing_counts_once_and_has_no_seconds(
     assert happens(table).status == status
     [line] = emitted(capsys)
     assert counts(line) == {count: 1}
+
+
+def test_a_clock_that_is_behind_is_counted_and_said(
+    table: Table, capsys: Captured, log: Log
+) -> None:
+    body = json.dumps({"jobId": table.add(probe()), "type": "probe"}).encode()
+    event = http_event(body, {"upstash-signature": sign(body, age=-120)})
+    answer = handle(probe(), event)
+    assert answer.status == 401
+    [line] = emitted(capsys)
+    found = counts(line)
+    assert found["Rejected"] == 1
+    assert 115 <= found["ClockBehindSeconds"] <= 120
+    [refused] = [line for line in log.lines if line["level"] == "WARNING"]
+    assert "this machine's clock is behind QStash's" in refused["error"]
 
 
 def test_without_postgres_it_is_unavailable(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from functions.api.dashboard import timeline
 from stashjobs.errors import Cancelled, PermanentError
 from stashjobs.operators import retry_and_cancel, search, story
-from stashjobs.store import database
+from stashjobs.store import database, executions
 from tests.deliveries import deliver, probe
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def told(job_id: str) -> list[tuple[str, str]]:
         event.state for event in events if event.note.startswith("attempt") and "s:" in event.note
     ]
     moments = timeline.moments(job, actions)
-    assert [each.kind for each in moments if " failed after " in each.title] == ended
+    assert [each.kind for each in moments if " failed " in each.title] == ended
     return [(each.state, each.note.split(" s: ")[-1]) for each in events]
 
 
@@ -121,6 +121,26 @@ def test_a_lease_that_ran_out_on_the_last_attempt_ends_the_job(table: Table) -> 
     )
     deliver(once, job_id)
     assert ("failed", "LeaseExpired: the attempt ended without a word") in told(job_id)
+
+
+def test_an_attempt_that_died_is_told_by_what_is_known_of_its_end(table: Table) -> None:
+    job_id = table.add(probe(_raise))
+    table.run(
+        "UPDATE job_executions SET status = 'processing', attempt = 1, lease_expires_at = now(),"
+        " started_at = now() - interval '75 s', created_at = now() - interval '80 s'"
+        " WHERE job_id = %s",
+        job_id,
+    )
+    executions.free_expired_leases(table.other, 10)
+    note = (
+        "attempt 1, ended at an unknown time within 75.000 s: "
+        "LeaseExpired: the attempt ended without a word"
+    )
+    job = search.find(table.other, job_id)
+    assert job is not None
+    assert ("retrying", note) in [(each.state, each.note) for each in story.tell(job)]
+    titles = [each.title for each in timeline.moments(job, [])]
+    assert "Attempt 1 failed at an unknown time within 1 min 15 s" in titles
 
 
 def test_an_error_that_another_hand_wrote_has_no_beginning_and_is_told(table: Table) -> None:

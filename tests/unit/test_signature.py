@@ -273,6 +273,14 @@ def test_a_token_issued_in_the_future_is_not_yet_valid() -> None:
     assert refused(sign(claims_for(iat=NOW + 6))) == "not_yet_valid"
 
 
+@pytest.mark.parametrize(("begins", "told"), [(NOW + 120, 120), (10**400, 10**9)])
+def test_a_clock_that_is_behind_is_named_with_its_seconds(begins: int, told: int) -> None:
+    with pytest.raises(InvalidSignature, match="clock is behind QStash's; set it by NTP") as caught:
+        check(sign(claims_for(nbf=begins)))
+    assert caught.value.seconds_behind == told
+    assert f"lies {told} s in the future" in str(caught.value)
+
+
 def test_the_leeway_can_be_set() -> None:
     token = sign(claims_for(exp=NOW))
     check(token, now=NOW + 59, leeway=60)

@@ -102,11 +102,11 @@ def spans(job: JobExecution) -> list[Span]:
 
 def _failed_attempt(error: dict[str, Any], end: str, job: JobExecution) -> Moment:
     started, at = error.get("startedAt"), _time(error.get("endedAt") or job.updated_at.isoformat())
-    took = (
-        f" after {wording.duration(formatting.seconds_between(_time(started), at))}"
-        if started
-        else ""
-    )
+    took = ""
+    if started:
+        within = "at an unknown time within" if story.nobody_knows_when(error) else "after"
+        seconds = formatting.seconds_between(_time(started), at)
+        took = f" {within} {wording.duration(seconds)}"
     rest = {name: value for name, value in error.items() if name not in NOT_SHOWN and value}
     trace = str(error.get("traceback") or "")
     return Moment(

@@ -116,12 +116,14 @@ class Duplicate(NamedTuple):
 
 class Ending(NamedTuple):
     """How a delivery ended: the answer, the metric it counts as, and the type of error that was in
-    the way. `seconds` is how long it took, where an attempt ran."""
+    the way. `seconds` is how long it took, where an attempt ran; `seconds_behind` how far this
+    machine's clock is behind QStash's, where it was refused for that."""
 
     response: Response
     metric: Count
     error_type: str | None = None
     seconds: float | None = None
+    seconds_behind: float | None = None
 
 
 def prepare() -> None:
@@ -148,7 +150,8 @@ def deliver(job: JobType[Any, Any], event: Event, lambda_context: Any) -> Respon
     try:
         message, source = _receive(job, event, lambda_context)
     except InvalidSignature as error:
-        ending = _refuse("Rejected", 401, error)
+        refused = _refuse("Rejected", 401, error)
+        ending = refused._replace(seconds_behind=error.seconds_behind)
     except (InvalidEnvelope, EncryptionError) as error:
         ending = _refuse("Unreadable", 489, error)
     except SettingError as error:
@@ -239,6 +242,8 @@ def _emit(job: JobType[Any, Any], ending: Ending) -> None:
     values: dict[str, tuple[metrics.Unit, float]] = {ending.metric: ("Count", 1)}
     if ending.seconds is not None:
         values["AttemptSeconds"] = ("Seconds", ending.seconds)
+    if ending.seconds_behind is not None:
+        values["ClockBehindSeconds"] = ("Seconds", ending.seconds_behind)
     metrics.emit(values, job_type=job.type, about=log.delivery_keys())
 
 

@@ -21,6 +21,8 @@ from collections.abc import Collection, Sequence
 
 from stashjobs.errors import InvalidSignature
 
+# A claim may be any number; a metric and a log line need not.
+MAX_SECONDS_TOLD = 10**9
 _TO_STANDARD = bytes.maketrans(b"-_", b"+/")
 _TO_URL_SAFE = bytes.maketrans(b"+/", b"-_")
 
@@ -129,9 +131,13 @@ def _check_times(claims: dict[str, object], now: float, leeway: int) -> None:
     if _seconds(claims, "exp") <= now - leeway:
         raise InvalidSignature("expired", f"the token has expired ({leeway} s leeway)")
     for name in ("nbf", "iat") if "iat" in claims else ("nbf",):
-        if _seconds(claims, name) > now + leeway:
+        if (begins := _seconds(claims, name)) > now + leeway:
+            behind = min(begins - int(now), MAX_SECONDS_TOLD)
             raise InvalidSignature(
-                "not_yet_valid", f"the token's {name} lies in the future ({leeway} s leeway)"
+                "not_yet_valid",
+                f"the token's {name} lies {behind} s in the future ({leeway} s leeway): this "
+                "machine's clock is behind QStash's; set it by NTP",
+                seconds_behind=behind,
             )
 
 

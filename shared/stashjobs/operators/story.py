@@ -132,9 +132,16 @@ def _of_attempt(job: JobExecution, error: dict[str, Any], end: str) -> list[Even
     if not error.get("startedAt"):  # written by another hand
         return [Event(ended, end, f"attempt {number}: {_words(error)}")]
     started = datetime.fromisoformat(error["startedAt"])
-    took = (ended - started).total_seconds()
-    note = f"attempt {number}, {took:.3f} s: {_words(error)}"
+    took = f"{(ended - started).total_seconds():.3f} s"
+    if nobody_knows_when(error):
+        took = f"ended at an unknown time within {took}"
+    note = f"attempt {number}, {took}: {_words(error)}"
     return [Event(started, "processing", f"attempt {number}"), Event(ended, end, note)]
+
+
+def nobody_knows_when(error: dict[str, Any]) -> bool:
+    """Whether an attempt's end is only known to lie before its lease ran out."""
+    return error.get("type") == "LeaseExpired"
 
 
 def _ended(job: JobExecution, error: dict[str, Any]) -> datetime:

@@ -68,10 +68,11 @@ def mailbox(settings: pytest.MonkeyPatch) -> Iterator[Mailbox]:
 
 @dataclass
 class Site:
-    """A deployed API: the status of each path, 401 for every other, and its headers."""
+    """A deployed API: the status of each path, 401 for every other, its bodies and headers."""
 
     url: str = ""
     statuses: dict[str, int] = field(default_factory=dict)
+    bodies: dict[str, str] = field(default_factory=dict)
     date: str | None = None
 
 
@@ -82,8 +83,10 @@ def site_running() -> Iterator[Site]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             self.send_response(site.statuses.get(self.path, 401))
-            self.send_header("Content-Length", "0")
+            body = site.bodies.get(self.path, "").encode()
+            self.send_header("Content-Length", str(len(body)))
             self.end_headers()
+            self.wfile.write(body)
 
         def do_POST(self) -> None:
             self.do_GET()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import time
+from datetime import UTC, datetime, timedelta
 from email.utils import formatdate
 from typing import TYPE_CHECKING, Any
 
@@ -304,3 +306,12 @@ def test_the_clock_of_the_api_is_compared(site: Site) -> None:
     assert level_of(clock.of_the_api) == Level.GREEN
     site.date = formatdate(time.time() - 60, usegmt=True)
     assert level_of(clock.of_the_api) == Level.RED
+
+
+def test_the_clock_of_the_function_counts_and_not_that_of_api_gateway(site: Site) -> None:
+    behind = datetime.now(UTC) - timedelta(minutes=2)
+    site.bodies["/livez"] = json.dumps({"status": "ok", "now": behind.isoformat()})
+    assert level_of(clock.of_the_api) == Level.RED
+    site.bodies["/livez"] = json.dumps({"status": "ok", "now": datetime.now(UTC).isoformat()})
+    site.date = formatdate(time.time() - 60, usegmt=True)
+    assert level_of(clock.of_the_api) == Level.GREEN

@@ -60,6 +60,13 @@ HANDLER = """
 """
 
 
+UNDER_WAY = """
+INSERT INTO job_executions (job_id, job_type, status, payload, max_attempts, attempt, started_at,
+                            lease_expires_at)
+VALUES ('j1', 'probe', 'processing', '{}', 1, 1, now(), now() + interval '1 hour')
+"""
+
+
 def read_environment(path: str) -> dict[str, str]:
     """The settings that `stashjobs dev` has written for other shells."""
     return {name: str(value) for name, value in dotenv_values(path).items()}
@@ -205,6 +212,7 @@ def test_a_second_start_finds_data_and_secrets(dev: Callable[..., Dev], root: Pa
     before = read_environment(first.ready()["environment"])
     with psycopg.connect(before["POSTGRES_URL"]) as connection:
         connection.execute("CREATE TABLE kept AS SELECT 42 AS answer")
+        connection.execute(UNDER_WAY)
     first.end()
 
     started = time.monotonic()
@@ -214,6 +222,12 @@ def test_a_second_start_finds_data_and_secrets(dev: Callable[..., Dev], root: Pa
     after = read_environment(urls["environment"])
     with psycopg.connect(after["POSTGRES_URL"]) as connection:
         assert connection.execute("SELECT answer FROM kept").fetchone() == (42,)
+        # The stop gave its lease back, and the attempt does not count.
+        [(status, attempt, left, why)] = connection.execute(
+            "SELECT status, attempt, max_attempts - attempt, error FROM job_executions"
+        )
+        assert (status, attempt, left) == ("retrying", 1, 1)
+        assert why == "Stopped: the local stack was stopped"
     for name in ("QSTASH_TOKEN", "QSTASH_CURRENT_SIGNING_KEY", "QSTASH_NEXT_SIGNING_KEY"):
         assert before[name] == after[name]
 

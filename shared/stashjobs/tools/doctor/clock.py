@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import time
+from datetime import datetime
 from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING
 
 from stashjobs.config import settings
 from stashjobs.store import database
 from stashjobs.tools.doctor import web
 from stashjobs.tools.doctor.finding import Check, Verdict, green, not_checked, red, yellow
+
+if TYPE_CHECKING:
+    import httpx
 
 # `signature` allows for five seconds; nearer than two is what machines with NTP have.
 NOTED_SECONDS = 2.0
@@ -29,10 +34,13 @@ def of_postgres() -> Verdict:
 
 
 def of_the_api() -> Verdict:
-    """The clock of what answers at BASE_URL and this machine's agree."""
+    """The clock of the function that answers at BASE_URL and this machine's agree. Deliveries to a
+    machine whose clock is behind QStash's are refused."""
     began = time.time()
     answer = web.fetch("GET", settings.base_url() + "/livez")
     ended = time.time()
+    if (own := _own_clock(answer)) is not None:
+        return judge("BASE_URL", own, began, ended)
     stamp = answer.headers.get("date")
     if stamp is None:
         return not_checked("the answer has no Date header")
@@ -40,12 +48,24 @@ def of_the_api() -> Verdict:
     return judge("BASE_URL", there, began - HEADER_SECONDS, ended)
 
 
+def _own_clock(answer: httpx.Response) -> float | None:
+    """The function's, which API Gateway's Date header is not. None: a version before has it not."""
+    try:
+        return datetime.fromisoformat(answer.json()["now"]).timestamp()
+    except (ValueError, TypeError, KeyError):
+        return None
+
+
 def judge(who: str, there: float, began: float, ended: float) -> Verdict:
     """A verdict on a time that was read somewhere between `began` and `ended` (Unix seconds)."""
     apart = max(began - there, there - ended, 0.0)
     if apart > REFUSED_SECONDS:
         told = f"{who} and this machine are {apart:.1f} s apart"
-        return red(told, "set this machine's clock by NTP; if it is right, the other one's")
+        return red(
+            told,
+            "set this machine's clock by NTP; if it is right, the other one's: a worker whose "
+            "clock is behind answers QStash 401",
+        )
     if apart > NOTED_SECONDS:
         return yellow(f"{who} and this machine are {apart:.1f} s apart", "run NTP on both")
     return green(f"{who} and this machine agree")
