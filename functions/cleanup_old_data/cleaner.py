@@ -56,6 +56,9 @@ LINE_BYTES = 64 * 2**20
 # That are packed and sent at the same time; more would only fill the memory.
 UPLOADS = 2
 
+# After which Postgres frees the rows of a clean-up that was stopped; S3 is given up on before.
+IDLE_SECONDS = 200.0
+
 # Times go on as text: Postgres has some that Python has not.
 BEGINNING = ("-infinity", "")
 
@@ -164,7 +167,7 @@ class Cleaner:
             "line_bytes": LINE_BYTES,
             "weight": BATCH_BYTES * BATCHES_AT_ONCE,
         }
-        with connection.transaction():
+        with database.transaction(connection, idle_seconds=IDLE_SECONDS):
             connection.execute(sql.MEMORY_FOR_A_BATCH)
             connection.execute(sql.ONE_CHOOSES_AT_A_TIME)
             unfinished = {"batches": BATCHES_AT_ONCE}
@@ -204,7 +207,7 @@ class Cleaner:
 
     def _move_together(self, connection: Connection, keys: Sequence[str]) -> None:
         """The commit at the end of the block deletes."""
-        with connection.transaction():
+        with database.transaction(connection, idle_seconds=IDLE_SECONDS):
             connection.execute(sql.MEMORY_FOR_A_BATCH)
             # One that is missing here, another clean-up has taken.
             found = connection.execute(sql.LOCK_BATCHES, [list(keys)]).fetchall()
@@ -295,7 +298,7 @@ class Cleaner:
     def _archive_accesses(self, parameters: dict[str, Any]) -> tuple[Any, ...]:
         """One object of the access log: the commit at the end of the block deletes the rows."""
         connection = database.connection()
-        with connection.transaction():
+        with database.transaction(connection, idle_seconds=IDLE_SECONDS):
             gone = connection.execute(sql.DELETE_ACCESS_LOG, parameters, binary=True).fetchone()
             count, last, key, lines = gone or (0, None, "", b"")
             if last is not None:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import struct
+import subprocess
+import sys
 import threading
 import time
 from contextlib import contextmanager
@@ -18,6 +21,9 @@ from tests.deliveries import Table, deliver, probe
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.buckets import Bucket
 
 
 @pytest.fixture
@@ -89,6 +95,71 @@ def test_a_locked_row_is_503_with_retry_after_and_the_job_does_not_run(
     assert "lock timeout" in answer.document["error"]
     assert ran == []
     assert deliver(job, job_id).status == 200
+
+
+# ------------------------------------------------------------------ processes that are stopped
+
+# Each stops itself in its transaction, where it would wait for QStash or S3.
+STOPPED_RELAY = """
+import os, signal, time
+from stashjobs.producer import publish
+from stashjobs.recovery import relay
+from tests.deliveries import probe
+relay.declared = lambda: [probe()]
+relay.IDLE_SECONDS = 2
+publish.send = lambda _batch: os.kill(os.getpid(), signal.SIGSTOP) or {}
+relay.publish_unpublished(relay.Report(), time.time() + 600, quiet_seconds=0)
+"""
+STOPPED_CLEANUP = """
+import os, signal
+from datetime import UTC, datetime, timedelta
+from functions.cleanup_old_data import archive, cleaner
+from functions.cleanup_old_data.handler import cleanup_old_data
+from functions.cleanup_old_data.models import Cleanup
+from stashjobs import Context
+Context.progress = lambda *_, **__: None
+cleaner.IDLE_SECONDS = 2
+archive.open_bucket = lambda: None
+archive.write = lambda *_: os.kill(os.getpid(), signal.SIGSTOP) or 0
+context = Context(job_id="c", job_type="cleanup-old-data", attempt=1, max_attempts=2,
+                  deadline=datetime.now(UTC) + timedelta(seconds=600))
+cleanup_old_data(Cleanup(retention=1), context)
+"""
+FIND_FREE = "SELECT job_id FROM job_executions FOR UPDATE SKIP LOCKED"
+
+
+@pytest.mark.parametrize("program", [STOPPED_RELAY, STOPPED_CLEANUP], ids=["relay", "clean-up"])
+def test_a_process_that_is_stopped_in_its_transaction_frees_its_rows(
+    table: Table, bucket: Bucket, repository: Path, program: str
+) -> None:
+    job_id = table.add(probe())
+    if program == STOPPED_CLEANUP:
+        table.run(
+            "UPDATE job_executions SET status = 'cancelled', created_at = now() - interval '9 d',"
+            " completed_at = now() - interval '9 d'"
+        )
+    before = table.row(job_id)
+    path = os.pathsep.join(str(repository / folder) for folder in ("shared", "."))
+    process = subprocess.Popen(
+        [sys.executable, "-c", program],
+        env={**os.environ, "PYTHONPATH": path},
+        cwd=repository,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        _, status = os.waitpid(process.pid, os.WUNTRACED)
+        assert os.WIFSTOPPED(status)
+        give_up = time.monotonic() + 60
+        while not table.run(FIND_FREE) and time.monotonic() < give_up:
+            time.sleep(0.05)
+        assert table.run(FIND_FREE)
+    finally:
+        process.send_signal(signal.SIGCONT)
+        _, said = process.communicate(timeout=60)
+    assert "idle-in-transaction timeout" in said
+    assert process.returncode == 1
+    assert table.row(job_id) == before
 
 
 # ------------------------------------------------------------------ poolers that take no options

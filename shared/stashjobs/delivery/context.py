@@ -112,10 +112,7 @@ class Context:
             # Noted first: the deadline may come between any two lines.
             self._own = database.connection()
             # Should this machine vanish without a word, its locks are not to outlive its lease.
-            idle_ms = int(self.lease_seconds * 1000)
-            self._own.execute(
-                f"BEGIN; SET LOCAL idle_in_transaction_session_timeout = {idle_ms}".encode()
-            )
+            database.begin(self._own, idle_seconds=self.lease_seconds)
         return self._own
 
     def _end(self, own: database.Connection, ending: str) -> None:

@@ -27,6 +27,8 @@ from stashjobs.store.outbox import Unpublished
 log = logging.getLogger("stashjobs")
 
 BATCH = 100
+# After which Postgres frees the rows of a relay that was stopped; QStash is given up on before.
+IDLE_SECONDS = 30.0
 # So often a run with much to publish frees leases and records dead letters.
 LOOK_SECONDS = 10.0
 DEFAULT_MESSAGES_PER_SECOND = 100
@@ -158,7 +160,7 @@ class _QStashTakesNone(Exception):
 def _take_turn(report: Report, turn: _Turn, rate: int, quiet_seconds: float) -> bool:
     """Publish one batch. Returns whether the type has more."""
     began = time.time()
-    with database.connection().transaction():
+    with database.transaction(database.connection(), idle_seconds=IDLE_SECONDS):
         batch = outbox.take_unpublished(
             database.connection(),
             job_types=[turn.job_type],

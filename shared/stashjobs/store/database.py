@@ -166,6 +166,35 @@ def connect(
     return _connect(opener, url, statement_timeout_seconds, lock_timeout_seconds)
 
 
+def begin(own: Connection, *, idle_seconds: float) -> None:
+    """Begin a transaction that Postgres ends once its client has been silent for so long: a process
+    that was stopped, or vanished, holds its locks no longer."""
+    idle_ms = int(idle_seconds * 1000)
+    own.execute(f"BEGIN; SET LOCAL idle_in_transaction_session_timeout = {idle_ms}".encode())
+
+
+@contextlib.contextmanager
+def transaction(own: Connection, *, idle_seconds: float) -> Iterator[None]:
+    """A transaction as `begin` has it, which ends with the block.
+
+    Raises:
+        psycopg.OperationalError: It was idle for so long that Postgres has undone it.
+    """
+    begin(own, idle_seconds=idle_seconds)
+    try:
+        yield
+    except BaseException:
+        # What was interrupted, or is gone, can undo nothing; closing does.
+        with contextlib.suppress(psycopg.Error):
+            if own.pgconn.transaction_status in {
+                TransactionStatus.INTRANS,
+                TransactionStatus.INERROR,
+            }:
+                own.execute("ROLLBACK")
+        raise
+    own.execute("COMMIT")
+
+
 def lent(own: Connection) -> Connection:
     """The session of a worker's connection, for a job: what the job makes of its object (row
     factory, adapters, cursors, prepared statements) is gone with that object. Costs no round trip;
