@@ -232,7 +232,7 @@ def test_a_rotated_url_opens_another_and_closes_the_old_one(
     opened: None, table: Table, settings: pytest.MonkeyPatch, database_url: str
 ) -> None:
     old = database.pool()
-    settings.setenv("POSTGRES_URL", database_url + "?options=-c%20geqo%3Doff")
+    settings.setenv("POSTGRES_URL", database_url + "&options=-c%20geqo%3Doff")
     with database.pool().connection() as connection:
         assert connection.execute("SHOW geqo").fetchall() == [("off",)]
     assert old.closed

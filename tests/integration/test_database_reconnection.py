@@ -82,7 +82,7 @@ def test_a_fork_does_not_use_its_parents_connection(table: Table) -> None:
 
 
 def test_the_urls_own_options_win(settings: pytest.MonkeyPatch, database_url: str) -> None:
-    settings.setenv("POSTGRES_URL", database_url + "?options=-c%20statement_timeout%3D1234")
+    settings.setenv("POSTGRES_URL", database_url + "&options=-c%20statement_timeout%3D1234")
     shown = [
         database.connection().execute(sql.SQL("SHOW {}").format(sql.Identifier(name))).fetchone()
         for name in ("statement_timeout", "lock_timeout")

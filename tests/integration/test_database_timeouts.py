@@ -87,7 +87,7 @@ def test_a_locked_row_is_503_with_retry_after_and_the_job_does_not_run(
     ran: list[object] = []
     job = probe(lambda payload, _context: ran.append(payload))
     job_id = table.add(job)
-    settings.setenv("POSTGRES_URL", database_url + "?options=-c%20lock_timeout%3D100")
+    settings.setenv("POSTGRES_URL", database_url + "&options=-c%20lock_timeout%3D100")
     with psycopg.connect(database_url) as operator:
         operator.execute("SELECT 1 FROM job_executions WHERE job_id = %s FOR UPDATE", [job_id])
         answer = deliver(job, job_id)

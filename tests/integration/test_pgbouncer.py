@@ -404,4 +404,4 @@ def test_options_of_the_url_that_a_pooler_refuses_are_an_error(
 ) -> None:
     """Somebody asked for them; leaving them out would be silent."""
     with pytest.raises(psycopg.OperationalError, match="unsupported startup parameter"):
-        database.connect(url + "?options=-c%20enable_seqscan%3Doff")
+        database.connect(url + "&options=-c%20enable_seqscan%3Doff")

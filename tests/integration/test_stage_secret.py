@@ -232,7 +232,7 @@ def test_a_password_that_was_rotated_is_read_again_at_the_next_connection(
     secrets.put({"POSTGRES_URL": database_url})
     database.connection().execute("SELECT 1")
     database.close()
-    secrets.put({"POSTGRES_URL": database_url + "?application_name=rotated"})
+    secrets.put({"POSTGRES_URL": database_url + "&application_name=rotated"})
     monkeypatch.setattr(database, "connect", _refusing(database_url, database.connect))
     with pytest.raises(psycopg.OperationalError):
         database.connection()  # too soon after the last reading

@@ -103,7 +103,7 @@ def test_an_index_that_is_missing_or_half_built_is_red(
 def test_timeouts_that_do_not_hold_are_yellow(
     table: Table, settings: pytest.MonkeyPatch, database_url: str
 ) -> None:
-    settings.setenv("POSTGRES_URL", f"{database_url}?options=-c%20lock_timeout%3D0")
+    settings.setenv("POSTGRES_URL", f"{database_url}&options=-c%20lock_timeout%3D0")
     verdict = postgres.timeouts()
     assert (verdict.level, "no lock_timeout" in verdict.what) == (Level.YELLOW, True)
 
