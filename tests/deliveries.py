@@ -148,6 +148,10 @@ class Table:
             job_id,
         )
 
+    def make_due(self, job_id: str) -> None:
+        """As if the time of its next attempt had come."""
+        self.run("UPDATE job_executions SET available_at = now() WHERE job_id = %s", job_id)
+
     def end_sessions(self) -> int:
         """The server drops every connection of stashjobs to this database."""
         ending = (

@@ -117,6 +117,7 @@ def test_effects_are_undone_when_the_deadline_interrupts_a_statement(
     assert answer.status == 503
     assert table.status(job_id) == "retrying"
     assert effects() == []
+    table.make_due(job_id)
     assert deliver(probe(), job_id).status == 200
 
 

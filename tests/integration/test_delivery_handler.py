@@ -8,6 +8,7 @@ import random
 import signal
 import sys
 import time
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -492,6 +493,40 @@ def test_retry_later_is_503_with_its_own_retry_after(table: Table) -> None:
     assert (answer.status, answer.retry_after) == (503, 91)
     row = table.row(job_id)
     assert (row["status"], row["error"]) == ("retrying", "RetryLater: rate limit")
+
+
+def test_a_second_message_before_the_time_of_retry_later_is_not_due_yet(
+    table: Table, log: Log
+) -> None:
+    job = probe(raising(RetryLater(600)))
+    job_id = table.add(job)
+    deliver(job, job_id)
+    answer = deliver(probe(), job_id)
+    assert (answer.status, answer.document["reason"]) == (503, "not due yet")
+    assert answer.document["ran"] is False
+    assert answer.retry_after is not None
+    assert 500 < answer.retry_after <= 600
+    row = table.row(job_id)
+    assert (row["status"], row["attempt"], len(row["errors"])) == ("retrying", 1, 1)
+    assert [line["message"] for line in log.lines if "message" in line][-1] == "not claimed"
+    table.make_due(job_id)
+    assert deliver(probe(), job_id).status == 200
+
+
+def test_a_message_before_the_time_of_a_delayed_job_is_not_due_yet(table: Table) -> None:
+    days = datetime.now(UTC) + timedelta(days=30)
+    job_id = table.add(probe(), available_at=days)
+    thin = {"jobId": job_id, "type": "probe"}
+    for message in (thin, {**thin, "payload": {}}):  # the second is another producer's
+        answer = handle(probe(), delivery(message))
+        # QStash takes no longer time.
+        assert (answer.status, answer.retry_after) == (503, 86_400)
+    assert table.row(job_id)["attempt"] == 0
+
+
+def test_a_message_is_due_where_qstash_s_clock_is_a_second_ahead(table: Table) -> None:
+    job_id = table.add(probe(), available_at=datetime.now(UTC) + timedelta(seconds=1))
+    assert deliver(probe(), job_id).status == 200
 
 
 def test_retry_later_on_the_last_attempt_fails_the_job(table: Table) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import time
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, get_args
 
 import pytest
@@ -142,6 +143,10 @@ def of_a_busy_job(table: Table) -> Answer:
     return deliver(probe(), job_id)
 
 
+def of_a_job_of_tomorrow(table: Table) -> Answer:
+    return deliver(probe(), table.add(probe(), available_at=datetime.now(UTC) + timedelta(days=1)))
+
+
 def with_a_key_of_another(table: Table) -> Answer:
     table.add(probe(), idempotency_key="once")
     message = {"type": "probe", "payload": {}, "metadata": {"idempotencyKey": "once"}}
@@ -166,9 +171,10 @@ def that_loses_its_lease(table: Table) -> Answer:
         (of_an_ended_job, "Duplicate", 200),
         (with_a_key_of_another, "Duplicate", 200),
         (of_a_busy_job, "Busy", 409),
+        (of_a_job_of_tomorrow, "NotDue", 503),
         (that_loses_its_lease, "LeaseLost", 409),
     ],
-    ids=["signature", "not-json", "no-row", "ended", "key", "busy", "lease"],
+    ids=["signature", "not-json", "no-row", "ended", "key", "busy", "tomorrow", "lease"],
 )
 def test_a_delivery_that_decides_nothing_counts_once_and_has_no_seconds(
     table: Table,

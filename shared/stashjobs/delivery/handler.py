@@ -77,6 +77,7 @@ Count = Literal[
     "Cancelled",
     "Duplicate",
     "Busy",
+    "NotDue",
     "LeaseLost",
     "Rejected",
     "Unreadable",
@@ -493,6 +494,10 @@ def _answer_unclaimed(job: JobType[Any, Any], message: Message, claim: Claim | N
     log.append_keys(attempt=None if claim is None else claim.attempt)
     log.logger().info("not claimed", row_status=status)
     wait = claim.wait if claim is not None else None
+    if status in {"pending", "retrying"} and wait is not None and wait > 0:
+        document |= {"status": status, "ran": False, "reason": "not due yet"}
+        response = answer(503, document, retry_after=min(wait, MAX_RETRY_AFTER_SECONDS))
+        return Ending(response, "NotDue")
     if wait is None or wait <= 0:
         wait = BUSY_RETRY_SECONDS  # how long the other attempt's lease lasts is not known
     response = _answer_standing(document, status, claim.error if claim else None, wait)

@@ -60,9 +60,9 @@ class Claim(NamedTuple):
     """What a delivery found.
 
     `status` is `processing` with `held` True: this delivery holds the job and runs it. Otherwise
-    it says why not: `completed`, `cancelled` or `failed` jobs are over; `pending`, `retrying` and
-    `processing` with `held` False mean that another delivery got there first, and `wait` is how
-    long its lease still runs, in seconds. `payload` is an `Unreadable` where Python cannot read it.
+    it says why not: `completed`, `cancelled` or `failed` jobs are over; `pending` and
+    `retrying` ones are not due yet, `processing` ones are another delivery's, and `wait` is until
+    that changes, in seconds. `payload` is an `Unreadable` where Python cannot read it.
     """
 
     held: bool

@@ -1,7 +1,8 @@
 -- Take a recorded job for one delivery, or say why not; no row: there is no such job.
 -- A lease that ran out is taken over; one that ran out on the last attempt ends the job instead.
--- A delivery asks again with the same nonce where it did not hear the answer, and finds its own
--- claim.
+-- A job that is not due yet is left alone: `wait_seconds` until then. QStash's clock may be two seconds
+-- ahead of this one. A delivery asks again with the same nonce where it did not hear the answer, and
+-- finds its own claim.
 CREATE OR REPLACE FUNCTION stashjobs.claim(
     job_id text, type text, lease_seconds float8,
     message_id text DEFAULT NULL, schedule_id text DEFAULT NULL, nonce text DEFAULT NULL
@@ -40,7 +41,8 @@ BEGIN
            schedule_id = coalesce(claim.schedule_id, job.schedule_id),
            claim_nonce = claim.nonce, updated_at = moment
      WHERE job.job_id = claim.job_id AND job.job_type = claim.type
-       AND (job.status IN ('pending', 'retrying')
+       AND ((job.status IN ('pending', 'retrying')
+             AND job.available_at <= moment + interval '2 s')
             OR (job.status = 'processing' AND job.lease_expires_at <= moment
                 AND (job.claim_nonce = claim.nonce) IS NOT TRUE))
     RETURNING job.status = 'processing', job.status, job.job_type, job.attempt, job.max_attempts,
@@ -69,7 +71,9 @@ BEGIN
     RETURN QUERY
     SELECT false, job.status, job.job_type, job.attempt, job.max_attempts, job.run, NULL::jsonb,
            NULL::text, NULL::text, job.error,
-           extract(epoch FROM job.lease_expires_at - moment)::float8
+           extract(epoch FROM CASE WHEN job.status IN ('pending', 'retrying')
+                                   THEN job.available_at ELSE job.lease_expires_at END
+                              - moment)::float8
       FROM job_executions AS job WHERE job.job_id = claim.job_id;
 END
 $$;
