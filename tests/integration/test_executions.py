@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from datetime import date
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
+from unittest.mock import ANY
 
 import psycopg
 import pytest
@@ -296,6 +300,48 @@ def test_progress_is_on_the_row_while_the_job_runs(table: Table) -> None:
         {"fraction": 0.25, "note": "a quarter", "rows": 10},
         {"fraction": 1.0, "note": "too much"},
     ]
+
+
+class Hostile:
+    def __repr__(self) -> str:
+        raise OSError("no words")
+
+
+deep: list[Any] = []
+for _ in range(100):
+    deep = [deep]
+endless: list[Any] = []
+endless.append(endless)
+
+
+@pytest.mark.parametrize(
+    ("note", "details", "shown"),
+    [
+        ("a\0b", {}, {"note": "a\ufffdb"}),
+        ("\ud800", {"k\0": "\udfff"}, {"note": "\ufffd", "k\ufffd": "\ufffd"}),
+        (math.nan, {"a": [math.inf]}, {"note": None, "a": [None]}),
+        (Decimal("1.5"), {"at": date(2026, 1, 1)}, {"note": "1.5", "at": "2026-01-01"}),
+        ("n", {"a": Hostile()}, {"note": "n", "a": "<Unserializable Hostile object>"}),
+        ("n", {"a": b"\xff"}, {"note": "n", "leftOut": ANY}),
+        ("n", {"a": deep}, {"note": "n", "leftOut": ANY}),
+        ("n", {"a": endless}, {"note": "n", "leftOut": ANY}),
+        ("n" * 99_000, {}, {"note": "n" * 1_000, "leftOut": ANY}),
+    ],
+    ids=["nul", "surrogate", "nan", "decimal", "object", "bytes", "deep", "endless", "long"],
+)
+def test_a_note_of_progress_is_made_storable_and_the_work_goes_on(
+    table: Table, note: Any, details: dict[str, Any], shown: dict[str, Any]
+) -> None:
+    seen: list[Any] = []
+
+    def work(_payload: Any, context: Context) -> str:
+        context.progress(Decimal("0.5"), note, **details)  # type: ignore[arg-type]
+        seen.append(table.row(context.job_id)["progress"])
+        return "done"
+
+    job = probe(work)
+    assert deliver(job, table.add(job)).status == 200
+    assert seen == [{"fraction": 0.5, **shown}]
 
 
 @pytest.mark.parametrize("how", ["progress", "heartbeat"])

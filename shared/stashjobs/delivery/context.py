@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from stashjobs import encryption
+from stashjobs import encryption, envelope
 from stashjobs.config import settings
 from stashjobs.encryption import Place
 from stashjobs.errors import LeaseLost
 from stashjobs.store import database, executions
+from stashjobs.store.jsonb import to_shown
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from stashjobs.producer.enqueue import Enqueued  # noqa: TC004
     from stashjobs.store.executions import Parent
 
+MAX_NOTE_CHARACTERS = 1_000
 # Where a job's metadata say which job enqueued it.
 PARENT = "parentJobId"
 # Of the jobs that an end releases, so many are published at once; the rest is the relay's.
@@ -182,14 +184,16 @@ class Context:
         Args:
             fraction: From 0 to 1. All that is kept of it where the job is encrypted.
             note: A short note for operators.
-            details: Anything JSON.
+            details: Anything JSON. What a row cannot hold is replaced, in the note too: a character
+                by U+FFFD, NaN by null, an object that is no JSON by its text. Details of more than
+                64,000 bytes or 64 levels are left out.
 
         Raises:
             LeaseLost: Another delivery has taken the job over. Stop.
         """
-        shown: dict[str, Any] = {"fraction": min(1.0, max(0.0, fraction))}
+        shown: dict[str, Any] = {"fraction": min(1.0, max(0.0, float(fraction)))}
         if not self.encrypted:
-            shown |= {"note": note, **details}
+            shown |= _made_storable(note, details)
         self._extend_lease(shown)
 
     def heartbeat(self) -> None:
@@ -214,6 +218,22 @@ class Context:
         )
         if not held:
             raise LeaseLost(f"attempt {self.attempt} of {self.job_id} no longer holds the job")
+
+
+def _made_storable(note: str, details: dict[str, Any]) -> dict[str, Any]:
+    """What `progress` shows must not be what an attempt fails of."""
+    try:
+        document, _ = envelope.storable(to_shown({"note": note, **details}))
+        if envelope.size_of(document) <= envelope.MAX_METADATA_BYTES:
+            if envelope.unstorable(document) is None:
+                return dict(document)
+            left_out = "details nested too deeply are left out"
+        else:
+            left_out = "details of too many bytes are left out"
+    except Exception as error:  # noqa: BLE001 - the details' own methods, among others
+        left_out = f"details that are no JSON are left out: {type(error).__name__}"
+    short, _ = envelope.storable(str(note)[:MAX_NOTE_CHARACTERS])
+    return {"note": short, "leftOut": left_out}
 
 
 def _decrypted(parent: Parent) -> Parent:

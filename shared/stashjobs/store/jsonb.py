@@ -47,6 +47,23 @@ def read(text: str) -> Any:
         return Unreadable("it is nested too deeply")
 
 
+def to_shown(value: Any) -> Any:
+    """`value` as JSON for a person to read: as `to_json`, but never refused for what is in it. NaN
+    stays, and what is no JSON is its text.
+
+    Raises:
+        ValueError | RecursionError: It has no end.
+    """
+    try:
+        return to_json(value)
+    except (TypeError, ValueError):
+        from pydantic_core import to_jsonable_python
+
+        return to_jsonable_python(
+            value, by_alias=True, inf_nan_mode="constants", serialize_unknown=True
+        )
+
+
 def _finite(text: str) -> float:
     if math.isinf(number := float(text)):
         raise ValueError(f"a number of {len(text)} characters is too large")
