@@ -3,7 +3,8 @@
     python -m benchmarks.delivery [--rounds 15] [--count 400] [--quick]
 
 Each contender is a process that keeps its connection to the same Postgres and answers one signed
-delivery after the other. They take turns, round by round.
+delivery after the other. They take turns, round by round: directly, and behind PgBouncer in
+transaction mode, where a client's prepared statements are of no use.
 """
 
 from __future__ import annotations
@@ -12,38 +13,54 @@ import argparse
 import contextlib
 import statistics
 import sys
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psycopg
 
 from benchmarks import measuring
+from tests import pgbouncer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 OURS = "stashjobs"
+POOLED = "stashjobs, pooled"
+LIMIT = "psycopg loop (the limit)"
+POOLED_LIMIT = "psycopg loop, pooled"
 # Its name in the table: the module, and its arguments.
 CONTENDERS: dict[str, tuple[str, ...]] = {
-    "psycopg loop (the limit)": ("bare_psycopg",),
+    LIMIT: ("bare_psycopg",),
     OURS: ("stashjobs_handler",),
     "FastAPI + Mangum + Receiver": ("fastapi_mangum",),
     "django-qstash's view": ("django_qstash_view",),
-    "psycopg loop, planned each time": ("bare_psycopg", "planned"),
-    "stashjobs, planned each time": ("stashjobs_handler", "planned"),
-    "FastAPI + Mangum + Receiver, planned each time": ("fastapi_mangum", "planned"),
+}
+# A client that does not plan anew each time fails behind the pooler, or does after a while.
+POOLED_CONTENDERS: dict[str, tuple[str, ...]] = {
+    POOLED_LIMIT: ("bare_psycopg", "planned"),
+    POOLED: ("stashjobs_handler",),
+    "FastAPI + Mangum + Receiver, pooled": ("fastapi_mangum", "planned"),
 }
 
 
 def measure(rounds: int, count: int) -> dict[str, list[dict[str, Any]]]:
     """What every contender measured, round by round."""
-    found: dict[str, list[dict[str, Any]]] = {name: [] for name in CONTENDERS}
     with measuring.postgres() as postgres, contextlib.ExitStack() as stack:
-        environment = {"POSTGRES_URL": postgres.url, "LOG_LEVEL": "INFO"}
-        processes = {
-            name: stack.enter_context(measuring.Contender(module, environment, *arguments))
-            for name, (module, *arguments) in CONTENDERS.items()
-        }
+        folder = stack.enter_context(tempfile.TemporaryDirectory())
+        # As many sessions as contenders, so that none waits for another's.
+        size = len(POOLED_CONTENDERS)
+        pooler = stack.enter_context(pgbouncer.running(Path(folder), postgres.url, pool_size=size))
+        processes = {}
+        for contenders, url in (
+            (CONTENDERS, postgres.url),
+            (POOLED_CONTENDERS, pooler.url_of(postgres.url)),
+        ):
+            environment = {"POSTGRES_URL": url, "LOG_LEVEL": "INFO"}
+            for name, (module, *arguments) in contenders.items():
+                contender = measuring.Contender(module, environment, *arguments)
+                processes[name] = stack.enter_context(contender)
+        found: dict[str, list[dict[str, Any]]] = {name: [] for name in processes}
         connection = stack.enter_context(psycopg.connect(postgres.url, autocommit=True))
         for _ in range(3):  # warm, and a table whose plans are kept
             for each in processes.values():
@@ -66,6 +83,20 @@ def server_seconds(connection: psycopg.Connection[Any]) -> float:
     )
     files = [Path(f"/proc/{pid}/schedstat") for (pid,) in rows]
     return sum(int(file.read_text().split()[0]) for file in files if file.exists()) / 1e9
+
+
+def ratios(found: dict[str, list[dict[str, Any]]]) -> str:
+    """What a delivery costs beside a bare claim and completion of the same kind."""
+    rows = []
+    for ours, limit, how in ((OURS, LIMIT, "direct"), (POOLED, POOLED_LIMIT, "behind PgBouncer")):
+        server, wall = (
+            measuring.paired_ratio(
+                [each[what] for each in found[limit]], [each[what] for each in found[ours]]
+            )
+            for what in ("server", "wall")
+        )
+        rows.append([how, f"{server:.2f}", f"{wall:.2f}"])
+    return measuring.table(["beside the bare loop", "Postgres's CPU", "by the clock"], rows)
 
 
 def report(found: dict[str, list[dict[str, Any]]], count: int) -> str:
@@ -109,6 +140,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     measuring.require_comparators()
     found = measure(rounds, count)
     print(report(found, count))
+    print("\n" + ratios(found))
     print(f"\n{rounds} rounds of {count}. {measuring.machine()}")
     return 0
 

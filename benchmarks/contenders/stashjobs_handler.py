@@ -1,19 +1,14 @@
-"""A job of stashjobs: its Lambda handler, called with events of API Gateway.
-
-With `planned` Postgres plans its statements each time, as behind a pooler that shares sessions.
-"""
+"""A job of stashjobs: its Lambda handler, called with events of API Gateway."""
 
 from __future__ import annotations
 
 import os
-import sys
 
 import psycopg
 from pydantic import BaseModel
 
 from benchmarks.contenders import deliveries, rounds
 from stashjobs import Context, job
-from stashjobs.store import statement
 
 
 class Measured(BaseModel):
@@ -27,9 +22,7 @@ def measured(payload: Measured, context: Context) -> dict[str, object]:
     return {"count": payload.count, "attempt": context.attempt}
 
 
-def main(*options: str) -> None:
-    if "planned" in options:
-        statement.USES_BEFORE_ASKING = sys.maxsize
+def main() -> None:
     connection = psycopg.connect(os.environ["POSTGRES_URL"], autocommit=True)
     key, context = os.environ["QSTASH_CURRENT_SIGNING_KEY"], deliveries.LambdaContext()
 
@@ -47,4 +40,4 @@ def main(*options: str) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main()
