@@ -243,6 +243,76 @@ def test_a_concurrent_file_that_fails_is_gone_on_with_later(empty_url: str, fold
     assert migrations.migrate(empty_url, folder=folder) == ["0003_index.sql", "0004_last.sql"]
 
 
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What does not get its lock is tried again soon."""
+    monkeypatch.setattr(migrations, "LOCK_SECONDS", 0.1)
+    monkeypatch.setattr(migrations, "PAUSE_SECONDS", 0.2)
+
+
+VALIDATED = (
+    "ALTER TABLE first DROP CONSTRAINT IF EXISTS small;"
+    " ALTER TABLE first ADD CONSTRAINT small CHECK (x < 9) NOT VALID;"
+    " ALTER TABLE first VALIDATE CONSTRAINT small;"
+)
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize(
+    ("text", "small_bytes"), [("ALTER TABLE first ADD y int", 0), (VALIDATED, -1)]
+)
+def test_jobs_go_on_while_a_migration_waits_for_a_reader(
+    empty_url: str,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    text: str,
+    small_bytes: int,
+) -> None:
+    migrations.migrate(empty_url, folder=folder)
+    monkeypatch.setattr(migrations, "SMALL_BYTES", small_bytes)
+    (folder / "0003_third.sql").write_text(text)
+    with psycopg.connect(empty_url, application_name="a-report") as reader:
+        reader.execute("SELECT * FROM first")
+        with ThreadPoolExecutor(1) as pool:
+            applied = pool.submit(migrations.migrate, empty_url, folder=folder)
+            give_up = time.monotonic() + 60
+            while "a-report" not in caplog.text and time.monotonic() < give_up:
+                time.sleep(0.02)
+            with psycopg.connect(empty_url, autocommit=True) as other:
+                for number in range(8):
+                    other.execute("INSERT INTO first VALUES (%s)", [number])
+            assert not applied.done()
+            reader.commit()
+            assert applied.result() == ["0003_third.sql"]
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_migration_that_never_gets_its_lock_says_who_holds_it(
+    empty_url: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(migrations, "LOCK_TRIES", 2)
+    migrations.migrate(empty_url, folder=folder)
+    (folder / "0003_third.sql").write_text("ALTER TABLE first ADD y int")
+    with psycopg.connect(empty_url, application_name="a-report") as reader:
+        reader.execute("SELECT * FROM first")
+        with pytest.raises(
+            MigrationError, match=r"0003_third\.sql .*application a-report.* holds first.*2 times"
+        ):
+            migrations.migrate(empty_url, folder=folder)
+    assert migrations.migrate(empty_url, folder=folder) == ["0003_third.sql"]
+
+
+def test_no_timeout_of_the_database_ends_a_migration(empty_url: str, folder: Path) -> None:
+    with psycopg.connect(empty_url, autocommit=True) as connection:
+        name, version = connection.info.dbname, connection.info.server_version
+        timeouts = ["statement_timeout", *["transaction_timeout"] * (version >= 170_000)]
+        for each in timeouts:
+            connection.execute(f"ALTER DATABASE {name} SET {each} = '2s'".encode())
+    (folder / "0003_slow.sql").write_text("SELECT pg_sleep(2.5)")
+    assert migrations.migrate(empty_url, folder=folder) == [*BOTH, "0003_slow.sql"]
+
+
 def test_in_a_small_table_a_concurrent_file_is_applied_like_any_other(
     empty_url: str, folder: Path
 ) -> None:

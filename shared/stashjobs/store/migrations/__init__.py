@@ -9,16 +9,24 @@ file is applied statement by statement, and each must be safe to repeat: what wa
 begun again. Where the tables are small nobody would wait for long; there the word CONCURRENTLY is
 left out, and the file is applied like any other.
 
+No file waits long for a lock: whoever wants the table after it would wait behind it, jobs and
+enqueues too. What does not get its lock at once is undone and tried again a little later.
+
 The database's functions come last, in the transaction of the last file (`functions`).
 """
 
 from __future__ import annotations
 
 import hashlib
+import itertools
+import logging
 import re
 import time
 from dataclasses import dataclass
 from pathlib import Path
+
+import psycopg
+from psycopg.errors import DeadlockDetected, LockNotAvailable
 
 from stashjobs.errors import MigrationError
 from stashjobs.store import database
@@ -33,6 +41,13 @@ OLDEST_POSTGRES = 15
 # An index of so much is built within a second.
 SMALL_BYTES = 64 * 2**20
 
+# For so long everybody waits who wants what a migration wants; then, for longer, jobs go on.
+LOCK_SECONDS = 1.0
+PAUSE_SECONDS = 4.0
+LOCK_TRIES = 60
+
+log = logging.getLogger("stashjobs")
+
 _FILE_NAME = re.compile(r"(\d{4})_[a-z0-9_]+\.sql")
 _CONCURRENTLY = re.compile(r"\bCONCURRENTLY\b")
 # What does not take effect beside jobs that go on unless it is in no transaction with the rest.
@@ -45,10 +60,28 @@ CREATE TABLE IF NOT EXISTS schema_migrations (
     applied_at  timestamptz NOT NULL DEFAULT now()
 )
 """
-# Also where the role has timeouts of its own.
-WAIT_AS_LONG_AS_IT_TAKES = """
-SELECT set_config('statement_timeout', '0', true), set_config('lock_timeout', '0', true),
-       set_config('idle_in_transaction_session_timeout', '0', true)
+# Also where the role has timeouts of its own. Not all versions of Postgres have each.
+SET_TIMEOUTS = """
+SELECT set_config(name, CASE name WHEN 'lock_timeout' THEN %s ELSE '0' END, true)
+  FROM pg_settings
+ WHERE name IN ('lock_timeout', 'statement_timeout', 'idle_in_transaction_session_timeout',
+                'transaction_timeout')
+"""
+# Another role's session shows its name and no more, but to a member of pg_read_all_stats.
+READ_HOLDER = """
+SELECT format('session %s (role %s, application %s, %s%s) holds %s', pid,
+              coalesce(usename, 'none'), coalesce(nullif(application_name, ''), 'unnamed'),
+              coalesce(state, 'its state is not shown'),
+              to_char(xact_start AT TIME ZONE 'UTC', '", in a transaction since" HH24:MI:SS "UTC"'),
+              relation::regclass)
+  FROM pg_locks JOIN pg_stat_activity USING (pid)
+ WHERE granted AND locktype = 'relation' AND pid <> pg_backend_pid()
+   AND relation IN (
+           SELECT oid FROM pg_class
+            WHERE relkind = 'r' AND relnamespace = (
+                      SELECT relnamespace FROM pg_class
+                       WHERE oid = to_regclass('schema_migrations')))
+ ORDER BY xact_start LIMIT 1
 """
 # Never waits within a statement: a waiting statement has a snapshot, and CREATE INDEX CONCURRENTLY
 # waits for all older snapshots, while they would wait for it.
@@ -63,6 +96,7 @@ SELECT set_config('search_path', quote_ident(coalesce(
       WHERE name <> 'stashjobs' ORDER BY place LIMIT 1),
     'public')) || ', pg_temp', true)
 """
+IN_THE_WAY = (LockNotAvailable, DeadlockDetected)
 READ_BYTES = """
 SELECT coalesce(max(pg_table_size(oid)), 0) FROM pg_class
  WHERE relkind = 'r' AND relnamespace = current_schema()::regnamespace
@@ -150,7 +184,8 @@ def migrate(
 
     Raises:
         MigrationError: There is no such role. Or Postgres is too old, or an applied file was
-            edited or is missing: nothing is changed. Or a file fails; those before it stay applied.
+            edited or is missing: nothing is changed. Or a file fails, or does not get its locks
+            within some minutes; those before it stay applied.
         psycopg.OperationalError: Postgres cannot be reached.
     """
     migrations = available(folder)
@@ -161,14 +196,41 @@ def migrate(
         if dry_run:
             pending = [migration.name for migration in _pending(connection, migrations)]
             return pending + functions.difference(connection, sql).told
-        while True:
+    tries = 0
+    while True:
+        # A connection for each try: one that is idle meanwhile may be closed by the server.
+        with database.connect(url) as connection:
             names, failure = _apply_what_comes_next(connection, migrations, url, sql)
             applied += names
-            if failure is not None:
-                raise failure
-            if not names:
+            if failure is None and not names:
                 _grant(connection, role)
                 return applied
+            if failure is None:
+                continue
+            if not isinstance(failure.__cause__, IN_THE_WAY):
+                raise failure
+            tries += 1
+            _note_who_is_in_the_way(connection, tries, failure)
+        time.sleep(PAUSE_SECONDS)
+
+
+def _note_who_is_in_the_way(
+    connection: database.Connection, tries: int, failure: Exception
+) -> None:
+    """Say once who holds the lock, and give up after the last try.
+
+    Raises:
+        MigrationError: This was the last try.
+    """
+    if tries in {1, LOCK_TRIES}:
+        [holder] = connection.execute(READ_HOLDER).fetchone() or ["the session has ended meanwhile"]
+        reason = f"{str(failure).rstrip()}; {holder}"
+        if tries == LOCK_TRIES:
+            raise MigrationError(
+                f"{reason}. Tried {tries} times, while jobs went on: end that transaction, then "
+                "migrate again"
+            ) from failure
+        log.warning("%s. Tried again every %s s, while jobs go on", reason, PAUSE_SECONDS)
 
 
 def _grant(connection: database.Connection, role: str | None) -> None:
@@ -195,7 +257,7 @@ def _apply_what_comes_next(
     done: list[str] = []
     while True:
         with connection.transaction():
-            connection.execute(WAIT_AS_LONG_AS_IT_TAKES)
+            connection.execute(SET_TIMEOUTS, [_lock_timeout()])
             if connection.execute(TRY_LOCK, [ADVISORY_LOCK]).fetchone() == (True,):
                 connection.execute(KEEP_TO_THE_SCHEMA_OF_THE_TABLES)
                 connection.execute(CREATE_HISTORY)
@@ -241,9 +303,11 @@ def _pending(connection: database.Connection, migrations: list[Migration]) -> li
     return [migration for migration in migrations if migration.name not in applied]
 
 
-def _apply(connection: database.Connection, migration: Migration) -> None:
-    import psycopg
+def _lock_timeout() -> str:
+    return str(int(LOCK_SECONDS * 1000))
 
+
+def _apply(connection: database.Connection, migration: Migration) -> None:
     try:
         with connection.transaction():
             connection.execute(migration.in_one_go.encode())
@@ -254,17 +318,32 @@ def _apply(connection: database.Connection, migration: Migration) -> None:
 
 def _apply_concurrently(url: str, migration: Migration) -> None:
     """Over a connection of its own, while the caller's transaction holds the lock."""
-    import psycopg
-
     try:
         with database.connect(
             url, statement_timeout_seconds=0, lock_timeout_seconds=0
         ) as connection:
             for statement in migration.statements:
-                connection.execute(statement.encode())
+                _apply_statement(connection, statement)
             connection.execute(RECORD_APPLIED, [migration.name, migration.checksum])
     except psycopg.Error as error:
         raise MigrationError(
             f"{migration.name} was interrupted half-way; migrate again to go on, and give it "
             f"Postgres's own URL where a pooler or the role sets a statement_timeout: {error}"
         ) from error
+
+
+def _apply_statement(connection: database.Connection, statement: str) -> None:
+    if _CONCURRENTLY.search(statement):
+        connection.execute(statement.encode())  # waits beside the jobs, however long that takes
+        return
+    for tries in itertools.count(1):
+        try:
+            with connection.transaction():
+                connection.execute(SET_TIMEOUTS, [_lock_timeout()])
+                connection.execute(KEEP_TO_THE_SCHEMA_OF_THE_TABLES)
+                connection.execute(statement.encode())
+        except IN_THE_WAY as error:
+            _note_who_is_in_the_way(connection, tries, error)
+            time.sleep(PAUSE_SECONDS)
+        else:
+            return
