@@ -26,7 +26,6 @@ from functions.api.job_schemas import (
     ShownJobWithStory,
 )
 from functions.api.schema import Moment, Nothing, Text
-from stashjobs import envelope, job_type
 from stashjobs.job_type import declared, find
 from stashjobs.observability.log import logger
 from stashjobs.operators import access, retry_and_cancel, search, story
@@ -39,6 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
 
+    from stashjobs import job_type
     from stashjobs.store import executions
 
 MAX_PAGE = 200
@@ -48,8 +48,6 @@ MAX_KEY = 255
 # The keys of what the system itself enqueues (process_stripe_webhook.customer_emails): a caller who
 # took one first would keep that job from being enqueued.
 RESERVED_KEYS = ("stashjobs:", "stripe:")
-# More than may come in, for rows that are there already; pydantic writes up to 255.
-MAX_SHOWN_LEVELS = 200
 # A search by what no index serves would go through every row.
 STATEMENT_SECONDS = 5
 # For an operation on many: after it a last batch ends before API Gateway hangs up.
@@ -123,7 +121,7 @@ def enqueue_jobs(
     return accepted[0]
 
 
-@router.get("/jobs/{job_id}", responses=refusals(404))
+@router.get("/jobs/{job_id:path}", responses=refusals(404))
 def show_job(
     job_id: JobId, _actor: Annotated[str, needs("read")], own: Connected
 ) -> ShownJobWithStory:
@@ -190,7 +188,7 @@ def list_jobs(
     return Page(jobs=jobs, next=None if page.next is None else cursors.write(*page.next))
 
 
-@router.post("/jobs/{job_id}/retry", responses=refusals(404, 409, 413, 415))
+@router.post("/jobs/{job_id:path}/retry", responses=refusals(404, 409, 413, 415))
 def retry_job(
     job_id: JobId, actor: Annotated[str, needs("operate")], how: Retry | None = None
 ) -> Counted:
@@ -199,7 +197,7 @@ def retry_job(
     return Counted(count=1, dry_run=False)
 
 
-@router.post("/jobs/{job_id}/cancel", responses=refusals(404, 409, 415))
+@router.post("/jobs/{job_id:path}/cancel", responses=refusals(404, 409, 415))
 def cancel_job(
     job_id: JobId, actor: Annotated[str, needs("operate")], _body: Nothing | None = None
 ) -> Counted:
@@ -312,7 +310,7 @@ def _accepted(enqueued: enqueue.Enqueued) -> Accepted:
 
 
 def _document(job: JobExecution) -> dict[str, Any]:
-    return {field: _readable(getattr(job, field)) for field in ShownJob.model_fields}
+    return {field: getattr(job, field) for field in ShownJob.model_fields}
 
 
 def _listed(job: JobExecution) -> dict[str, Any]:
@@ -324,16 +322,6 @@ def _listed(job: JobExecution) -> dict[str, Any]:
             for error in document["errors"]
         ]
     return document
-
-
-def _readable(value: Any) -> Any:
-    """The value, unless it is deeper than any reader reads: a row that an older version or another
-    program has written would take the whole list with it."""
-    levels = envelope.levels_of(value)
-    if levels <= MAX_SHOWN_LEVELS:
-        return value
-    note = {"$notShown": f"{levels} levels of objects and lists"}
-    return [note] if isinstance(value, list) else note
 
 
 def _read_cursor(text: str) -> tuple[datetime, str]:

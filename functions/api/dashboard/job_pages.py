@@ -105,14 +105,7 @@ def change_many(request: Request, session: OperatorsForm, form: Posted, action: 
     return _done(action, change_these(chosen, actor=session.actor) if chosen else 0, query.url())
 
 
-@router.get("/jobs/{job_id}")
-def show(request: Request, _session: Reader, own: Connected, job_id: str) -> HTMLResponse:
-    """One job."""
-    values = _shown(own, job_id) | {"notice": _notice(request)}
-    return render(request, "job.html", **values)
-
-
-@router.get("/live/jobs/{job_id}")
+@router.get("/live/jobs/{job_id:path}")
 def show_part(request: Request, _session: Reader, own: Connected, job_id: str) -> HTMLResponse:
     """What of it changes."""
     return render(request, "_job.html", **_shown(own, job_id))
@@ -136,21 +129,21 @@ def _shown(own: Connection, job_id: str) -> dict[str, Any]:
     }
 
 
-@router.post("/jobs/{job_id}/retry")
+@router.post("/jobs/{job_id:path}/retry")
 def retry(session: OperatorsForm, job_id: str) -> Response:
     """Run a job again as it is."""
     retry_and_cancel.retry(job_id, actor=session.actor)
     return _done("retry", 1, _job_url(job_id))
 
 
-@router.post("/jobs/{job_id}/cancel")
+@router.post("/jobs/{job_id:path}/cancel")
 def cancel(session: OperatorsForm, job_id: str) -> Response:
     """Cancel a job that waits."""
     retry_and_cancel.cancel(job_id, actor=session.actor)
     return _done("cancel", 1, _job_url(job_id))
 
 
-@router.get("/jobs/{job_id}/edit")
+@router.get("/jobs/{job_id:path}/edit")
 def edit(request: Request, _session: Operator, own: Connected, job_id: str) -> HTMLResponse:
     """The payload, to be edited. What is hidden stays here."""
     job = _find(own, job_id)
@@ -160,7 +153,14 @@ def edit(request: Request, _session: Operator, own: Connected, job_id: str) -> H
     return _form(request, job, text, is_encrypted=is_encrypted)
 
 
-@router.post("/jobs/{job_id}/edit")
+@router.get("/jobs/{job_id:path}")
+def show(request: Request, _session: Reader, own: Connected, job_id: str) -> HTMLResponse:
+    """One job. Declared after its own pages: an id may have slashes."""
+    values = _shown(own, job_id) | {"notice": _notice(request)}
+    return render(request, "job.html", **values)
+
+
+@router.post("/jobs/{job_id:path}/edit")
 def retry_edited(request: Request, session: OperatorsForm, form: Posted, job_id: str) -> Response:
     """Run a job again with another payload; one that does not fit is shown again, with why."""
     text = form.one("payload")

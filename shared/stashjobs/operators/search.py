@@ -6,6 +6,9 @@ from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from psycopg.types.json import set_json_loads
+
+from stashjobs import envelope
 from stashjobs.operators import sql
 from stashjobs.store import jsonb
 from stashjobs.store.jsonb import to_json
@@ -13,10 +16,14 @@ from stashjobs.store.jsonb import to_json
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from psycopg import Cursor
+
     from stashjobs.store.database import Connection
 
 # How many jobs a search looks at before it says how far it has come.
 LOOK_AT = 5_000
+# Parsers that read what the API answers give up at 255 levels, and more are around a document.
+MAX_SHOWN_LEVELS = 200
 STATUSES = ("waiting", "pending", "processing", "retrying", "completed", "failed", "cancelled")
 
 
@@ -161,15 +168,36 @@ class Page:
     complete: bool = True
 
 
+def _cursor(connection: Connection) -> Cursor[Any]:
+    cursor = connection.cursor()
+    set_json_loads(_shown, cursor)
+    return cursor
+
+
+def _shown(text: str | bytes) -> Any:
+    """The document, or a note in its place where it is deeper than readers read. A row that another
+    program has written would take the whole list with it."""
+    text = text if isinstance(text, str) else text.decode()
+    document = jsonb.read(text)
+    if isinstance(document, jsonb.Unreadable):
+        note = {"$notShown": document.reason}
+    elif (levels := envelope.levels_of(document)) > MAX_SHOWN_LEVELS:
+        note = {"$notShown": f"{levels} levels of objects and lists"}
+    else:
+        return document
+    return [note] if text.startswith("[") else note
+
+
 def find(connection: Connection, job_id: str) -> JobExecution | None:
     """The job with this id, or None."""
-    row = connection.execute(sql.FIND_JOB.format(columns=_COLUMNS).encode(), [job_id]).fetchone()
+    text = sql.FIND_JOB.format(columns=_COLUMNS).encode()
+    row = _cursor(connection).execute(text, [job_id]).fetchone()
     return JobExecution(*row) if row else None
 
 
 def find_payload(connection: Connection, job_id: str) -> Any:
     """The payload of a job as the row has it, encrypted where it is. None: there is no such job."""
-    row = connection.execute(sql.FIND_PAYLOAD, [job_id]).fetchone()
+    row = _cursor(connection).execute(sql.FIND_PAYLOAD, [job_id]).fetchone()
     return row[0] if row else None
 
 
@@ -207,7 +235,7 @@ def newest(
     text, parameters = which.conditions()
     before_time, before_id = before or ("infinity", "")
     parameters |= {"limit": limit, "before_time": before_time, "before_id": before_id}
-    rows = connection.execute(
+    rows = _cursor(connection).execute(
         sql.LIST_NEWEST.format(columns=_COLUMNS, conditions=text).encode(), parameters
     )
     return [JobExecution(*row) for row in rows]
@@ -244,7 +272,7 @@ def page(
         "look_at": LOOK_AT,
     }
     text = sql.SEARCH_NEWEST.format(columns=_COLUMNS, narrow=narrow, wide=wide)
-    found = [JobExecution(*row) for row in connection.execute(text.encode(), parameters)]
+    found = [JobExecution(*row) for row in _cursor(connection).execute(text.encode(), parameters)]
     if len(found) > limit:
         return _cut(found, limit)
     text = sql.LAST_LOOKED_AT.format(narrow=narrow)

@@ -271,6 +271,34 @@ def test_what_apps_gave_is_text_and_never_markup(operator: Browser, table: Table
         assert "<b>" not in text, path
 
 
+@pytest.mark.parametrize("job_id", ["tenant/7", "a/b/c"])
+def test_an_id_may_have_slashes(operator: Browser, table: Table, job_id: str) -> None:
+    table.add(PROBE, job_id=job_id)
+    path = f"/admin/jobs/{quote(job_id, safe='')}"
+    assert path in operator.get("/admin/jobs").text
+    assert job_id in operator.get(path).words
+    assert operator.get(path.replace("/jobs/", "/live/jobs/")).status == 200
+    assert operator.post(f"{path}/cancel").status == 200
+    assert "Retry probe with another payload" in operator.get(f"{path}/edit").words
+    assert operator.post(f"{path}/edit", {"payload": '{"a": 1}'}).status == 200
+    assert table.row(job_id)["payload"] == {"a": 1}
+
+
+def test_a_row_that_python_cannot_read_harms_no_page_but_its_own_part(
+    operator: Browser, table: Table
+) -> None:
+    bad = table.add(PROBE)
+    table.run(
+        "UPDATE job_executions SET payload = %s::jsonb, progress = %s::jsonb WHERE job_id = %s",
+        "[" * 3000 + "]" * 3000,
+        '{"a":' * 900 + "1" + "}" * 900,
+        bad,
+    )
+    for path in ("/admin", "/admin/jobs", f"/admin/jobs/{bad}", f"/admin/types/{PROBE.type}"):
+        assert operator.get(path).status == 200, path
+    assert "it is nested too deeply" in operator.get(f"/admin/jobs/{bad}").words
+
+
 # --- the list
 
 

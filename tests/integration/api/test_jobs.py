@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import pytest
 from psycopg.types.json import Jsonb
@@ -456,6 +457,41 @@ def test_a_row_that_is_too_deep_harms_nobody_but_itself(app: TestClient, table: 
         other: {"a": 1},
     }
     assert app.get(f"/api/jobs/{deep}").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("odd", "why"),
+    [
+        ("[" * 3000 + "]" * 3000, "it is nested too deeply"),
+        ('{"a":' * 900 + "1" + "}" * 900, "900 levels of objects and lists"),
+        ("1e5000", "Exceeds the limit"),
+    ],
+    ids=["3000-levels", "900-levels", "1e5000"],
+)
+def test_a_result_that_python_cannot_read_harms_nobody_but_itself(
+    app: TestClient, table: Table, odd: str, why: str
+) -> None:
+    bad, good = table.add(probe()), table.add(probe())
+    table.run(
+        "UPDATE job_executions SET status = 'cancelled', completed_at = now(), result = %s::jsonb"
+        " WHERE job_id = %s",
+        odd,
+        bad,
+    )
+    listed = app.get("/api/jobs")
+    assert listed.status_code == 200
+    assert {one["jobId"] for one in listed.json()["jobs"]} == {bad, good}
+    assert why in str(app.get(f"/api/jobs/{bad}").json()["result"])
+
+
+@pytest.mark.parametrize("job_id", ["tenant/7", "a/b/c", "x/retry"])
+def test_an_id_may_have_slashes(app: TestClient, table: Table, job_id: str) -> None:
+    table.add(probe(), job_id=job_id)
+    for path in (job_id, quote(job_id, safe="")):
+        assert app.get(f"/api/jobs/{path}").json()["jobId"] == job_id
+        assert app.get(f"/api/jobs/{path}-no").status_code == 404
+    assert app.post(f"/api/jobs/{quote(job_id, safe='')}/cancel").status_code == 200
+    assert table.status(job_id) == "cancelled"
 
 
 def test_a_page_ends_before_it_is_too_large_and_the_next_goes_on(
