@@ -2,7 +2,9 @@
 
 AWS docs, "Schedule types in EventBridge Scheduler" and "Cron expressions reference": six fields,
 minute hour day-of-month month day-of-week year; days of the week are 1-7 from Sunday; one of the
-two day fields is `?`. CronSim reads them, all but the weekday nearest to a day (`15W`). A missed
+two day fields is `?`. Where the clock goes forward, a time that it leaves out is skipped; where it
+goes back, a time that it has twice fires only once, the first time. CronSim reads them, all but the weekday nearest to a day
+(`15W`). A missed
 time is not made up for, and a failed call is not repeated.
 """
 
@@ -51,15 +53,18 @@ def _next_of_cron(text: str, after: datetime, zone: ZoneInfo) -> datetime | None
         raise ScheduleError(f"cron({text}): exactly one of the two day fields must be ?")
     five = " ".join([minute, hour, days.replace("?", "*"), month, _weekdays(weekdays)])
     try:
-        firings = CronSim(five, after.astimezone(zone))
+        # On a clock that is never changed.
+        times = CronSim(five, after.astimezone(zone).replace(tzinfo=UTC))
     except CronSimError as error:
         raise ScheduleError(f"{five!r} is no cron expression: {error}") from error
     years = _years(year)
-    for moment in firings:  # CronSim ends the search after 50 years
-        if moment.year in years:
-            return moment.astimezone(UTC)
-        if moment.year > max(years):
+    for time in times:  # CronSim ends the search after 50 years
+        if time.year > max(years):
             return None
+        moment = time.replace(tzinfo=zone).astimezone(UTC)
+        is_on_the_clock = moment.astimezone(zone).replace(tzinfo=UTC) == time
+        if time.year in years and is_on_the_clock and moment > after:
+            return moment
     return None
 
 

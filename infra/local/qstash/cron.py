@@ -1,9 +1,15 @@
-"""Cron expressions as QStash takes them (docs: "Schedules", "Timezones")."""
+"""Cron expressions as QStash takes them (docs: "Schedules", "Timezones").
+
+It fires in each minute whose clock shows a time of the expression. So a time that the clock leaves
+out when it goes forward is skipped, and one that it has twice when it goes back fires twice, as
+robfig/cron documents and tests: "jobs scheduled during daylight-savings leap-ahead transitions will
+not be run". Upstash's own pages say nothing of it.
+"""
 
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime, tzinfo
+from datetime import UTC, datetime, timedelta, tzinfo
 from zoneinfo import ZoneInfo
 
 from cronsim import CronSim, CronSimError
@@ -11,6 +17,9 @@ from cronsim import CronSim, CronSimError
 from stashjobs.producer.cron import DESCRIPTORS
 
 from .errors import bad_request
+
+# No zone changes its clock twice within so much.
+SEARCH_STEP = timedelta(hours=12)
 
 
 class Cron:
@@ -40,9 +49,35 @@ class Cron:
 
     def after_ms(self, time_ms: int) -> int | None:
         """The next firing after `time_ms`, or None if there is none within CronSim's horizon."""
-        start = datetime.fromtimestamp(time_ms / 1000, tz=self._zone)
-        found = next(CronSim(self._fields, start), None)
-        return None if found is None else int(found.timestamp() * 1000)
+        moment = datetime.fromtimestamp(time_ms / 1000, tz=UTC)
+        offset = self._offset(moment)
+        while True:
+            # On a clock that keeps this offset for ever.
+            shown = next(CronSim(self._fields, moment + offset), None)
+            if shown is None:
+                return None
+            found = shown - offset
+            change = self._first_change(moment, found, offset)
+            if change is None:
+                return int(found.timestamp() * 1000)
+            moment, offset = change - timedelta(seconds=1), self._offset(change)
+
+    def _offset(self, moment: datetime) -> timedelta:
+        return moment.astimezone(self._zone).utcoffset() or timedelta()
+
+    def _first_change(self, after: datetime, until: datetime, offset: timedelta) -> datetime | None:
+        """The first second in this time in which the clock has another offset, or None."""
+        while after < until:
+            then = min(after + SEARCH_STEP, until)
+            if self._offset(then) != offset:
+                while then - after > timedelta(seconds=1):
+                    middle = after + timedelta(seconds=(then - after).total_seconds() // 2)
+                    after, then = (
+                        (middle, then) if self._offset(middle) == offset else (after, middle)
+                    )
+                return then.replace(microsecond=0)
+            after = then
+        return None
 
 
 def _refuse_extensions(fields: list[str]) -> None:

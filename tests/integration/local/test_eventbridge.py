@@ -50,6 +50,27 @@ def test_a_time_zone_moves_it_and_summer_time_with_it() -> None:
 
 
 @pytest.mark.parametrize(
+    ("after", "times"),
+    [
+        # 29 March 2026 has no 02:30 in Rome.
+        ("2026-03-28T12:00", ["2026-03-30T00:30", "2026-03-31T00:30"]),
+        # 25 October 2026 has it twice.
+        ("2026-10-24T12:00", ["2026-10-25T00:30", "2026-10-26T01:30"]),
+    ],
+    ids=["left out", "twice"],
+)
+def test_a_time_that_the_clock_leaves_out_is_skipped_and_one_that_it_has_twice_fires_once(
+    after: str, times: list[str]
+) -> None:
+    schedule = ScheduleEvent("s", "cron(30 2 * * ? *)", "Europe/Rome")
+    moment: datetime | None = datetime.fromisoformat(after).replace(tzinfo=UTC)
+    for expected in times:
+        assert moment is not None
+        moment = next_time(schedule, moment)
+        assert moment == datetime.fromisoformat(expected).replace(tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
     "expression",
     [
         "0 3 * * *",

@@ -182,6 +182,27 @@ def test_cron_follows_its_time_zone() -> None:
     assert before == datetime(2026, 3, 8, 8, tzinfo=UTC).timestamp() * 1000
 
 
+@pytest.mark.parametrize(
+    ("after", "times"),
+    [
+        # 29 March 2026 has no 02:30 in Rome.
+        ("2026-03-28T12:00", ["2026-03-30T00:30", "2026-03-31T00:30"]),
+        # 25 October 2026 has it twice.
+        ("2026-10-24T12:00", ["2026-10-25T00:30", "2026-10-25T01:30", "2026-10-26T01:30"]),
+    ],
+    ids=["left out", "twice"],
+)
+def test_a_time_that_the_clock_leaves_out_is_skipped_and_one_that_it_has_twice_fires_twice(
+    after: str, times: list[str]
+) -> None:
+    cron = Cron("CRON_TZ=Europe/Rome 30 2 * * *")
+    moment = int(datetime.fromisoformat(after).replace(tzinfo=UTC).timestamp() * 1000)
+    for expected in times:
+        moment = cron.after_ms(moment) or 0
+        found = datetime.fromtimestamp(moment / 1000, UTC)
+        assert found == datetime.fromisoformat(expected).replace(tzinfo=UTC)
+
+
 def test_a_question_mark_stands_for_any_value() -> None:
     noon = int(datetime(2026, 3, 7, 12, tzinfo=UTC).timestamp() * 1000)
     assert Cron("0 0 ? JUL WED").after_ms(noon) == Cron("0 0 * 7 3").after_ms(noon)
