@@ -7,12 +7,14 @@ units and alarms are in docs/monitoring.md.
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 from stashjobs.config import settings
 from stashjobs.observability import metrics, redaction
 from stashjobs.observability.log import logger
 from stashjobs.operators import health
+from stashjobs.recovery.idle import Idle
 from stashjobs.store import database
 
 if TYPE_CHECKING:
@@ -23,20 +25,29 @@ if TYPE_CHECKING:
 UNITS: dict[str, Unit] = {"FailureRate": "Percent", "OldestPendingSeconds": "Seconds"}
 # A monitor must not be a load: what takes longer than this is left out of this minute.
 QUERY_TIMEOUT_SECONDS = 10.0
+# All that there is to tell of a stage where nothing is open and nothing has ended within the hour.
+OF_AN_IDLE_STAGE = ("StuckJobs", "QueueDepth", "OldestPendingSeconds", "ProcessedLastHour")
 DEAD_LETTERS_PER_PAGE = 100
 MAX_DEAD_LETTERS = 1_000
+
+_idle = Idle()
 
 
 def handler(_event: Mapping[str, Any], lambda_context: Any) -> dict[str, Any]:
     """Emit the metrics of this minute, each as soon as it is known; what cannot be read is left out
-    and logged."""
+    and logged. Where it is certain that nothing is open they are what they were."""
     logger().append_keys(function_request_id=lambda_context.aws_request_id)
     values: dict[str, float] = {}
     averages: dict[str, float] = {}
-    try:
-        values, averages = read()
-    except Exception as error:  # noqa: BLE001 - the metrics of QStash are worth having alone
-        logger().error("the jobs could not be read", error=redaction.one_line(error))
+    began = time.time()
+    if _idle.is_certain():
+        values = dict.fromkeys(OF_AN_IDLE_STAGE, 0.0)
+    else:
+        try:
+            values, averages = read()
+        except Exception as error:  # noqa: BLE001 - the metrics of QStash are worth having alone
+            logger().error("the jobs could not be read", error=redaction.one_line(error))
+        _idle.remember(began, empty=values == dict.fromkeys(OF_AN_IDLE_STAGE, 0.0))
     emit(values, averages)
     at_qstash: dict[str, float] = {}
     for name, count in {"DeadLetters": count_dead_letters, "HeldBack": count_held_back}.items():

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from stashjobs.job_type import load
 from stashjobs.observability.log import logger
+from stashjobs.recovery.idle import Idle
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -16,13 +17,28 @@ if TYPE_CHECKING:
 RESERVE_SECONDS = 10.0
 
 
-def handler(_event: Mapping[str, Any], lambda_context: Any) -> dict[str, int]:
-    """Publish unpublished jobs, free expired leases and record dead letters."""
-    from stashjobs.recovery import relay
+_idle = Idle()
 
+
+def handler(_event: Mapping[str, Any], lambda_context: Any) -> dict[str, int]:
+    """Publish unpublished jobs, free expired leases and record dead letters; nothing where it is
+    certain that nothing is open."""
+    if _idle.is_certain():
+        return {}
+    from stashjobs.producer import message
+    from stashjobs.recovery import relay
+    from stashjobs.store import database, outbox
+
+    began = time.time()
     load()
     seconds = lambda_context.get_remaining_time_in_millis() / 1000 - RESERVE_SECONDS
     report = asdict(relay.run(time.time() + seconds))
     if any(report.values()):
         logger().info("relayed", extra=report)
+    if _idle.is_wanted():
+        horizon = message.horizon_seconds()
+        empty = not outbox.is_anything_open(database.connection(), horizon_seconds=horizon)
+        _idle.remember(began, empty=empty)
+        if empty:
+            database.close()  # an open connection keeps some databases awake
     return report

@@ -57,6 +57,13 @@ SELECT job_id, job_type, run, attempt, max_attempts, available_at, delivery, dlq
   FROM job_executions
  WHERE job_id = ANY(%(job_ids)s) AND status = 'pending' AND published_at IS NULL
 """
+READ_ANYTHING_OPEN = """
+-- read_anything_open
+SELECT EXISTS (SELECT FROM job_executions WHERE status = 'processing')
+    OR EXISTS (SELECT FROM job_executions
+                WHERE published_at IS NULL AND status IN ('pending', 'retrying')
+                  AND available_at <= now() + make_interval(secs => %(horizon_seconds)s))
+"""
 CONFIRM_PUBLISHED = """
 SELECT stashjobs.confirm_published(
            job_ids => %(job_ids)s::text[], message_ids => %(message_ids)s::text[])
@@ -88,6 +95,13 @@ SELECT stashjobs.record_never_delivered(
            dlq_id => %(dlq_id)s, user_id => %(user_id)s, organization_id => %(organization_id)s,
            metadata => %(metadata)s)
 """
+
+
+def is_anything_open(connection: Connection[Any], *, horizon_seconds: float) -> bool:
+    """Whether the relay has anything to look for: an attempt that runs, whose lease may run out, or
+    a job that is not published and could be, being due within so many seconds."""
+    row = connection.execute(READ_ANYTHING_OPEN, {"horizon_seconds": horizon_seconds}).fetchone()
+    return row is not None and bool(row[0])
 
 
 def confirm_published(connection: Connection[Any], message_ids: dict[str, str | None]) -> None:
