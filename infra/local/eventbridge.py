@@ -2,10 +2,11 @@
 
 AWS docs, "Schedule types in EventBridge Scheduler" and "Cron expressions reference": six fields,
 minute hour day-of-month month day-of-week year; days of the week are 1-7 from Sunday; one of the
-two day fields is `?`. Where the clock goes forward, a time that it leaves out is skipped; where it
-goes back, a time that it has twice fires only once, the first time. CronSim reads them, all but the weekday nearest to a day
-(`15W`). A missed
-time is not made up for, and a failed call is not repeated.
+two day fields is `?`. CronSim reads them, all but the weekday nearest to a day (`15W`).
+
+Where the clock goes forward, a time that it leaves out is skipped; where it goes back, a time that
+it has twice fires only once, the first time. A missed time is not made up for, and a failed call is
+not repeated.
 """
 
 import asyncio

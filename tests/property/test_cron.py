@@ -1,5 +1,5 @@
-"""Cron expressions against their documentation, read anew here: for QStash the fields, lists, ranges
-and steps of robfig/cron's own page, for EventBridge AWS's "Schedule types" where a clock changes."""
+"""Cron expressions against their documentation, read anew here: for QStash the fields, lists,
+ranges and steps of robfig/cron's own page, for EventBridge AWS's "Schedule types"."""
 
 from __future__ import annotations
 
