@@ -40,6 +40,11 @@ async def local_stack(
     """A stack of this checkout, and its settings in the environment, as a producer has them."""
     make_ready(home / "postgres")
     async with Stack(ROOT, home, durable=False, on_delivery=on_delivery) as stack:
+        # The settings that a `make dev` left in this checkout are not those of this stack, and a
+        # test may take one of the stack's own away.
+        (home / "no-settings").mkdir()
+        (home / "no-settings" / "dev.env").touch()
+        monkeypatch.setenv("STASHJOBS_HOME", str(home / "no-settings"))
         for name, value in stack.environment.items():
             monkeypatch.setenv(name, value)
         yield stack
