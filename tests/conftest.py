@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import hypothesis
 import pytest
 
 import pytest_stashjobs as plugin
@@ -17,6 +18,12 @@ from tests import clusters, programs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+# By default an example that takes 0.2 s fails its test: on a busy machine any may.
+hypothesis.settings.register_profile(
+    "patient", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("patient")
 
 CURRENT_KEY = plugin.SETTINGS["QSTASH_CURRENT_SIGNING_KEY"]
 NEXT_KEY = plugin.SETTINGS["QSTASH_NEXT_SIGNING_KEY"]
