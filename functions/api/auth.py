@@ -109,42 +109,57 @@ def _authorize(
     scope: str,
     of_a_type: bool,
 ) -> None:
-    event: dict[str, Any] = request.scope.get("aws.event") or {}
-    asked = access.Request(
-        method=request.method,
-        path=request.url.path,
-        source_ip=request.client.host if request.client else None,
-        request_id=event.get("requestContext", {}).get("requestId"),
-    )
     token = credentials.credentials if credentials else ""
     database.pool()
     with database.borrowed() as own:
-        decision = access.authorize(own, token, scope, asked, or_of_a_type=of_a_type)
-    logger().info(
-        "access",
-        extra={
-            "outcome": decision.outcome,
-            "actor": decision.actor,
-            "method": asked.method,
-            "path": asked.path,
-            "source_ip": asked.source_ip,
-        },
-    )
-    access.count_unknown(decision)
+        decision = access.authorize(own, token, scope, asked(request), or_of_a_type=of_a_type)
+    log_access(request, decision)
     request.state.actor = decision.actor
     request.state.decision = decision
     if decision.actor is not None:
         request.state.remaining = decision.remaining
-    _refuse(decision, scope)
-
-
-def _refuse(decision: access.Decision, scope: str) -> None:
     if decision.outcome == "unknown":
         raise HTTPException(
             401,
             "send a token that is known: Authorization: Bearer sj_...",
             headers={"WWW-Authenticate": "Bearer"},
         )
+    refuse(decision, scope)
+
+
+def asked(request: Request) -> access.Request:
+    """What the access log keeps of this request."""
+    event: dict[str, Any] = request.scope.get("aws.event") or {}
+    return access.Request(
+        method=request.method,
+        path=request.url.path,
+        source_ip=request.client.host if request.client else None,
+        request_id=event.get("requestContext", {}).get("requestId"),
+    )
+
+
+def log_access(request: Request, decision: access.Decision) -> None:
+    """A line in the log, and a count where nobody is known; the row is there already."""
+    access.count_unknown(decision)
+    of = asked(request)
+    logger().info(
+        "access",
+        extra={
+            "outcome": decision.outcome,
+            "actor": decision.actor,
+            "method": of.method,
+            "path": of.path,
+            "source_ip": of.source_ip,
+        },
+    )
+
+
+def refuse(decision: access.Decision, scope: str) -> None:
+    """Return if a token that is known may do what it asks for.
+
+    Raises:
+        HTTPException: 429: it has asked too often in this minute. 403: it lacks the scope.
+    """
     if decision.outcome == "limited":
         raise HTTPException(
             429,

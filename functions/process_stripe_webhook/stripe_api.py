@@ -9,16 +9,17 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import stripe
 
 from functions.process_stripe_webhook import parsing
 from stashjobs import PermanentError, RetryLater
 from stashjobs.config import settings
+from stashjobs.retry_after import retry_after
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from functions.process_stripe_webhook.parsing import Invoice, Subscription
 
@@ -113,7 +114,7 @@ def meaning(error: stripe.StripeError) -> Exception:
     told = f"Stripe answered {status}: {error}"
     if isinstance(error, stripe.APIConnectionError):
         return StripeUnavailableError(f"Stripe could not be reached: {error}")
-    wait = retry_after(error.headers)
+    wait = retry_after(error.headers, longest=LONGEST_WAIT_SECONDS)
     if isinstance(error, stripe.RateLimitError):
         # A little apart, so that the jobs that were refused together do not return together.
         seconds = RATE_LIMIT_WAIT_SECONDS if wait is None else wait
@@ -129,13 +130,3 @@ def meaning(error: stripe.StripeError) -> Exception:
     if status is None or status >= 500 or status in {409, 424}:
         return StripeUnavailableError(told) if wait is None else RetryLater(wait, told)
     return PermanentError(told)
-
-
-def retry_after(headers: Mapping[str, Any] | None) -> float | None:
-    """The seconds of a Retry-After header, an hour at most; None where there is none."""
-    given = {name.lower(): value for name, value in (headers or {}).items()}
-    try:
-        seconds = float(given["retry-after"])
-    except (KeyError, TypeError, ValueError):
-        return None
-    return min(max(seconds, 0.0), LONGEST_WAIT_SECONDS) if seconds == seconds else None  # noqa: PLR0124

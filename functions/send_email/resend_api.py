@@ -12,7 +12,6 @@ import random
 import urllib.error
 import urllib.request
 from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
 from functools import cache
 from http.client import HTTPException
 from typing import TYPE_CHECKING, Any, cast
@@ -20,6 +19,7 @@ from typing import TYPE_CHECKING, Any, cast
 from functions.send_email.deferred import deferred
 from functions.send_email.models import bare_address, display_name
 from stashjobs import DeadlineNear, PermanentError, RetryLater
+from stashjobs.retry_after import retry_after
 
 # 42 ms of a cold start (benchmarks/RESULTS.md, "Cold start").
 with deferred("requests", "httpx"):
@@ -142,7 +142,7 @@ def meaning(error: ResendError) -> Exception:
     """What the job should do about an error of Resend (https://resend.com/docs/api-reference/errors)."""
     status, kind = int(error.code), error.error_type
     told = f"Resend answered {status} {kind}: {error.message}"
-    wait = retry_after(error.headers)
+    wait = retry_after(error.headers, longest=DAY)
 
     if kind == "daily_quota_exceeded":
         wait = max(wait or 0, _until_tomorrow())
@@ -173,20 +173,6 @@ def _advice(status: int, kind: str) -> str:
             " a deploy or a setting changed it between two attempts."
         )
     return ""
-
-
-def retry_after(headers: dict[str, str]) -> float | None:
-    """The seconds of a Retry-After header, which may be a number or a date; a day at most."""
-    value = next((v for k, v in headers.items() if k.lower() == "retry-after"), "").strip()
-    try:
-        seconds = float(value)
-    except ValueError:
-        try:
-            until = parsedate_to_datetime(value)
-        except ValueError:
-            return None
-        seconds = (until.replace(tzinfo=until.tzinfo or UTC) - datetime.now(UTC)).total_seconds()
-    return min(max(seconds, 0.0), DAY) if math.isfinite(seconds) else None
 
 
 def _until_tomorrow() -> float:

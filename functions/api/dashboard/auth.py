@@ -10,7 +10,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from fastapi import Depends, HTTPException, Request
 
-from functions.api.auth import connection
+from functions.api.auth import asked, connection, log_access, refuse
 from functions.api.dashboard import sessions
 from functions.api.dashboard.sessions import Session
 from stashjobs.observability.log import logger
@@ -114,17 +114,6 @@ OperatorsForm = Annotated[Session, own_form("operate")]
 ReadersForm = Annotated[Session, own_form("read")]
 
 
-def asked(request: Request) -> access.Request:
-    """What the access log keeps of this request."""
-    event: dict[str, Any] = request.scope.get("aws.event") or {}
-    return access.Request(
-        method=request.method,
-        path=request.url.path,
-        source_ip=request.client.host if request.client else None,
-        request_id=event.get("requestContext", {}).get("requestId"),
-    )
-
-
 def _authorized(request: Request, scope: str) -> Session:
     cookie = request.cookies.get(cookie_name(request), "")
     if not cookie:
@@ -137,16 +126,9 @@ def _authorized(request: Request, scope: str) -> Session:
     log_access(request, decision)
     if decision.outcome == "unknown":
         raise SignInNeededError
-    if decision.outcome == "limited":
-        raise HTTPException(
-            429,
-            "too many requests with this token in this minute",
-            headers={"Retry-After": str(decision.wait)},
-        )
     session = dataclasses.replace(session, actor=decision.actor or "")
     request.state.session = session
-    if decision.outcome == "forbidden":
-        raise HTTPException(403, f"your token does not have the scope {scope}")
+    refuse(decision, scope)
     return session
 
 
@@ -189,22 +171,6 @@ def set_cookie(request: Request, response: Response, value: str | None) -> None:
         secure=not is_loopback(request),
         httponly=True,
         samesite="strict",
-    )
-
-
-def log_access(request: Request, decision: access.Decision) -> None:
-    """A line in the log, and a count where nobody is known; the row is there already."""
-    access.count_unknown(decision)
-    of = asked(request)
-    logger().info(
-        "access",
-        extra={
-            "outcome": decision.outcome,
-            "actor": decision.actor,
-            "method": of.method,
-            "path": of.path,
-            "source_ip": of.source_ip,
-        },
     )
 
 

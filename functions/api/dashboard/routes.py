@@ -6,7 +6,7 @@ from fastapi import APIRouter, HTTPException, Request
 from fastapi.responses import RedirectResponse
 from starlette.responses import Response
 
-from functions.api.auth import Connected
+from functions.api.auth import Connected, asked, log_access
 from functions.api.dashboard import (
     auth,
     job_pages,
@@ -50,7 +50,7 @@ def sign_in(request: Request, own: Connected, form: Posted) -> Response:
     """Begin a session, if the token is good and may read."""
     auth.refuse_foreign(request)
     after = _own_path(form.one("after"))
-    wait = sessions.seconds_to_wait(own, auth.asked(request).source_ip)
+    wait = sessions.seconds_to_wait(own, asked(request).source_ip)
     if wait:
         auth.log_refusal(request, "too many attempts to sign in")
         page = pages.sign_in_page(
@@ -59,8 +59,8 @@ def sign_in(request: Request, own: Connected, form: Posted) -> Response:
         page.headers["Retry-After"] = str(wait)
         return page
     token = form.one("token").strip()
-    decision = access.authorize(own, token, "read", auth.asked(request))
-    auth.log_access(request, decision)
+    decision = access.authorize(own, token, "read", asked(request))
+    log_access(request, decision)
     if decision.outcome != "allowed":
         return pages.sign_in_page(request, *_why_not(decision), after=after)
     response = RedirectResponse(after, 303)

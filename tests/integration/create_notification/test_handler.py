@@ -9,8 +9,8 @@ import pytest
 from functions.create_notification import notifications
 from functions.create_notification.handler import create_notification
 from functions.create_notification.models import MAX_USERS
-from stashjobs.store import database
 from tests.deliveries import Table, deliver
+from tests.integration.test_round_trips import counted_round_trips
 
 RELEASE = {"type": "release", "title": "Exports are here", "message": "Download your data."}
 
@@ -99,15 +99,6 @@ def test_a_link_that_runs_a_script_never_gets_into_the_table(table: Table) -> No
 
 def test_a_job_is_two_round_trips_and_its_own(table: Table) -> None:
     job_id = notify(table, userId="u_1")
-    statements: list[str] = []
-    connection = database.connection()
-    execute = connection.execute
-
-    def counted(query: Any, *arguments: Any, **options: Any) -> Any:
-        statements.append(str(query))
-        return execute(query, *arguments, **options)
-
-    connection.execute = counted  # type: ignore[method-assign]
-    deliver(create_notification, job_id)
-    assert len([each for each in statements if "notifications" in each]) == 1
-    assert len(statements) <= 5  # claim, BEGIN, INSERT, record, COMMIT
+    with counted_round_trips() as trips:
+        deliver(create_notification, job_id)
+    assert len(trips) <= 5  # claim, BEGIN, INSERT, record, COMMIT

@@ -9,7 +9,6 @@ from functions.process_stripe_webhook.stripe_api import (
     NotAtStripeError,
     StripeUnavailableError,
     meaning,
-    retry_after,
 )
 from stashjobs import PermanentError, RetryLater
 
@@ -56,11 +55,3 @@ def test_an_invalid_request_is_permanent_and_a_missing_object_is_its_own_case() 
     assert type(meaning(refused("no such parameter", "expand", http_status=400))) is PermanentError
     missing = meaning(refused("No such subscription", "id", http_status=404))
     assert isinstance(missing, NotAtStripeError)
-
-
-@pytest.mark.parametrize(
-    ("value", "seconds"),
-    [("5", 5), ("-1", 0), ("999999", 3600), ("nan", None), ("soon", None), (None, None)],
-)
-def test_retry_after(value: str | None, seconds: float | None) -> None:
-    assert retry_after({} if value is None else {"Retry-After": value}) == seconds

@@ -1,7 +1,6 @@
 """What each of Resend's errors means for the job."""
 
 from datetime import UTC, datetime, timedelta
-from email.utils import format_datetime
 
 import pytest
 from resend.exceptions import ResendError
@@ -12,7 +11,6 @@ from functions.send_email.resend_api import (
     ResendUnavailableError,
     meaning,
     name_of,
-    retry_after,
 )
 from stashjobs import PermanentError, RetryLater
 
@@ -103,27 +101,6 @@ def test_the_same_key_in_flight_waits_for_the_other_request() -> None:
 )
 def test_a_wrong_setting_is_named(status: int, kind: str, setting: str) -> None:
     assert setting in str(meaning(error(status, kind)))
-
-
-@pytest.mark.parametrize(
-    ("value", "seconds"),
-    [("12", 12), ("0.5", 0.5), ("-3", 0), ("999999999", DAY), ("inf", None), ("nan", None)],
-)
-def test_retry_after_in_seconds_is_bounded(value: str, seconds: float | None) -> None:
-    assert retry_after({"RETRY-AFTER": value}) == seconds
-
-
-@pytest.mark.parametrize("zone", ["GMT", "-0000"])
-def test_retry_after_may_be_a_date(zone: str) -> None:
-    then = format_datetime(datetime.now(UTC) + timedelta(seconds=90))
-    seconds = retry_after({"Retry-After": then.replace("+0000", zone)})
-    assert seconds is not None
-    assert 88 <= seconds <= 90
-
-
-@pytest.mark.parametrize("headers", [{}, {"Retry-After": ""}, {"Retry-After": "soon"}])
-def test_retry_after_that_is_no_time_counts_as_none(headers: dict[str, str]) -> None:
-    assert retry_after(headers) is None
 
 
 def test_the_product_is_called_what_the_sender_is_called() -> None:
