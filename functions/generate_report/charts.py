@@ -19,6 +19,7 @@ from functions.generate_report.document import Bars, Ranking
 if TYPE_CHECKING:
     from functions.generate_report.document import Chart
 
+# Texts are measured in this one, which is as wide as any that they are shown in.
 FONT, SIZE = "Helvetica", 8.0
 INK, MUTED, RULE = HexColor("#14201b"), HexColor("#5c6a64"), HexColor("#dfe6e3")
 
@@ -30,14 +31,25 @@ NAME_SHARE = 0.32  # of a ranking's width, at most, for the names
 TICKS = 4
 
 
-def draw(chart: Chart, width: float) -> Any:
+def draw(chart: Chart, width: float, font: str = FONT) -> Any:
     """A `Drawing` of a chart.
 
     Args:
         chart: What to draw.
         width: In points; the height follows from what there is to show.
+        font: The name of the font of its texts.
     """
-    return _draw(chart, width)
+    drawing = _draw(chart, width)
+    _set_font(drawing, font)
+    return drawing
+
+
+def _set_font(group: Any, font: str) -> None:
+    for part in group.contents:
+        if isinstance(part, String):
+            part.fontName = font
+        elif isinstance(part, Group):
+            _set_font(part, font)
 
 
 def nice_ticks(highest: float, *, whole: bool = True) -> list[float]:

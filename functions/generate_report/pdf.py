@@ -25,8 +25,9 @@ from reportlab.platypus import (
     TableStyle,
 )
 
-from functions.generate_report import charts
+from functions.generate_report import charts, fonts
 from functions.generate_report.document import GREEN, RED, Ranking, Series
+from functions.generate_report.fonts import printable
 
 if TYPE_CHECKING:
     from functions.generate_report.document import Chart, Column, Figure, Report, Section
@@ -36,15 +37,17 @@ WIDTH, HEIGHT = A4
 MARGIN = 18 * mm
 INNER = WIDTH - 2 * MARGIN
 INK, MUTED, RULE, PALE = map(HexColor, ("#14201b", "#5c6a64", "#dfe6e3", "#f3f7f5"))
+# What a cell shows of a text from data: as many letters as fit the narrowest column of a page.
+CELL_CHARACTERS = 400
 FIRST_ROWS = 110  # a table begins on the next page where less than this is left of one
 
 
 def _style(name: str, size: float, leading: float, **more: Any) -> ParagraphStyle:
-    plain = {"fontName": "Helvetica", "textColor": INK, "splitLongWords": 1}
+    plain = {"fontName": fonts.REGULAR, "textColor": INK, "splitLongWords": 1}
     return ParagraphStyle(name, fontSize=size, leading=leading, **(plain | more))
 
 
-BOLD = {"fontName": "Helvetica-Bold"}
+BOLD = {"fontName": fonts.BOLD}
 BRAND = _style("brand", 9, 12, textColor=HexColor(GREEN), **BOLD)
 TITLE = _style("title", 25, 30, **BOLD)
 PERIOD = _style("period", 11.5, 16, textColor=MUTED)
@@ -95,12 +98,6 @@ def render(report: Report) -> bytes:
     return output.getvalue()
 
 
-def printable(text: str) -> str:
-    """`text` in the letters that the fonts of every PDF reader have (WinAnsi); another is `?`. The
-    HTML format has all of them."""
-    return text.encode("cp1252", "replace").decode("cp1252")
-
-
 def _words(text: str, style: ParagraphStyle) -> Any:
     return Paragraph(escape(printable(text)), style)
 
@@ -149,7 +146,7 @@ def _figures(figures: Any) -> Any:
 def _figure(figure: Figure, width: float) -> list[Any]:
     size = 19.0
     value = printable(figure.value)
-    while size > 9 and stringWidth(value, "Helvetica-Bold", size) > width:
+    while size > 9 and stringWidth(value, fonts.BOLD, size) > width:
         size -= 0.5
     good = {True: HexColor(GREEN), False: HexColor(RED), None: MUTED}[figure.is_good]
     return [
@@ -167,7 +164,7 @@ def _section(section: Section) -> list[Any]:
         return [KeepTogether([*head, Spacer(0, 7), _words(section.empty, EMPTY), Spacer(0, 7)])]
     story: list[Any] = []
     if section.chart is not None:
-        drawing = charts.draw(_printable_chart(section.chart), INNER)
+        drawing = charts.draw(_printable_chart(section.chart), INNER, fonts.REGULAR)
         story.append(KeepTogether([*head, Spacer(0, 3), drawing]))
         head = []
     if section.table is not None:
@@ -189,6 +186,7 @@ def _table(table: Rows) -> Any:
         [heads, *body],
         colWidths=[INNER * column.share / shares for column in table.columns],
         repeatRows=1,
+        splitInRow=1,
         style=TableStyle(
             [
                 ("VALIGN", (0, 0), (-1, -1), "TOP"),
@@ -204,6 +202,8 @@ def _table(table: Rows) -> Any:
 
 
 def _cell(text: str, column: Column) -> Any:
+    if len(text) > CELL_CHARACTERS:
+        text = f"{text[: CELL_CHARACTERS - 1]}…"
     return _words(text, CELL_RIGHT if column.align == "right" else CELL)
 
 
@@ -241,7 +241,7 @@ def _foot(canvas: Any, report: Report, number: int, total: int) -> None:
     canvas.setStrokeColor(RULE)
     canvas.setLineWidth(0.6)
     canvas.line(MARGIN, 15 * mm, WIDTH - MARGIN, 15 * mm)
-    canvas.setFont("Helvetica", 7.6)
+    canvas.setFont(fonts.REGULAR, 7.6)
     canvas.setFillColor(MUTED)
     canvas.drawString(MARGIN, 11 * mm, printable(report.generated_line))
     canvas.drawRightString(WIDTH - MARGIN, 11 * mm, f"Page {number} of {total}")
