@@ -16,6 +16,7 @@ from pydantic import BaseModel
 
 from stashjobs import Cancelled, PermanentError, RetryLater
 from stashjobs.errors import DeliveryRefused
+from stashjobs.operators import health, statistics
 from stashjobs.store import database, executions
 from stashjobs.store.executions import Lease, claim
 from tests.deliveries import (
@@ -938,3 +939,50 @@ def test_an_alarm_of_the_handlers_caller_still_comes(table: Table) -> None:
         signal.signal(signal.SIGALRM, outer)
         signal.setitimer(signal.ITIMER_REAL, *before)
     assert rung == [signal.SIGALRM]
+
+
+# ------------------------------------------------------------------ due
+
+
+@pytest.mark.parametrize(
+    ("error", "retry_delay", "retried", "seconds"),
+    [
+        (ValueError("why"), None, "0", math.exp(2.5)),
+        (ValueError("why"), None, "1", math.exp(5)),
+        (ValueError("why"), "1000 * (retried + 7)", "1", 8),
+        (RetryLater(90, "why"), None, "1", 90),
+        # QStash falls back to its own backoff.
+        (RetryLater(90_000, "why"), "1000", "1", math.exp(5)),
+        # QStash has no retries left, and the relay publishes the job again.
+        (ValueError("why"), None, "5", 0),
+    ],
+)
+def test_a_retrying_job_is_due_when_qstash_tries_again(
+    table: Table, error: Exception, retry_delay: str | None, retried: str, seconds: float
+) -> None:
+    job = probe(raising(error), retries=7, retry_delay=retry_delay)
+    job_id = table.add(job)
+    event = delivery({"jobId": job_id, "type": job.type}, **{"upstash-retried": retried})
+    handle(job, event)
+    row = table.row(job_id)
+    wait = (row["available_at"] - row["updated_at"]).total_seconds()
+    assert (row["status"], wait) == ("retrying", pytest.approx(seconds, abs=0.01))
+
+
+def test_a_job_in_backoff_is_not_counted_as_due(table: Table) -> None:
+    job = probe(raising(ValueError("why")))
+    table.add(job)
+    deliver(job, table.rows()[0]["job_id"])
+    assert health.read_queue(database.connection()).depth == 0
+    waiting = statistics.read_waiting(database.connection(), 600)
+    assert (waiting.depth, waiting.oldest_seconds) == (0, 0)
+    table.run("UPDATE job_executions SET available_at = now() - interval '1 min'")
+    assert health.read_queue(database.connection()).depth == 1
+
+
+def test_a_direct_invocation_that_failed_is_due_at_once(table: Table) -> None:
+    job = probe(raising(ValueError("why")))
+    job_id = table.add(job)
+    handle(job, {"jobId": job_id, "type": job.type})
+    row = table.row(job_id)
+    assert row["available_at"] == row["updated_at"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from functions.api.dashboard import timeline
@@ -149,3 +150,19 @@ def test_an_error_that_another_hand_wrote_has_no_beginning_and_is_told(table: Ta
         """UPDATE job_executions SET errors = '[{"type": "Odd"}]' WHERE job_id = %s""", job_id
     )
     assert ("retrying", "attempt None: Odd: ") in told(job_id)
+
+
+def test_a_cancelled_delayed_job_does_not_end_in_the_future(table: Table) -> None:
+    job_id = table.add(JOB, "x", available_at=datetime.now(UTC) + timedelta(hours=1))
+    assert told(job_id)[-1] == ("pending", "due")
+    retry_and_cancel.cancel(job_id, actor="ada")
+    assert told(job_id)[-1] == ("cancelled", "by ada")
+
+
+def test_a_job_in_backoff_says_when_its_next_attempt_is(table: Table) -> None:
+    job_id = table.add(JOB, "ValueError")
+    deliver(JOB, job_id)
+    assert told(job_id)[-1] == ("retrying", "due")
+    job = search.find(database.connection(), job_id)
+    assert job is not None
+    assert job.due_at == job.available_at

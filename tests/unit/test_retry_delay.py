@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 import stashjobs
 from infra.local.qstash.retry import delay_seconds
 from stashjobs.job_type import declared
-from stashjobs.producer.retry_delay import ExpressionError, evaluate
+from stashjobs.producer.retry_delay import ExpressionError, evaluate, seconds_after
 
 
 @pytest.mark.parametrize(
@@ -89,3 +89,16 @@ def test_precedence_is_arithmetic(a: int, b: int, c: int, retried: int) -> None:
     expected = a + b * c - retried / a
     assert evaluate(f"{a}+{b}*{c} - retried/{a}", retried) == pytest.approx(expected)
     assert evaluate(f"({a}+{b})*{c}", retried) == (a + b) * c
+
+
+@pytest.mark.parametrize("expression", [None, "pow(2, retried) * 1000", "1000 / retried", "9e12"])
+@pytest.mark.parametrize("retried", [0, 1, 2, 4, 5, 1_000])
+def test_the_wait_is_the_one_that_qstash_makes(expression: str | None, retried: int) -> None:
+    if expression == "pow(2, retried) * 1000" and retried == 1_000:
+        retried = 30
+    assert seconds_after(retried, expression) == delay_seconds(retried, expression, {}, 0)
+
+
+def test_the_default_backoff_is_the_documented_one() -> None:
+    waits = [round(seconds_after(retried, None)) for retried in range(5)]
+    assert waits == [12, 148, 1808, 22026, 86400]

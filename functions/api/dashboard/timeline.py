@@ -78,8 +78,8 @@ def moments(job: JobExecution, actions: list[Action]) -> list[Moment]:
         title = f"Attempt {job.attempt} completed"
         text = f"it took {wording.duration(job.duration_seconds)}"
         found.append(Moment(job.completed_at, "completed", title, text))
-    if job.status in {"pending", "retrying"} and job.available_at > datetime.now(UTC):
-        found.append(Moment(job.available_at, job.status, "Due"))
+    if job.due_at is not None:
+        found.append(Moment(job.due_at, job.status, "Due"))
     return sorted(found, key=lambda each: each.at)
 
 

@@ -225,7 +225,7 @@ def _process(
     outcome = attempt.run(job, claim.payload, context)
     _debug("ran", began)
     try:
-        outcome, recorded = _record(context, outcome)
+        outcome, recorded = _record(job, source, context, outcome)
     except psycopg.Error as error:
         shown = attempt.shown(context, error)
         return _refuse("Unavailable", 503, shown, retry_after=DATABASE_RETRY_SECONDS)
@@ -361,7 +361,31 @@ def _ask_for_job(
 # --- record
 
 
-def _record(context: Context, outcome: Outcome) -> tuple[Outcome, Recorded | None]:
+def _wait_seconds(
+    job: JobType[Any, Any], source: Source, context: Context, outcome: Outcome
+) -> float:
+    """How long it is until QStash delivers again, in seconds; 0 where it is the relay that
+    publishes the job anew."""
+    asked = outcome.retry_after
+    if asked is not None and asked <= MAX_RETRY_AFTER_SECONDS:
+        return asked
+    if outcome.status != "retrying" or source.message_id is None:
+        return 0.0
+    from stashjobs.producer import message, retry_delay
+
+    number = source.retried or ""
+    retried = int(number) if number.isascii() and number.isdigit() else 0
+    try:
+        if retried >= message.retries_at_qstash(context.max_attempts - 1):
+            return 0.0
+    except SettingError:
+        return 0.0
+    return retry_delay.seconds_after(retried, None if asked is not None else job.retry_delay)
+
+
+def _record(
+    job: JobType[Any, Any], source: Source, context: Context, outcome: Outcome
+) -> tuple[Outcome, Recorded | None]:
     """Write down how the attempt ended; the outcome may become a worse one on the way.
 
     A connection that breaks here took the job's own writes with it, unless the commit had gone
@@ -377,7 +401,7 @@ def _record(context: Context, outcome: Outcome) -> tuple[Outcome, Recorded | Non
     intended = outcome
     for pause in PAUSES:
         try:
-            recorded = _write(context, outcome)
+            recorded = _write(job, source, context, outcome)
             break
         except psycopg.Error as error:
             shown = attempt.shown(context, error)
@@ -391,7 +415,7 @@ def _record(context: Context, outcome: Outcome) -> tuple[Outcome, Recorded | Non
                     outcome = attempt.not_completed(context, shown)
             time.sleep(pause)
     else:
-        recorded = _write(context, outcome)
+        recorded = _write(job, source, context, outcome)
     # Nobody else records under this attempt's number.
     found = None if recorded is None else (recorded.attempt, recorded.status)
     if intended.error is None and found == (context.attempt, "completed"):
@@ -400,7 +424,9 @@ def _record(context: Context, outcome: Outcome) -> tuple[Outcome, Recorded | Non
     return outcome, recorded
 
 
-def _write(context: Context, outcome: Outcome) -> Recorded | None:
+def _write(
+    job: JobType[Any, Any], source: Source, context: Context, outcome: Outcome
+) -> Recorded | None:
     if outcome.error is not None:
         context.rollback()
         return executions.record_not_completed(
@@ -410,7 +436,7 @@ def _write(context: Context, outcome: Outcome) -> Recorded | None:
             status=outcome.status,
             details=redaction.describe_error(outcome.error),
             counted=outcome.counted,
-            wait_seconds=min(outcome.retry_after or 0.0, MAX_RETRY_AFTER_SECONDS),
+            wait_seconds=_wait_seconds(job, source, context, outcome),
         )
     recorded = executions.record_completed(
         context.recording_connection,

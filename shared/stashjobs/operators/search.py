@@ -66,6 +66,14 @@ class JobExecution:
         return (self.completed_at - self.started_at).total_seconds()
 
     @property
+    def due_at(self) -> datetime | None:
+        """When its next attempt is due, where that is yet to come: at the time it was enqueued
+        for, or when QStash tries again. None: it is due now, or none is to follow."""
+        if self.status in {"waiting", "pending", "retrying"}:
+            return self.available_at if self.available_at > datetime.now(UTC) else None
+        return None
+
+    @property
     def undelivered_seconds(self) -> float:
         """For how long QStash could have delivered it by now, and no attempt began; 0 where it
         does not wait for its first delivery: those that follow wait longer each time, as meant."""

@@ -87,8 +87,8 @@ def tell(job: JobExecution, actions: Sequence[Action] = ()) -> list[Event]:
     events = [Event(job.created_at, begin, f"recorded{by}")]
     for action in actions:
         events += action.events()
-    if job.available_at > datetime.now(UTC):
-        events.append(Event(job.available_at, job.status, "due"))
+    if job.due_at is not None:
+        events.append(Event(job.due_at, job.status, "due"))
     if job.published_at is not None:
         events.append(Event(job.published_at, "pending", PUBLISHED))
     found = ends(job, actions)

@@ -33,6 +33,8 @@ _MAX_LENGTH = 1000
 _MAX_NESTING = 50
 # Beyond, QStash's limit of a day makes all waits the same.
 _RETRIES_TRIED = 20
+# No wait of QStash's between two attempts is longer (Upstash docs, "Retry").
+MAX_WAIT_SECONDS = 86_400.0
 
 
 def check(expression: str, retries: int) -> None:
@@ -44,6 +46,18 @@ def check(expression: str, retries: int) -> None:
     for retried in range(max(1, min(retries, _RETRIES_TRIED))):
         if (milliseconds := evaluate(expression, retried)) < 0:
             raise ExpressionError(f"it is {milliseconds:g} ms where retried is {retried}")
+
+
+def seconds_after(retried: int, expression: str | None) -> float:
+    """How long QStash waits after a failed delivery that had `retried` retries before it, in
+    seconds: by the expression or, where it is None, by QStash's own backoff, which is
+    `min(86400, e ** (2.5 * n))` for the n-th retry (Upstash docs, "Retry")."""
+    if expression is not None:
+        try:
+            return min(MAX_WAIT_SECONDS, max(0.0, evaluate(expression, retried) / 1000))
+        except ExpressionError:
+            pass  # at this `retried` alone; QStash does without the expression then
+    return min(MAX_WAIT_SECONDS, math.exp(min(2.5 * (retried + 1), 12)))
 
 
 def evaluate(expression: str, retried: int) -> float:
