@@ -34,6 +34,8 @@ from stashjobs.errors import (
     RetryLater,
     SecretUnreadable,
     SettingError,
+    Snooze,
+    SnoozedTooOften,
     StashjobsError,
     UnknownJobType,
 )
@@ -73,6 +75,8 @@ __all__ = [
     "Schedule",
     "SecretUnreadable",
     "SettingError",
+    "Snooze",
+    "SnoozedTooOften",
     "StashjobsError",
     "UnknownJobType",
     "job",

@@ -1,16 +1,20 @@
 """Every error that the layer raises on purpose.
 
-The first three are for a job's function to raise; they tell the worker how the attempt ended.
+The first four are for a job's function to raise; they tell the worker how the attempt ended.
 Any other exception means "this attempt failed, try again while attempts are left".
 """
 
 from __future__ import annotations
 
 import math
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+
+MAX_SNOOZE_SECONDS = 100 * 366 * 86_400.0
 
 
 class StashjobsError(Exception):
@@ -40,6 +44,44 @@ class RetryLater(StashjobsError):
         if not math.isfinite(seconds):
             raise ValueError(f"RetryLater in {seconds} seconds: give a finite number")
         self.seconds = max(0.0, seconds)
+
+
+class Snooze(StashjobsError):
+    """The job puts itself off: it runs again at that time, and no attempt is used up.
+
+    Args:
+        message: Why, for the story of the job.
+        seconds: In how many seconds. Not together with `until`.
+        until: At what time (an aware datetime), however far ahead. Not together with `seconds`.
+
+    Raises:
+        ValueError: Neither or both are given, or one makes no sense.
+    """
+
+    def __init__(
+        self,
+        message: str = "the job put itself off",
+        *,
+        seconds: float | None = None,
+        until: datetime | None = None,
+    ) -> None:
+        super().__init__(message)
+        if (seconds is None) == (until is None):
+            raise ValueError("Snooze: give seconds or until, one of them")
+        if seconds is not None:
+            if not (math.isfinite(seconds) and 0 <= seconds <= MAX_SNOOZE_SECONDS):
+                raise ValueError(f"Snooze: seconds is {seconds}, it must be from 0 to 100 years")
+            until = datetime.now(UTC) + timedelta(seconds=seconds)
+        elif until is not None:
+            if until.tzinfo is None:
+                raise ValueError("Snooze: until has no time zone; give an aware datetime")
+            if until > datetime.now(UTC) + timedelta(seconds=MAX_SNOOZE_SECONDS):
+                raise ValueError(f"Snooze: until is {until}, which is over 100 years ahead")
+        self.until: datetime = until  # type: ignore[assignment] # one of them was given
+
+
+class SnoozedTooOften(StashjobsError):
+    """A job has put itself off as often as one run may, and has failed."""
 
 
 class Cancelled(StashjobsError):

@@ -108,6 +108,9 @@ def _failed_attempt(error: dict[str, Any], end: str, job: JobExecution) -> Momen
         seconds = formatting.seconds_between(_time(started), at)
         took = f" {within} {wording.duration(seconds)}"
     rest = {name: value for name, value in error.items() if name not in NOT_SHOWN and value}
+    if error.get("type") == "Snooze" and end == "retrying":
+        why = str(error.get("message", ""))
+        return Moment(at, end, f"Attempt {error.get('attempt')} was put off{took}", why)
     trace = str(error.get("traceback") or "")
     return Moment(
         at,

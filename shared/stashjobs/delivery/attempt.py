@@ -9,6 +9,7 @@ import signal
 import threading
 import time
 import typing
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from stashjobs import encryption, envelope
@@ -21,6 +22,7 @@ from stashjobs.errors import (
     PermanentError,
     RetryLater,
     SettingError,
+    Snooze,
 )
 from stashjobs.observability import redaction
 from stashjobs.store import database
@@ -42,7 +44,8 @@ Status = Literal["completed", "retrying", "failed", "cancelled"]
 class Outcome(NamedTuple):
     """How an attempt ended: the status for its row, and what the answer needs. `error` is there
     unless it completed; `counted` is False where the job's function could not be run at all,
-    `intended` True where an error was only the job's way to ask for this."""
+    `intended` True where an error was only the job's way to ask for this. `until` is when a job
+    that put itself off is to run again."""
 
     status: Status
     result: Any = None
@@ -50,6 +53,7 @@ class Outcome(NamedTuple):
     retry_after: float | None = None
     counted: bool = True
     intended: bool = False
+    until: datetime | None = None
 
 
 def run(job: JobType[Any, Any], document: Any, context: Context) -> Outcome:
@@ -119,6 +123,9 @@ def _outcome_of(context: Context, error: BaseException) -> Outcome:
         raise error
     if all(issubclass(kind, Cancelled) for kind in kinds):
         return Outcome("cancelled", error=error, intended=True)
+    if all(issubclass(kind, Snooze) for kind in kinds):
+        until = max(_until_of(each) for each in _leaves(error))
+        return Outcome("retrying", error=error, counted=False, intended=True, until=until)
     if all(issubclass(kind, PermanentError | InvalidPayload) for kind in kinds):
         return Outcome("failed", error=error)
     return not_completed(context, error)
@@ -146,6 +153,13 @@ def _seconds_of(error: BaseException) -> float:
         return float(typing.cast("RetryLater", error).seconds)
     except BaseException:  # noqa: BLE001 - it may be a subclass that does not tell
         return 0.0
+
+
+def _until_of(error: BaseException) -> datetime:
+    try:
+        return typing.cast("Snooze", error).until.astimezone(UTC)
+    except BaseException:  # noqa: BLE001 - it may be a subclass that does not tell
+        return datetime.now(UTC)
 
 
 def not_completed(context: Context, error: BaseException) -> Outcome:

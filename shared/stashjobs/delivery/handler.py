@@ -31,6 +31,7 @@ from stashjobs.errors import (
     InvalidSignature,
     PermanentError,
     SettingError,
+    SnoozedTooOften,
 )
 from stashjobs.ids import job_id_from
 from stashjobs.observability import log, metrics, redaction, sentry, tracing
@@ -73,6 +74,7 @@ MAX_UNANSWERED = 100
 Count = Literal[
     "Completed",
     "Retried",
+    "Snoozed",
     "Failed",
     "Cancelled",
     "Duplicate",
@@ -361,26 +363,33 @@ def _ask_for_job(
 # --- record
 
 
-def _wait_seconds(
-    job: JobType[Any, Any], source: Source, context: Context, outcome: Outcome
-) -> float:
-    """How long it is until QStash delivers again, in seconds; 0 where it is the relay that
-    publishes the job anew."""
+class Wait(NamedTuple):
+    """How long it is until the next attempt, in seconds. `backoff`: it is QStash that decides."""
+
+    seconds: float = 0.0
+    backoff: bool = False
+
+
+def _wait(job: JobType[Any, Any], source: Source, context: Context, outcome: Outcome) -> Wait:
+    """Until QStash delivers again; none where it is the relay that publishes the job anew."""
+    if outcome.until is not None:
+        return Wait(max(0.0, outcome.until.timestamp() - time.time()))
     asked = outcome.retry_after
     if asked is not None and asked <= MAX_RETRY_AFTER_SECONDS:
-        return asked
+        return Wait(asked)
     if outcome.status != "retrying" or source.message_id is None:
-        return 0.0
+        return Wait()
     from stashjobs.producer import message, retry_delay
 
     number = source.retried or ""
     retried = int(number) if number.isascii() and number.isdigit() else 0
     try:
         if retried >= message.retries_at_qstash(context.max_attempts - 1):
-            return 0.0
+            return Wait()
     except SettingError:
-        return 0.0
-    return retry_delay.seconds_after(retried, None if asked is not None else job.retry_delay)
+        return Wait()
+    expression = None if asked is not None else job.retry_delay
+    return Wait(retry_delay.seconds_after(retried, expression), backoff=True)
 
 
 def _record(
@@ -416,6 +425,9 @@ def _record(
             time.sleep(pause)
     else:
         recorded = _write(job, source, context, outcome)
+    if outcome.until is not None and recorded is not None and recorded.status == "failed":
+        why = f"{context.job_type} was put off too often; see docs/concepts.md"
+        outcome = Outcome("failed", error=SnoozedTooOften(why))
     # Nobody else records under this attempt's number.
     found = None if recorded is None else (recorded.attempt, recorded.status)
     if intended.error is None and found == (context.attempt, "completed"):
@@ -429,6 +441,7 @@ def _write(
 ) -> Recorded | None:
     if outcome.error is not None:
         context.rollback()
+        wait = _wait(job, source, context, outcome)
         return executions.record_not_completed(
             database.connection(),
             job_id=context.job_id,
@@ -436,7 +449,9 @@ def _write(
             status=outcome.status,
             details=redaction.describe_error(outcome.error),
             counted=outcome.counted,
-            wait_seconds=_wait_seconds(job, source, context, outcome),
+            wait_seconds=wait.seconds,
+            backoff=wait.backoff,
+            snoozed=outcome.until is not None,
         )
     recorded = executions.record_completed(
         context.recording_connection,
@@ -464,7 +479,14 @@ def _answer(context: Context, outcome: Outcome, recorded: Recorded | None, began
 
     seconds = time.time() - began
     document["status"] = outcome.status
-    context.publish_enqueued(recorded.released)
+    snoozed = outcome.until is not None
+    context.publish_enqueued([*recorded.released, *([context.job_id] if snoozed else [])])
+    if outcome.until is not None:
+        until = outcome.until.isoformat()
+        why = "" if outcome.error is None else redaction.one_line(outcome.error)
+        log.logger().info("snoozed", until=until, reason=why)
+        said = answer(200, document | {"status": "snoozed", "until": until})
+        return Ending(said, "Snoozed", seconds=seconds)
     if outcome.error is None:
         log.logger().info(outcome.status, duration_ms=round(seconds * 1000))
         return Ending(answer(200, document), "Completed", seconds=seconds)

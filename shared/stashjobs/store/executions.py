@@ -144,7 +144,8 @@ FAIL = """
 SELECT held, row_status, row_attempt, released
   FROM stashjobs.fail(
            job_id => %(job_id)s, attempt => %(attempt)s, status => %(status)s,
-           details => %(details)s, counted => %(counted)s, wait_seconds => %(wait_seconds)s)
+           details => %(details)s, counted => %(counted)s, wait_seconds => %(wait_seconds)s,
+           backoff => %(backoff)s, snoozed => %(snoozed)s)
 """
 EXTEND_LEASE = """
 SELECT stashjobs.extend_lease(
@@ -295,6 +296,8 @@ def record_not_completed(
     details: dict[str, Any],
     counted: bool = True,
     wait_seconds: float = 0.0,
+    backoff: bool = False,
+    snoozed: bool = False,
 ) -> Recorded | None:
     """End the attempt with an error, if it still holds the job. None: the row is gone.
 
@@ -303,6 +306,8 @@ def record_not_completed(
             `startedAt` and `endedAt` and keeps it with the errors of the attempts before.
         counted: False where the job's function did not run, so that the job may try once more.
         wait_seconds: How long the next attempt is to wait.
+        backoff: Whether that is how long QStash waits of its own accord.
+        snoozed: Whether the job put itself off, and a new message is to be published for then.
     """
     parameters = {
         "job_id": job_id,
@@ -311,6 +316,8 @@ def record_not_completed(
         "details": jsonb.parameter(details),
         "counted": counted,
         "wait_seconds": wait_seconds,
+        "backoff": backoff,
+        "snoozed": snoozed,
     }
     rows = call(connection, FAIL, parameters)
     return Recorded._make(rows[0]) if rows else None

@@ -55,7 +55,7 @@ READ_RELEASED = """
 -- read_released
 SELECT job_id, job_type, run, attempt, max_attempts, available_at, delivery, dlq_id
   FROM job_executions
- WHERE job_id = ANY(%(job_ids)s) AND status = 'pending' AND published_at IS NULL
+ WHERE job_id = ANY(%(job_ids)s) AND status IN ('pending', 'retrying') AND published_at IS NULL
 """
 READ_ANYTHING_OPEN = """
 -- read_anything_open
@@ -143,7 +143,8 @@ def take_unpublished(
 
 
 def read_released(connection: Connection[Any], job_ids: Sequence[str]) -> list[Unpublished]:
-    """Jobs that were released by the end of another, to be published."""
+    """Those of these jobs that are to be published now: released by the end of another, or
+    snoozed."""
     rows = call(connection, READ_RELEASED, {"job_ids": list(job_ids)})
     return [Unpublished(*row) for row in rows]
 

@@ -1,7 +1,7 @@
 -- Take a recorded job for one delivery, or say why not; no row: there is no such job.
 -- A lease that ran out is taken over; one that ran out on the last attempt ends the job instead.
 -- A job that is not due yet is left alone: `wait_seconds` until then. QStash's clock may be two seconds
--- ahead of this one. A delivery asks again with the same nonce where it did not hear the answer, and
+-- ahead of this one, and of its own backoff it knows best. A delivery asks again with the same nonce where it did not hear the answer, and
 -- finds its own claim.
 CREATE OR REPLACE FUNCTION stashjobs.claim(
     job_id text, type text, lease_seconds float8,
@@ -39,10 +39,11 @@ BEGIN
            message_id = coalesce(claim.message_id, job.message_id),
            dlq_id = CASE WHEN claim.message_id <> job.message_id THEN NULL ELSE job.dlq_id END,
            schedule_id = coalesce(claim.schedule_id, job.schedule_id),
-           claim_nonce = claim.nonce, updated_at = moment
+           claim_nonce = claim.nonce, backoff = false, updated_at = moment
      WHERE job.job_id = claim.job_id AND job.job_type = claim.type
        AND ((job.status IN ('pending', 'retrying')
-             AND job.available_at <= moment + interval '2 s')
+             AND (job.available_at <= moment + interval '2 s'
+                  OR (job.backoff AND claim.message_id = job.message_id)))
             OR (job.status = 'processing' AND job.lease_expires_at <= moment
                 AND (job.claim_nonce = claim.nonce) IS NOT TRUE))
     RETURNING job.status = 'processing', job.status, job.job_type, job.attempt, job.max_attempts,

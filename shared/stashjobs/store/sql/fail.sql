@@ -1,10 +1,13 @@
 -- End an attempt with an error, if it still holds the job; else say how that stands. No row: it is
 -- gone. The status is retrying, failed or cancelled; `details` has type and message at least.
+-- `backoff`: QStash tries again by itself, in about `wait_seconds`. `snoozed`: the relay publishes the
+-- job for then, and it fails instead after `max_snoozes` of its run.
 -- `released` are the jobs that waited for it and are due now; also for an attempt that did not hear
 -- that it had ended the job, and asks again.
 CREATE OR REPLACE FUNCTION stashjobs.fail(
     job_id text, attempt integer, status text, details jsonb,
-    counted boolean DEFAULT true, wait_seconds float8 DEFAULT 0
+    counted boolean DEFAULT true, wait_seconds float8 DEFAULT 0,
+    backoff boolean DEFAULT false, snoozed boolean DEFAULT false, max_snoozes integer DEFAULT 300
 )
 RETURNS TABLE (held boolean, row_status text, row_attempt integer, released text[])
 LANGUAGE plpgsql SECURITY DEFINER
@@ -14,15 +17,21 @@ DECLARE
     moment CONSTANT timestamptz := clock_timestamp();
 BEGIN
     UPDATE job_executions AS job
-       SET status = fail.status,
-           error = concat(details ->> 'type', ': ', details ->> 'message'),
+       SET status = CASE WHEN is_over THEN 'failed' ELSE fail.status END,
+           error = CASE WHEN is_over
+                        THEN format('SnoozedTooOften: put off %s times in one run', job.snoozes)
+                        WHEN NOT snoozed
+                        THEN concat(details ->> 'type', ': ', details ->> 'message') END,
+           snoozes = job.snoozes + CASE WHEN snoozed AND NOT is_over THEN 1 ELSE 0 END,
+           backoff = fail.backoff,
            lease_expires_at = NULL, updated_at = moment,
-           completed_at = CASE WHEN fail.status <> 'retrying' THEN moment END,
-           -- The message was dead-lettered while the attempt ran: the relay sends another.
-           published_at = CASE WHEN fail.status = 'retrying' AND job.dlq_id IS NOT NULL THEN NULL
+           completed_at = CASE WHEN fail.status <> 'retrying' OR is_over THEN moment END,
+           -- The message was answered, or dead-lettered while the attempt ran: there is to be another.
+           published_at = CASE WHEN fail.status = 'retrying'
+                                AND (job.dlq_id IS NOT NULL OR (snoozed AND NOT is_over)) THEN NULL
                                ELSE job.published_at END,
            -- The relay's patience begins anew with an attempt that ran.
-           available_at = CASE WHEN fail.status = 'retrying' AND counted
+           available_at = CASE WHEN fail.status = 'retrying' AND (counted OR snoozed)
                                THEN moment + make_interval(secs => wait_seconds)
                                ELSE job.available_at END,
            -- An attempt that ran nothing moves the window of attempts along with it.
@@ -30,6 +39,8 @@ BEGIN
            attempts_before_run = job.attempts_before_run + CASE WHEN counted THEN 0 ELSE 1 END,
            errors = job.errors || jsonb_build_array(details || jsonb_build_object(
                       'attempt', job.attempt, 'startedAt', job.started_at, 'endedAt', moment))
+      FROM (SELECT fail.snoozed AND found.snoozes >= fail.max_snoozes AS is_over
+              FROM job_executions AS found WHERE found.job_id = fail.job_id) AS judged
      WHERE job.job_id = fail.job_id AND job.attempt = fail.attempt AND job.status = 'processing'
     RETURNING true, job.status, job.attempt, '{}'::text[]
     INTO held, row_status, row_attempt, released;

@@ -30,7 +30,10 @@ BEGIN
                  AND job.available_at > moment - make_interval(secs => told.patience)) THEN moment ELSE job.completed_at END,
            published_at = CASE WHEN job.status IN ('pending', 'retrying') AND (job.attempt < job.max_attempts
                  AND job.available_at > moment - make_interval(secs => told.patience)) THEN NULL ELSE job.published_at END,
-           updated_at = moment
+           -- QStash has no next attempt any more.
+           available_at = CASE WHEN job.backoff THEN least(job.available_at, moment)
+                               ELSE job.available_at END,
+           backoff = false, updated_at = moment
       FROM unnest(job_ids, message_ids, dlq_ids, reasons, patience_seconds)
         AS told (job_id, message_id, dlq_id, reason, patience)
      WHERE job.job_id = told.job_id
