@@ -10,7 +10,7 @@ SAM_VENV := .venv-deploy
 SAM_READY := $(SAM_VENV)/.ready
 SAM := SAM_CLI_TELEMETRY=0 PATH="$(CURDIR)/$(BIN):$(PATH)" $(SAM_VENV)/bin/sam
 
-# checkov likewise; only `make audit` needs it.
+# checkov and pip-audit likewise; only `make audit` needs them.
 AUDIT_VENV := .venv-audit
 AUDIT_READY := $(AUDIT_VENV)/.ready
 
@@ -59,9 +59,10 @@ check: $(READY) ## Run the linters of code, types, imports and templates.
 	$(BIN)/cfn-lint
 
 .PHONY: audit
-audit: $(AUDIT_READY) ## Look for what is unsafe in the templates (.checkov.yaml says what is allowed, and why).
+audit: $(AUDIT_READY) ## Look for what is unsafe in the templates (.checkov.yaml says what is allowed), and for advisories.
 	@BC_SKIP_MAPPING=TRUE $(AUDIT_VENV)/bin/checkov --config-file .checkov.yaml \
 		--file template.yaml $(wildcard infra/*.yaml)
+	@$(BIN)/python -m infra.build.advisories $(AUDIT_VENV)/bin/pip-audit
 
 .PHONY: build
 build: $(READY) $(SAM_READY) ## Build what goes to AWS: the layer and every function, and their sizes.

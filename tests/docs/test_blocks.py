@@ -109,21 +109,45 @@ def assert_that_it_exists(line: str) -> None:
     match words:
         case ["stashjobs", *arguments]:
             parse(arguments)
+        case ["aws", "cloudformation", "deploy", *options]:
+            at = options.index("--parameter-overrides")
+            assert_parameters(options[options.index("--template-file") + 1], options[at + 1 :])
         case ["aws", service, operation, *options]:
             model = botocore.session.get_session().get_service_model(service)
             name = operation.title().replace("-", "")
             members = model.operation_model(name).input_shape.members
             named = {word[2:].title().replace("-", "") for word in options if word[:2] == "--"}
             assert named <= members.keys() | {"Query", "Output"}
-        case ["sam", "deploy", "--config-env", stage, "--parameter-overrides", *overrides]:
+        case [sam, "deploy", "--config-env", stage, "--parameter-overrides", *overrides] if sam in {
+            "sam",
+            ".venv-deploy/bin/sam",
+        }:
             assert stage in tomllib.loads((ROOT / "samconfig.toml").read_text())
-            template = (ROOT / "template.yaml").read_text()
-            for override in overrides:
-                assert f"\n  {override.partition('=')[0]}:\n    Type: " in template
-        case [] | ["shred", *_]:
+            assert_parameters("template.yaml", overrides)
+        case ["make", *targets]:
+            subprocess.run(["make", "--dry-run", *targets], cwd=ROOT, check=True)
+        case ["gh", "variable", "set", _, "--body", _] | [
+            "gh",
+            "variable",
+            "set",
+            _,
+            "--env",
+            ("staging" | "production"),
+            "--body",
+            _,
+        ]:
+            workflows = (ROOT / ".github" / "workflows").glob("*.yml")
+            assert any(f"vars.{words[3]}" in each.read_text() for each in workflows)
+        case [] | ["shred", *_] | ["export", *_] | ["${EDITOR:-vi}", "settings.json"]:
             pass
         case _:
             pytest.fail(f"nothing knows how to check: {line}")
+
+
+def assert_parameters(template: str, overrides: Sequence[str]) -> None:
+    text = (ROOT / template).read_text()
+    for override in overrides:
+        assert f"\n  {override.partition('=')[0]}:\n    Type: " in text
 
 
 def parse(arguments: Sequence[str]) -> None:
