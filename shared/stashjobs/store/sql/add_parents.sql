@@ -31,7 +31,7 @@ BEGIN
     END IF;
 
     SELECT array_agg(job.job_id) INTO ended FROM job_executions AS job
-     WHERE job.job_id = ANY(parents) AND job.status IN ('completed', 'failed', 'cancelled');
+     WHERE job.job_id = ANY(parents) AND job.completed_at IS NOT NULL;
     PERFORM stashjobs.release_children(ended);
 END
 $$;

@@ -16,7 +16,8 @@ BEGIN
                                   'completedAt', job.completed_at,
                                   'publishedAt', job.published_at, 'dlqId', job.dlq_id) AS before
           FROM job_executions AS job
-         WHERE job.job_id = ANY(job_ids) AND job.status IN ('waiting', 'pending', 'retrying')
+         WHERE job.job_id = ANY(job_ids)
+           AND CASE WHEN job.status IN ('waiting', 'pending', 'retrying') THEN true END
          ORDER BY job.job_id
            FOR UPDATE
     ), changed AS (

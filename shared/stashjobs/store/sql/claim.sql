@@ -17,6 +17,8 @@ SET search_path FROM CURRENT SET enable_seqscan TO off AS $$
 DECLARE
     moment CONSTANT timestamptz := clock_timestamp();
 BEGIN
+    -- What stands beside the key is in a CASE, which no index serves: Postgres keeps the plan that it
+    -- made while the table was empty, when one index looked as good as another.
     UPDATE job_executions AS job SET
            status = CASE WHEN job.attempt >= job.max_attempts THEN 'failed' ELSE 'processing' END,
            attempt = CASE WHEN job.attempt >= job.max_attempts THEN job.attempt
@@ -40,12 +42,15 @@ BEGIN
            dlq_id = CASE WHEN claim.message_id <> job.message_id THEN NULL ELSE job.dlq_id END,
            schedule_id = coalesce(claim.schedule_id, job.schedule_id),
            claim_nonce = claim.nonce, backoff = false, updated_at = moment
-     WHERE job.job_id = claim.job_id AND job.job_type = claim.type
-       AND ((job.status IN ('pending', 'retrying')
-             AND (job.available_at <= moment + interval '2 s'
-                  OR (job.backoff AND claim.message_id = job.message_id)))
-            OR (job.status = 'processing' AND job.lease_expires_at <= moment
-                AND (job.claim_nonce = claim.nonce) IS NOT TRUE))
+     WHERE job.job_id = claim.job_id
+       AND CASE WHEN job.job_type <> claim.type THEN false
+                WHEN job.status IN ('pending', 'retrying')
+                    THEN job.available_at <= moment + interval '2 s'
+                         OR (job.backoff AND claim.message_id = job.message_id)
+                WHEN job.status = 'processing'
+                    THEN job.lease_expires_at <= moment
+                         AND (job.claim_nonce = claim.nonce) IS NOT TRUE
+                ELSE false END
     RETURNING job.status = 'processing', job.status, job.job_type, job.attempt, job.max_attempts,
               job.run, job.payload, job.user_id, job.organization_id, job.error, NULL::float8
     INTO held, status, job_type, attempt, max_attempts, run, payload, user_id, organization_id,
@@ -61,9 +66,12 @@ BEGIN
     UPDATE job_executions AS job
        SET started_at = moment, updated_at = moment,
            lease_expires_at = moment + make_interval(secs => lease_seconds)
-     WHERE job.job_id = claim.job_id AND job.job_type = claim.type AND job.status = 'processing'
-       AND job.claim_nonce = claim.nonce
-       AND job.message_id IS NOT DISTINCT FROM coalesce(claim.message_id, job.message_id)
+     WHERE job.job_id = claim.job_id
+       AND CASE WHEN job.job_type = claim.type AND job.status = 'processing'
+                    THEN job.claim_nonce = claim.nonce
+                         AND job.message_id
+                             IS NOT DISTINCT FROM coalesce(claim.message_id, job.message_id)
+                END
     RETURNING true, job.status, job.job_type, job.attempt, job.max_attempts, job.run, job.payload,
               job.user_id, job.organization_id, job.error, NULL::float8;
     IF FOUND THEN

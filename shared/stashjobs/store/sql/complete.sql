@@ -12,8 +12,8 @@ BEGIN
     UPDATE job_executions AS job
        SET status = 'completed', result = complete.result, error = NULL, lease_expires_at = NULL,
            completed_at = moment, updated_at = moment
-     WHERE job.job_id = complete.job_id AND job.attempt = complete.attempt
-       AND job.status = 'processing';
+     WHERE job.job_id = complete.job_id
+       AND CASE WHEN job.attempt = complete.attempt THEN job.status = 'processing' END;
     IF FOUND THEN
         RETURN QUERY SELECT true, 'completed', complete.attempt,
                             stashjobs.release_children(ARRAY[complete.job_id]);

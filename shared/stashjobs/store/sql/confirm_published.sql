@@ -11,7 +11,8 @@ BEGIN
        SET published_at = moment, message_id = coalesce(told.message_id, job.message_id),
            dlq_id = NULL, error = CASE WHEN job.status = 'pending' THEN NULL ELSE job.error END
       FROM unnest(job_ids, message_ids) AS told (job_id, message_id)
-     WHERE job.job_id = told.job_id AND job.published_at IS NULL
-       AND job.status IN ('pending', 'retrying', 'processing');
+     WHERE job.job_id = told.job_id
+       AND CASE WHEN job.status IN ('pending', 'retrying', 'processing')
+                    THEN job.published_at IS NULL END;
 END
 $$;

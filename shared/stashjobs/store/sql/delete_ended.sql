@@ -12,7 +12,6 @@ BEGIN
     WITH gone AS (
         DELETE FROM job_executions AS ended
          WHERE ended.job_id = ANY(job_ids) AND ended.completed_at < latest
-           AND ended.status IN ('completed', 'failed', 'cancelled')
         RETURNING ended AS row, ended.job_id
     ), links AS (
         DELETE FROM job_dependencies AS link USING gone WHERE link.job_id = gone.job_id

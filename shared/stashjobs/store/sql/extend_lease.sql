@@ -12,8 +12,8 @@ BEGIN
     UPDATE job_executions AS job
        SET progress = coalesce(extend_lease.progress, job.progress), updated_at = moment,
            lease_expires_at = moment + make_interval(secs => lease_seconds)
-     WHERE job.job_id = extend_lease.job_id AND job.attempt = extend_lease.attempt
-       AND job.status = 'processing';
+     WHERE job.job_id = extend_lease.job_id
+       AND CASE WHEN job.attempt = extend_lease.attempt THEN job.status = 'processing' END;
     RETURN FOUND;
 END
 $$;

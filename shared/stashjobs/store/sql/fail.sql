@@ -41,7 +41,8 @@ BEGIN
                       'attempt', job.attempt, 'startedAt', job.started_at, 'endedAt', moment))
       FROM (SELECT fail.snoozed AND found.snoozes >= fail.max_snoozes AS is_over
               FROM job_executions AS found WHERE found.job_id = fail.job_id) AS judged
-     WHERE job.job_id = fail.job_id AND job.attempt = fail.attempt AND job.status = 'processing'
+     WHERE job.job_id = fail.job_id
+       AND CASE WHEN job.attempt = fail.attempt THEN job.status = 'processing' END
     RETURNING true, job.status, job.attempt, '{}'::text[]
     INTO held, row_status, row_attempt, released;
     IF FOUND THEN

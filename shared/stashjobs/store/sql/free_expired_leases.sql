@@ -27,7 +27,7 @@ BEGIN
                                  AND expired.lease_expires_at <= moment
                                ORDER BY expired.lease_expires_at LIMIT max_jobs
                                  FOR UPDATE SKIP LOCKED)
-           AND job.status = 'processing'
+           AND CASE WHEN job.status = 'processing' THEN true END
         RETURNING job.job_id, job.job_type, job.status
     )
     SELECT array_agg(freed.job_id), array_agg(freed.job_type), array_agg(freed.status)

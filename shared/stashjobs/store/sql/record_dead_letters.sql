@@ -37,9 +37,10 @@ BEGIN
       FROM unnest(job_ids, message_ids, dlq_ids, reasons, patience_seconds)
         AS told (job_id, message_id, dlq_id, reason, patience)
      WHERE job.job_id = told.job_id
-       AND (job.message_id = told.message_id OR (job.message_id IS NULL AND job.run = 1))
-       AND job.dlq_id IS DISTINCT FROM told.dlq_id
-       AND job.status IN ('pending', 'retrying', 'processing', 'failed')
+       AND CASE WHEN job.status IN ('pending', 'retrying', 'processing', 'failed')
+                    THEN (job.message_id = told.message_id
+                          OR (job.message_id IS NULL AND job.run = 1))
+                         AND job.dlq_id IS DISTINCT FROM told.dlq_id END
     RETURNING job.job_id, job.status;
     PERFORM stashjobs.release_children(record_dead_letters.job_ids);
 END

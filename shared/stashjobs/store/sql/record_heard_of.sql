@@ -14,7 +14,8 @@ BEGIN
        SET published_at = CASE WHEN told.message_exists THEN moment END, updated_at = moment
       FROM unnest(job_ids, message_ids, record_heard_of.message_exists)
         AS told (job_id, message_id, message_exists)
-     WHERE job.job_id = told.job_id AND job.message_id = told.message_id
-       AND job.published_at IS NOT NULL AND job.status IN ('pending', 'retrying');
+     WHERE job.job_id = told.job_id
+       AND CASE WHEN job.status IN ('pending', 'retrying')
+                    THEN job.message_id = told.message_id AND job.published_at IS NOT NULL END;
 END
 $$;

@@ -17,7 +17,8 @@ BEGIN
       FROM (SELECT greatest(found.available_at, found.created_at)
                      < moment - make_interval(secs => patience_seconds) AS is_over
               FROM job_executions AS found WHERE found.job_id = record_refused.job_id) AS judged
-     WHERE job.job_id = record_refused.job_id AND job.status IN ('pending', 'retrying');
+     WHERE job.job_id = record_refused.job_id
+       AND CASE WHEN job.status IN ('pending', 'retrying') THEN true END;
     PERFORM stashjobs.release_children(ARRAY[record_refused.job_id]);
 END
 $$;

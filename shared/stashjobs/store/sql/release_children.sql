@@ -27,8 +27,7 @@ BEGIN
     SELECT array_agg(given.id) INTO ended
       FROM unnest(job_ids) AS given (id)
      WHERE NOT EXISTS (SELECT FROM job_executions AS job
-                        WHERE job.job_id = given.id
-                          AND job.status NOT IN ('completed', 'failed', 'cancelled'));
+                        WHERE job.job_id = given.id AND job.completed_at IS NULL);
     LOOP
         SELECT array_agg(DISTINCT link.job_id) INTO children
           FROM job_dependencies AS link WHERE link.parent_id = ANY(ended) AND link.open;
@@ -68,7 +67,8 @@ BEGIN
                      WHERE link.parent_id = ANY(ended) AND link.required = 'completed'
                        AND parent.status IS DISTINCT FROM 'completed'
                      ORDER BY link.job_id, link.position) AS failed
-             WHERE job.job_id = failed.job_id AND job.status = 'waiting'
+             WHERE job.job_id = failed.job_id
+               AND CASE WHEN job.status = 'waiting' THEN true END
             RETURNING job.job_id
         )
         SELECT coalesce(array_agg(changed.job_id), '{}') INTO cancelled FROM changed;
@@ -78,7 +78,7 @@ BEGIN
                SET status = 'pending', available_at = greatest(job.available_at, moment),
                    updated_at = moment
              WHERE job.job_id = ANY(children) AND job.job_id <> ALL(crowded)
-               AND job.status = 'waiting'
+               AND CASE WHEN job.status = 'waiting' THEN true END
                AND NOT EXISTS (SELECT FROM job_dependencies AS link
                                 WHERE link.job_id = job.job_id AND link.open)
             RETURNING job.job_id

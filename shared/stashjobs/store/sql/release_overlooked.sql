@@ -29,13 +29,12 @@ BEGIN
       FROM job_dependencies AS link
      WHERE link.job_id = ANY(looked) AND link.open
        AND NOT EXISTS (SELECT FROM job_executions AS parent
-                        WHERE parent.job_id = link.parent_id
-                          AND parent.status NOT IN ('completed', 'failed', 'cancelled'));
+                        WHERE parent.job_id = link.parent_id AND parent.completed_at IS NULL);
     PERFORM stashjobs.release_children(ended);
     UPDATE job_executions AS job
        SET status = 'pending', available_at = greatest(job.available_at, moment),
            updated_at = moment
-     WHERE job.job_id = ANY(looked) AND job.status = 'waiting'
+     WHERE job.job_id = ANY(looked) AND CASE WHEN job.status = 'waiting' THEN true END
        AND NOT EXISTS (SELECT FROM job_dependencies AS link
                         WHERE link.job_id = job.job_id AND link.open);
     SELECT count(*) INTO changed FROM job_executions AS job

@@ -29,7 +29,8 @@ BEGIN
                                     ELSE jsonb_build_object('payload', job.payload) END
                   END AS before
           FROM job_executions AS job
-         WHERE job.job_id = ANY(job_ids) AND job.status IN ('completed', 'failed', 'cancelled')
+         WHERE job.job_id = ANY(job_ids)
+           AND CASE WHEN job.status IN ('completed', 'failed', 'cancelled') THEN true END
          ORDER BY job.job_id
            FOR UPDATE
     ), changed AS (
@@ -53,15 +54,16 @@ BEGIN
       FROM changed;
     IF EXISTS (SELECT FROM job_dependencies AS link WHERE link.parent_id = ANY(retry.job_ids)) THEN
         PERFORM FROM job_executions AS job
-          WHERE job.status = 'waiting'
+          WHERE CASE WHEN job.status = 'waiting' THEN true END
             AND job.job_id IN (SELECT link.job_id FROM job_dependencies AS link
                                 WHERE link.parent_id = ANY(retry.job_ids))
           ORDER BY job.job_id FOR UPDATE;
         UPDATE job_dependencies AS link SET open = true
           FROM job_executions AS parent, job_executions AS child
          WHERE link.parent_id = ANY(retry.job_ids) AND NOT link.open
-           AND parent.job_id = link.parent_id AND parent.status = 'pending'
-           AND child.job_id = link.job_id AND child.status = 'waiting';
+           AND parent.job_id = link.parent_id
+           AND CASE WHEN parent.status = 'pending' THEN true END
+           AND child.job_id = link.job_id AND CASE WHEN child.status = 'waiting' THEN true END;
     END IF;
 END
 $$;
