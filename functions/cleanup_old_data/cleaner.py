@@ -56,7 +56,7 @@ LINE_BYTES = 64 * 2**20
 # That are packed and sent at the same time; more would only fill the memory.
 UPLOADS = 2
 
-# After which Postgres frees the rows of a clean-up that was stopped; S3 is given up on before.
+# After which Postgres frees the rows of a clean-up that was stopped; waits for S3 end before.
 IDLE_SECONDS = 200.0
 
 # Times go on as text: Postgres has some that Python has not.

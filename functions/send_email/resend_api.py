@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from functions.send_email.deferred import deferred
 from functions.send_email.models import bare_address, display_name
-from stashjobs import DeadlineNear, PermanentError, RetryLater
+from stashjobs import DeadlineNear, PermanentError, RetryLater, Snooze
 from stashjobs.retry_after import retry_after
 
 # 42 ms of a cold start (benchmarks/RESULTS.md, "Cold start").
@@ -111,6 +111,7 @@ def send(
 
     Raises:
         RetryLater: Resend says when to come back.
+        Snooze: A quota is used up; until it opens no attempt is.
         ResendUnavailableError: try again on the job's own schedule.
         PermanentError: no attempt will succeed until a person changes something.
         DeadlineNear: the worker's, let through.
@@ -145,10 +146,11 @@ def meaning(error: ResendError) -> Exception:
     wait = retry_after(error.headers, longest=DAY)
 
     if kind == "daily_quota_exceeded":
-        wait = max(wait or 0, _until_tomorrow())
-    elif kind == "monthly_quota_exceeded":
-        wait = DAY
-    elif status == 429:
+        return Snooze(told, seconds=max(wait or 0, _until_tomorrow()))
+    if kind == "monthly_quota_exceeded":
+        # Resend does not say when the month ends, or when another plan begins: asked every day.
+        return Snooze(told, seconds=DAY + random.uniform(60, 600))
+    if status == 429:
         # A little apart, so that the jobs that were refused together do not return together.
         wait = min((2 if wait is None else wait) + random.uniform(0, 3), DAY)
     elif kind == "concurrent_idempotent_requests":

@@ -27,7 +27,7 @@ from stashjobs.store.outbox import Unpublished
 log = logging.getLogger("stashjobs")
 
 BATCH = 100
-# After which Postgres frees the rows of a relay that was stopped; QStash is given up on before.
+# After which Postgres frees the rows of a relay that was stopped; waits for QStash end before.
 IDLE_SECONDS = 30.0
 # So often a run with much to publish frees leases and records dead letters.
 LOOK_SECONDS = 10.0

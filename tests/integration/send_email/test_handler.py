@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ from functions.send_email.handler import send_email
 from functions.send_email.models import TEMPLATES, Email
 from functions.send_email.resend_api import ResendUnavailableError, StandardClient
 from infra.local.mailbox import Mailbox
-from stashjobs import Context, DeadlineNear, PermanentError, RetryLater, SettingError
+from stashjobs import Context, DeadlineNear, PermanentError, RetryLater, SettingError, Snooze
 
 Contexts = Callable[..., Context]
 
@@ -133,11 +134,14 @@ def test_a_rate_limit_comes_back_when_resend_says(mailbox: Mailbox, context: Con
     assert 7 <= caught.value.seconds <= 10
 
 
-def test_a_used_up_quota_comes_back_much_later(mailbox: Mailbox, context: Contexts) -> None:
-    mailbox.fail_next(429, name="monthly_quota_exceeded", headers={"Retry-After": "1"})
-    with pytest.raises(RetryLater) as caught:
+@pytest.mark.parametrize("quota", ["daily", "monthly"])
+def test_a_used_up_quota_uses_up_no_attempt(
+    mailbox: Mailbox, context: Contexts, quota: str
+) -> None:
+    mailbox.fail_next(429, name=f"{quota}_quota_exceeded", headers={"Retry-After": "1"})
+    with pytest.raises(Snooze, match=f"{quota}_quota_exceeded") as caught:
         send_email(email(), context())
-    assert caught.value.seconds > 3600
+    assert caught.value.until > datetime.now(UTC) + timedelta(seconds=30)
 
 
 def test_a_refused_email_is_permanent(mailbox: Mailbox, context: Contexts) -> None:
