@@ -458,8 +458,8 @@ def test_a_manual_retry_is_a_new_run_with_a_key_of_its_own(table: Table) -> None
     deliver(job, job_id)
     deliver(job, job_id)
     table.run(
-        "UPDATE job_executions SET status = 'pending', completed_at = NULL, run = run + 1, available_at = now(),"
-        " max_attempts = max_attempts + 3"
+        "UPDATE job_executions SET status = 'pending', completed_at = NULL, run = run + 1,"
+        " available_at = now(), max_attempts = max_attempts + 3"
     )
     deliver(job, job_id)
     assert keys[0] == keys[1] == job_id
