@@ -573,12 +573,13 @@ def test_sys_exit_in_a_job_is_an_error_of_its_attempt(table: Table, code: int | 
     assert row["error"].startswith("SystemExit: ")
 
 
-def test_a_keyboard_interrupt_ends_the_process_and_not_the_job(table: Table) -> None:
+def test_a_keyboard_interrupt_is_recorded_and_gives_the_lease_back(table: Table) -> None:
     job = probe(raising(KeyboardInterrupt()))
     job_id = table.add(job)
-    with pytest.raises(KeyboardInterrupt):
-        deliver(job, job_id)
-    assert table.status(job_id) == "processing"
+    assert deliver(job, job_id).status == 500
+    row = table.row(job_id)
+    assert (row["status"], row["lease_expires_at"]) == ("retrying", None)
+    assert row["error"] == "KeyboardInterrupt: KeyboardInterrupt"
 
 
 # ------------------------------------------------------------------ deadline

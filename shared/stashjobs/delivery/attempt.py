@@ -38,6 +38,9 @@ DEADLINE_RETRY_SECONDS = 5
 # For a person to mend a setting.
 SETTING_RETRY_SECONDS = 300
 
+# What ends the process and not just the attempt: nothing, but the pytest plugin's `Crash`.
+LET_OUT: tuple[type[BaseException], ...] = ()
+
 Status = Literal["completed", "retrying", "failed", "cancelled"]
 
 
@@ -57,8 +60,8 @@ class Outcome(NamedTuple):
 
 
 def run(job: JobType[Any, Any], document: Any, context: Context) -> Outcome:
-    """Decrypt the payload if need be, run the job's function and return the outcome. Raises only
-    what must end the process."""
+    """Decrypt the payload if need be, run the job's function and return the outcome. Raises
+    nothing, but `LET_OUT`."""
     if isinstance(document, Unreadable):
         error = PermanentError(f"the row's payload cannot be read: {document.reason}")
         return Outcome("failed", error=error)
@@ -110,7 +113,7 @@ def _attempt(job: JobType[Any, Any], document: Any, context: Context) -> Outcome
                 "context.connection for writes that commit with the job"
             )
         return Outcome("completed", result=_storable_result(job, result, context))
-    except KeyboardInterrupt:  # a person ends the process
+    except LET_OUT:
         raise
     except BaseException as error:  # noqa: BLE001 - any of them ends just this attempt
         return _outcome_of(context, error)
@@ -119,8 +122,6 @@ def _attempt(job: JobType[Any, Any], document: Any, context: Context) -> Outcome
 def _outcome_of(context: Context, error: BaseException) -> Outcome:
     """What a group of errors means is what all of them mean; only a deadline counts alone."""
     kinds = [type(each) for each in _leaves(error)]
-    if any(issubclass(kind, KeyboardInterrupt) for kind in kinds):
-        raise error
     if all(issubclass(kind, Cancelled) for kind in kinds):
         return Outcome("cancelled", error=error, intended=True)
     if all(issubclass(kind, Snooze) for kind in kinds):

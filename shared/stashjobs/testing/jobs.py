@@ -17,7 +17,7 @@ from psycopg.rows import dict_row
 
 from stashjobs import envelope
 from stashjobs.config import settings
-from stashjobs.delivery import handler
+from stashjobs.delivery import attempt, handler
 from stashjobs.delivery.context import Context
 from stashjobs.job_type import JobType, find
 from stashjobs.operators import search
@@ -64,6 +64,9 @@ class Crash(KeyboardInterrupt):
     """Raised in a job's function, or in what that calls, it is as if the process was killed there:
     nothing is recorded, what was written in the job's transaction is undone, and the lease stays
     until it runs out. A `finally` that is passed on the way does run; SIGKILL would skip it."""
+
+
+attempt.LET_OUT = (Crash,)
 
 
 @dataclass(frozen=True)
