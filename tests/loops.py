@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterator
 
-PATIENCE_SECONDS = 10
+PATIENCE_SECONDS = 120.0
 
 Result = TypeVar("Result")
 

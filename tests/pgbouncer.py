@@ -93,7 +93,7 @@ def running(
 
 
 def _wait_until_it_listens(process: guard.Guarded, port: int, log: Path) -> None:
-    give_up = time.monotonic() + 10
+    give_up = time.monotonic() + 60
     while process.process.poll() is None and time.monotonic() < give_up:
         try:
             socket.create_connection(("127.0.0.1", port), timeout=1).close()

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from infra.local.gateway import Delivery
 
 ROOT = Path(__file__).parents[1]
-PATIENCE_SECONDS = 30.0
-START_SECONDS = 60.0
+PATIENCE_SECONDS = 120.0
+START_SECONDS = 120.0
 
 Result = TypeVar("Result")
 

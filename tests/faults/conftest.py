@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
 TEMPLATE = Path(__file__).with_name("template.yaml")
-PATIENCE_SECONDS = 40
+PATIENCE_SECONDS = 120.0
 ENDED = {"completed", "failed", "cancelled"}
 FAR = 3600.0
 

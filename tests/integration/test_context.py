@@ -107,13 +107,13 @@ def test_effects_are_undone_when_the_deadline_interrupts_a_statement(
 ) -> None:
     def work(_payload: Any, context: Context) -> None:
         write(context)
-        context.connection.execute("SELECT pg_sleep(8)")
+        context.connection.execute("SELECT pg_sleep(60)")
 
     job = probe(work, timeout=0.3)
     job_id = table.add(job)
     began = time.monotonic()
     answer = deliver(job, job_id)
-    assert time.monotonic() - began < 4
+    assert time.monotonic() - began < 30
     assert answer.status == 503
     assert table.status(job_id) == "retrying"
     assert effects() == []
@@ -126,7 +126,7 @@ def test_a_statement_that_the_deadline_interrupted_holds_no_lock_any_more(
 ) -> None:
     def work(_payload: Any, context: Context) -> None:
         context.connection.execute("LOCK TABLE effects")
-        context.connection.execute("SELECT pg_sleep(8)")
+        context.connection.execute("SELECT pg_sleep(60)")
 
     job = probe(work, timeout=0.3)
     deliver(job, table.add(job))

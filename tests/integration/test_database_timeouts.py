@@ -38,7 +38,7 @@ def test_a_server_that_does_not_answer_is_given_up_after_two_seconds(black_hole:
     with pytest.raises(psycopg.errors.ConnectionTimeout):
         database.connect(black_hole)
     # A busy machine may take longer; libpq left alone would wait for ever.
-    assert 1.9 < time.monotonic() - began < 15
+    assert 1.9 < time.monotonic() - began < 60
 
 
 def test_a_delivery_that_finds_no_answer_is_503_and_does_not_run(

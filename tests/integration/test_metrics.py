@@ -97,7 +97,7 @@ def test_a_metrics_line_is_found_by_the_job(table: Table, capsys: Captured) -> N
 def test_the_seconds_are_those_of_the_attempt(table: Table, capsys: Captured) -> None:
     deliver(probe(lambda *_: time.sleep(0.05)), table.add(probe()))
     [line] = emitted(capsys)
-    assert 0.05 <= counts(line)["AttemptSeconds"] < 5
+    assert 0.05 <= counts(line)["AttemptSeconds"] < 60
 
 
 @pytest.mark.parametrize(

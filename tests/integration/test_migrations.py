@@ -192,7 +192,7 @@ def test_an_index_of_a_large_table_is_built_while_jobs_go_on(
 
 
 def wait_for_a_build(connection: psycopg.Connection[Any]) -> None:
-    give_up = time.monotonic() + 20
+    give_up = time.monotonic() + 60
     building = (
         "SELECT FROM pg_stat_activity WHERE query LIKE 'CREATE INDEX CONCURRENTLY%'"
         " AND wait_event_type = 'Lock' AND datname = current_database()"

@@ -36,7 +36,7 @@ SINGLE = ("template.yaml", "pyproject.toml", "Makefile", "samconfig.toml", "READ
 OF_THE_NEW_TYPE = (
     "made_here or made-here or MadeHere or Relay or ApiF or shares or slow or dashboard or index"
 )
-PATIENCE_SECONDS = 30.0
+PATIENCE_SECONDS = 120.0
 
 
 def copy_repository(to: Path) -> Path:

@@ -253,7 +253,7 @@ async def test_each_firing_is_a_job_of_its_own(
         await sync(own)
         for _ in range(2):
             qstash.advance(60)
-            took = await asyncio.wait_for(received.get(), 10)
+            took = await asyncio.wait_for(received.get(), 60)
             for _redelivery in range(2):
                 _deliver(job, took, runner.addresses[0][1])
     finally:

@@ -54,7 +54,7 @@ def test_ten_thousand_users_in_one_go(table: Table) -> None:
     job_id = notify(table, userIds=[*users[1:], "u_1"], userId="u_0")
     began = time.monotonic()
     assert deliver(create_notification, job_id).status == 200
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 60
     [row] = table.run("SELECT count(*), count(DISTINCT user_id) AS users FROM notifications")
     assert (row["count"], row["users"]) == (MAX_USERS, MAX_USERS)
 

@@ -38,14 +38,14 @@ def test_a_check_that_does_not_answer_is_red_when_its_time_is_up() -> None:
     gate = threading.Event()
 
     def hang() -> Verdict:
-        gate.wait(30)
+        gate.wait(120)
         return green("late")
 
     began = time.monotonic()
     [finding] = run([[Check("hang", hang)]], seconds=0.1)
     gate.set()
     assert finding.level == Level.RED
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 60
 
 
 def test_what_cannot_be_reached_is_said_once(settings: pytest.MonkeyPatch) -> None:

@@ -91,7 +91,7 @@ def is_alive(pid: int) -> bool:
         return False
 
 
-def eventually(condition: Callable[[], object], seconds: float = 10) -> bool:
+def eventually(condition: Callable[[], object], seconds: float = 60) -> bool:
     """Wait until `condition` holds."""
     give_up = time.monotonic() + seconds
     while time.monotonic() < give_up:

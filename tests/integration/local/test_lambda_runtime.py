@@ -105,7 +105,7 @@ async def test_a_process_that_is_idle_for_long_is_ended(project: Project) -> Non
     await project.invoke()
     (process,) = project.runtime.processes("JobFunction")
 
-    await asyncio.wait_for(process.exited.wait(), 5)
+    await asyncio.wait_for(process.exited.wait(), 60)
 
     assert not is_alive(process.pid)
     assert (await project.invoke("again")).payload == "again"
@@ -178,7 +178,7 @@ async def test_a_worker_killed_from_outside_fails_the_event_it_had(project: Proj
 
     os.kill(process.pid, signal.SIGKILL)
 
-    result = await asyncio.wait_for(running, 5)
+    result = await asyncio.wait_for(running, 60)
     assert result.error["errorMessage"].endswith("Runtime exited with error: signal: killed")
 
 
@@ -333,5 +333,5 @@ def test_no_process_outlives_a_parent_that_is_killed(tmp_path: Path) -> None:
     parent.wait()
 
     started = time.monotonic()
-    assert eventually(lambda: not is_alive(worker), 5)
+    assert eventually(lambda: not is_alive(worker))
     assert time.monotonic() - started < 2

@@ -209,8 +209,8 @@ def test_it_does_not_outlive_a_parent_that_ends_without_stopping_it(
 
         parent.send_signal(how)
 
-    assert eventually(lambda: not is_alive(pid), 5)
-    assert eventually(lambda: not (tmp_path / "postgres/cluster/postmaster.pid").exists(), 1)
+    assert eventually(lambda: not is_alive(pid))
+    assert eventually(lambda: not (tmp_path / "postgres/cluster/postmaster.pid").exists())
 
 
 def test_a_new_start_ends_a_server_that_lost_both_its_parent_and_its_watcher(

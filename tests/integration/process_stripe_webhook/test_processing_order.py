@@ -119,7 +119,7 @@ def test_who_asked_later_has_the_last_word_also_when_it_writes_first(
     def hold_back(_path: str) -> None:
         stripe.before_answer = lambda _path: None
         has_read.set()
-        assert may_answer.wait(10)
+        assert may_answer.wait(60)
 
     stripe.before_answer = hold_back
     early = EVENTS[1] if with_owner else EVENTS[0]
@@ -133,12 +133,12 @@ def test_who_asked_later_has_the_last_word_also_when_it_writes_first(
     answers: list[int] = []
     handler = threading.Thread(target=first)
     handler.start()
-    assert has_read.wait(10)
+    assert has_read.wait(60)
     stripe.put(CANCELED)
     assert process(EVENTS[-1]).status == 200
     assert row()["status"] == "canceled"
     may_answer.set()
-    handler.join(10)
+    handler.join(60)
 
     assert answers == [200]
     assert row()["status"] == "canceled"

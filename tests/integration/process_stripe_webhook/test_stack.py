@@ -14,7 +14,7 @@ from tests.stacks import as_an_app, ended, local_stack
 
 async def job_ids(job_type: str, *, count: int = 1) -> list[str]:
     """The jobs of a type, the oldest first, once there are so many."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(120):
         while True:
             found = await as_an_app(
                 lambda: (

