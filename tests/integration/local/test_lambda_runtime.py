@@ -7,6 +7,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,7 @@ SLEEP = """
     import os, time
 
     def handler(event, context):
+        print("begun", flush=True)
         time.sleep(event["sleep"])
         return os.getpid()
 """
@@ -124,12 +126,17 @@ async def test_an_exception_is_answered_with_its_type_and_message(project: Proje
     )
 
 
+async def until(condition: Callable[[], object]) -> None:
+    """Wait while the runtime goes on."""
+    assert await asyncio.to_thread(eventually, condition)
+
+
 async def test_at_the_deadline_the_process_is_killed(project: Project) -> None:
     project.template(timeout=0.5)
     project.write(SLEEP)
     await project.start()
     running = asyncio.create_task(project.invoke({"sleep": 30}))
-    await asyncio.sleep(0.2)
+    await until(lambda: project.runtime.processes("JobFunction"))
     (process,) = project.runtime.processes("JobFunction")
 
     result = await running
@@ -173,7 +180,7 @@ async def test_a_worker_killed_from_outside_fails_the_event_it_had(project: Proj
     project.write(SLEEP)
     await project.start()
     running = asyncio.create_task(project.invoke({"sleep": 30}))
-    await asyncio.sleep(0.5)
+    await until(lambda: "JobFunction begun" in project.lines)
     (process,) = project.runtime.processes("JobFunction")
 
     os.kill(process.pid, signal.SIGKILL)
@@ -221,21 +228,25 @@ async def test_a_change_takes_effect_with_the_next_event(project: Project, path:
 
 async def test_an_event_in_flight_ends_on_the_code_it_began_with(project: Project) -> None:
     code = """
-        import time
+        import pathlib, time
         def handler(event, context):
-            time.sleep(event)
+            print("begun", flush=True)
+            while event and not pathlib.Path(event).exists():
+                time.sleep(0.02)
             return "old"
     """
     project.write(code)
     await project.start()
-    running = asyncio.create_task(project.invoke(0.8))
-    await asyncio.sleep(0.4)
+    may_end = project.root / "may-end"
+    running = asyncio.create_task(project.invoke(str(may_end)))
+    await until(lambda: "JobFunction begun" in project.lines)
 
     project.write(code.replace("old", "new"))
 
-    assert (await project.invoke(0)).payload == "new"
+    assert (await project.invoke(None)).payload == "new"
+    may_end.touch()
     assert (await running).payload == "old"
-    assert (await project.invoke(0)).payload == "new"
+    assert (await project.invoke(None)).payload == "new"
 
 
 async def test_what_a_function_prints_is_logged_under_its_name(project: Project) -> None:
@@ -268,6 +279,7 @@ async def test_a_caller_that_goes_away_does_not_stop_the_function(project: Proje
         """
         import pathlib, time
         def handler(event, context):
+            print("begun", flush=True)
             time.sleep(0.5)
             pathlib.Path(event).write_text("done")
         """
@@ -275,7 +287,7 @@ async def test_a_caller_that_goes_away_does_not_stop_the_function(project: Proje
     await project.start()
     result = project.root / "result"
     running = asyncio.create_task(project.invoke(str(result)))
-    await asyncio.sleep(0.3)
+    await until(lambda: "JobFunction begun" in project.lines)
 
     running.cancel()
 
