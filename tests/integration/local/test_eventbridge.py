@@ -102,14 +102,16 @@ async def test_a_function_is_called_at_its_time_until_the_scheduler_stops() -> N
     async def invoke(name: str, event: Any) -> None:
         calls.append((name, event))
 
-    soon = datetime.fromtimestamp(datetime.now(UTC).timestamp() + 0.2, UTC).replace(tzinfo=None)
+    soon = datetime.fromtimestamp(datetime.now(UTC).timestamp() + 1, UTC).replace(tzinfo=None)
     schedule = ScheduleEvent("s", f"at({soon.isoformat()})", input='{"a": 1}')
     minutely = ScheduleEvent("m", "rate(1 minute)")
     function = Function("Job", "x.y", schedules=(schedule, minutely))
     scheduler = Scheduler(Template({"Job": function}), invoke)
 
     scheduler.start()
-    await asyncio.sleep(0.4)
+    async with asyncio.timeout(60):
+        while not calls:
+            await asyncio.sleep(0.02)
     await scheduler.stop()
 
     assert calls == [("Job", {"a": 1})]
