@@ -1,4 +1,4 @@
-"""What a contributor relies on: the hooks, the command line's page, links."""
+"""What a contributor relies on: the hooks and the command line's page."""
 
 from __future__ import annotations
 
@@ -18,10 +18,6 @@ HOOKS: list[dict[str, Any]] = yaml.safe_load((ROOT / ".pre-commit-config.yaml").
     "repos"
 ][0]["hooks"]
 MAKEFILE = (ROOT / "Makefile").read_text()
-PAGES = [
-    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md")),
-    *sorted((ROOT / "docs").glob("*.md")),
-]
 
 
 def test_the_hooks_are_a_valid_configuration() -> None:
@@ -42,10 +38,3 @@ def test_every_command_is_on_the_page_of_the_command_line() -> None:
     table = (ROOT / "docs" / "command-line.md").read_text()
     named = re.findall(r"`([a-z]+)`", "\n".join(re.findall(r"^\| (`.+?) \|", table, re.MULTILINE)))
     assert sorted(named) == sorted(COMMANDS)
-
-
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_a_link_leads_somewhere(page: Path) -> None:
-    for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text()):
-        if "://" not in target:
-            assert (page.parent / target).exists(), f"{page.name}: {target}"

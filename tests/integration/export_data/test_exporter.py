@@ -17,6 +17,7 @@ from benchmarks import export_memory
 from functions.export_data import exporter, formats, snapshot
 from functions.export_data.entities import ENTITIES
 from functions.export_data.handler import export_data
+from functions.export_data.models import Export
 from stashjobs import Context, files
 from tests.deliveries import deliver
 
@@ -53,6 +54,26 @@ def export(table: Table, bucket: Bucket, **payload: Any) -> tuple[dict[str, Any]
     assert answer.status == 200, answer.document
     result: dict[str, Any] = table.row(job_id)["result"]
     return result, bucket.read(result["key"])
+
+
+@pytest.mark.usefixtures("table")
+def test_an_export_reads_one_moment_changes_nothing_and_ends_in_time(database_url: str) -> None:
+    wanted = Export.model_validate({"entity": "executions"})
+    with snapshot.snapshot(wanted, 30) as opened, psycopg.connect(database_url) as other:
+        assert opened.count() == 0
+        other.execute(
+            "INSERT INTO job_executions (job_id, job_type, payload, max_attempts)"
+            " VALUES ('later', 'probe', '{}', 1)"
+        )
+        other.commit()
+        assert opened.count() == 0
+        with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
+            opened._connection.execute("DELETE FROM job_executions")
+    with (
+        pytest.raises(psycopg.errors.QueryCanceled),
+        snapshot.snapshot(wanted, 0.2) as opened,
+    ):
+        opened._connection.execute("SELECT pg_sleep(60)")
 
 
 COLUMNS = ["jobId", "status", "attempt", "createdAt", "duration", "error", "payload"]

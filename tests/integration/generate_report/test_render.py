@@ -175,6 +175,49 @@ def test_billing_estimates_the_revenue_of_a_month(table: Table, bucket: Bucket) 
     assert "and $5.00" in text
 
 
+def test_the_revenue_of_a_week_and_of_a_day_is_that_of_a_twelfth_of_a_year(
+    table: Table, bucket: Bucket
+) -> None:
+    subscribe(table, 1, unit_amount=1_200, billing_interval="week", price_id="by-week")
+    subscribe(
+        table,
+        2,
+        unit_amount=600,
+        billing_interval="week",
+        interval_count=2,
+        quantity=2,
+        price_id="by-week",
+    )
+    subscribe(table, 3, unit_amount=120, billing_interval="day", price_id="by-day")
+    by_week, by_day = 5_200 + 2_600, 3_650  # 52 / 12 and 365 / 12 of the price
+
+    found = data(table, bucket, "billing")
+
+    assert found["revenue"] == [{"currency": "EUR", "subscriptions": 3, "mrr": by_week + by_day}]
+    assert [(row["plan"], row["seats"], row["mrr"]) for row in found["byPlan"]] == [
+        ("by-week", 3, by_week),
+        ("by-day", 1, by_day),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("failed_before", "failed_now", "marks"),
+    [(1, 3, ["bad", "bad"]), (3, 1, ["good", "good"]), (2, 2, [])],
+)
+def test_what_got_better_is_marked_as_good_and_what_got_worse_as_bad(
+    table: Table, bucket: Bucket, failed_before: int, failed_now: int, marks: list[str]
+) -> None:
+    for days, failed in ((40, failed_before), (0, failed_now)):
+        for number in range(10):
+            status = "failed" if number < failed else "completed"
+            at = NOON - timedelta(days=days)
+            add(table, days * 10 + number, status=status, at=at, error=None)
+
+    html = report(table, bucket, "analytics", "html").decode()
+
+    assert re.findall(r'class="note (\w+)"', html) == marks
+
+
 # --- the pages
 
 

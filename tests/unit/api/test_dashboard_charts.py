@@ -65,3 +65,23 @@ def test_every_hour_can_be_pointed_at_whatever_happened_in_it() -> None:
     for one, following in itertools.pairwise(columns):
         assert one.x + one.width == following.x
     assert columns[1].label == "01:00 UTC: none completed"
+
+
+def test_a_failure_rate_is_red_above_the_threshold_and_the_threshold_is_drawn_at_its_height() -> (
+    None
+):
+    hours_of = [(95, 5), (94, 6), (100, 0), (0, 0)]  # 5 %, 6 %, none, nothing ended
+    buckets = [
+        Bucket(START + timedelta(hours=at), completed, failed, 0)
+        for at, (completed, failed) in enumerate(hours_of)
+    ]
+    chart = charts.failure_rates(buckets, 0.05)
+    assert [[bar.kind for bar in column.bars] for column in chart.columns] == [
+        ["mild"],
+        ["failed"],
+        [],
+        [],
+    ]
+    assert chart.ticks == ["10 %", "5 %", "0 %"]
+    assert chart.threshold == 50
+    assert [round(bar.height) for column in chart.columns for bar in column.bars] == [50, 60]
