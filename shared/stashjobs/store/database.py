@@ -19,12 +19,14 @@ import re
 import select
 import threading
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
+from urllib.parse import parse_qs
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
-from psycopg.pq import TransactionStatus
+from psycopg.pq import Conninfo, TransactionStatus
 
 from stashjobs.config import settings
+from stashjobs.errors import SettingError
 from stashjobs.observability import tracing
 from stashjobs.store import authorities
 
@@ -50,6 +52,21 @@ POOL_MAX_CONNECTIONS = 20
 POOL_IDLE_SECONDS = 30.0
 POOL_TIMEOUT_SECONDS = 2.0
 
+# What statements and what is read from their results rely on, whatever the role, the database, a
+# pooler or the shell say. The first ones are reported by the server, so that a look costs nothing.
+REPORTED = {"DateStyle": "ISO", "IntervalStyle": "postgres", "TimeZone": "UTC"}
+RELIED_ON = {
+    **REPORTED,
+    "default_transaction_isolation": "read committed",
+    "default_transaction_read_only": "off",
+    "default_transaction_deferrable": "off",
+}
+READ_OTHERS = """
+SELECT name, setting FROM pg_settings
+ WHERE name IN ('default_transaction_isolation', 'default_transaction_read_only')
+   AND setting NOT IN ('read committed', 'off')
+"""
+
 # How a pooler says that it takes no `options`: PgBouncer, before 1.20 and since, and RDS Proxy.
 _OPTIONS_REFUSED = re.compile(r"unsupported startup parameter|support command-line options")
 MISSING_TIMEOUTS = """
@@ -62,6 +79,11 @@ SELECT name FROM unnest(ARRAY['statement_timeout', 'lock_timeout']) AS name
 RESET_SESSION = (
     "SET SESSION AUTHORIZATION DEFAULT; RESET ALL; DEALLOCATE ALL; CLOSE ALL; UNLISTEN *; "
     "SELECT pg_catalog.pg_advisory_unlock_all(); DISCARD TEMP; DISCARD SEQUENCES"
+)
+
+_UNREADABLE_URL = (
+    "POSTGRES_URL cannot be read; in its user and password %, @ and / must be written %25, %40 and "
+    "%2F"
 )
 
 log = logging.getLogger("stashjobs")
@@ -151,8 +173,9 @@ def connect(
     trip. Prepared statements are off, since PgBouncer in transaction mode may give every statement
     another server connection.
 
-    The timeouts travel as startup options. Where a pooler refuses those, the connection is made
-    without them; then the role's own settings hold, and where it has none a warning says so.
+    Timeouts and what else statements rely on travel as startup options. Where a pooler refuses
+    those, the connection is made without them; then the role's own settings hold, and where it has
+    no timeout a warning says so.
 
     Args:
         url: A Postgres URL.
@@ -160,6 +183,8 @@ def connect(
         lock_timeout_seconds: The server gives up waiting for a lock after this; 0 is never.
 
     Raises:
+        SettingError: The database's encoding is not UTF8, or a pooler stands in the way of what is
+            relied on; nothing was written.
         psycopg.OperationalError: Postgres cannot be reached within `CONNECT_TIMEOUT_SECONDS`.
     """
     opener = psycopg.Connection.connect
@@ -218,6 +243,7 @@ def end_loan(own: Connection, ending: str) -> None:
     """
     reset = "" if settings.postgres_url() in _refusing_options else f"; {RESET_SESSION}"
     own.execute(f"{ending}{reset}".encode())
+    _ask_for_what_is_relied_on(own)
 
 
 def pool() -> ConnectionPool[_PooledConnection]:
@@ -313,15 +339,20 @@ class _PooledConnection(psycopg.Connection[Any]):
 def _connect(
     opener: Callable[..., Kind], url: str, statement_timeout: float, lock_timeout: float
 ) -> Kind:
-    asked = str(conninfo_to_dict(url).get("options") or "")
-    timeouts = (
-        f"-c statement_timeout={int(statement_timeout * 1000)} "
-        f"-c lock_timeout={int(lock_timeout * 1000)}"
+    asked = str(read_url(url).get("options") or "")
+    wanted = {
+        "statement_timeout": str(int(statement_timeout * 1000)),
+        "lock_timeout": str(int(lock_timeout * 1000)),
+        **RELIED_ON,
+    }
+    ours = " ".join(
+        f"-c {name}={value.replace(' ', chr(92) + ' ')}" for name, value in wanted.items()
     )
 
     def attempt(options: str) -> Kind:
-        return opener(
+        opened = opener(
             url,
+            client_encoding="utf8",
             autocommit=True,
             prepare_threshold=None,
             connect_timeout=CONNECT_TIMEOUT_SECONDS,
@@ -332,18 +363,82 @@ def _connect(
             tcp_user_timeout=PEER_TIMEOUT_SECONDS * 1000,
             **authorities.parameters(url),
         )
+        _refuse_other_encodings(opened)
+        _ask_for_what_is_relied_on(opened)
+        return opened
 
     if url in _refusing_options:
         return attempt(asked)
     try:
-        return attempt(f"{timeouts} {asked}".strip())  # the URL's own come last, so they win
+        return attempt(f"{ours} {asked}".strip())  # the URL's own come last, so they win
     except psycopg.OperationalError as error:
         if not _OPTIONS_REFUSED.search(str(error)):
             raise
     opened = attempt(asked)
+    _refuse_other_defaults(opened)
     _refusing_options.add(url)
     _warn_of_missing_timeouts(opened)
     return opened
+
+
+def read_url(url: str) -> dict[str, Any]:
+    """The parameters of a Postgres URL.
+
+    Raises:
+        SettingError: It cannot be read. What libpq says of it may quote the password.
+    """
+    rest, _, query = url.partition("://")[2].partition("?")
+    credentials, _, place = rest.partition("@")
+    if "@" in place or ("/" in credentials and place):
+        raise SettingError(_UNREADABLE_URL)
+    asked = parse_qs(query, keep_blank_values=True)
+    known = {"ssl", *(each.keyword.decode() for each in Conninfo.get_defaults())} if asked else ()
+    for name in asked:
+        if name not in known:
+            raise SettingError(
+                f"POSTGRES_URL has the parameter {name}, which Postgres's own library does not "
+                "know; other libraries may: leave it out here (docs/connections.md)"
+            )
+    try:
+        return conninfo_to_dict(url)
+    except psycopg.ProgrammingError:
+        raise SettingError(_UNREADABLE_URL) from None
+
+
+def _refuse_other_encodings(opened: Any) -> None:
+    """In another encoding some texts have no characters, and `jsonb` no escapes (PostgreSQL docs,
+    "JSON Types")."""
+    encoding = (opened.pgconn.parameter_status(b"server_encoding") or b"UTF8").decode()
+    if encoding != "UTF8":
+        opened.close()
+        raise SettingError(
+            f"POSTGRES_URL leads to a database whose encoding is {encoding}; stashjobs needs UTF8: "
+            "CREATE DATABASE ... ENCODING 'UTF8' TEMPLATE template0"
+        )
+
+
+def _ask_for_what_is_relied_on(opened: Any) -> None:
+    """Where the startup options did not do it: a pooler ignored them, or PGTZ is set."""
+    others = [
+        f"SET {name} = '{value}'"
+        for name, value in REPORTED.items()
+        if not (opened.pgconn.parameter_status(name.encode()) or value.encode()).startswith(
+            value.encode()
+        )
+    ]
+    if others:
+        opened.execute("; ".join(others).encode())
+
+
+def _refuse_other_defaults(opened: Any) -> None:
+    """For the pooler's clients alone they cannot be set."""
+    for name, value in opened.execute(READ_OTHERS).fetchall():
+        role = opened.info.user
+        opened.close()
+        raise SettingError(
+            f"the pooler takes no startup options and the role {role} has {name} = {value}; give "
+            f"it what stashjobs relies on: ALTER ROLE {role} SET {name} = '{RELIED_ON[name]}'"
+        )
 
 
 def _warn_of_missing_timeouts(opened: Any) -> None:

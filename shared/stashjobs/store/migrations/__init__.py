@@ -9,7 +9,7 @@ file is applied statement by statement, and each must be safe to repeat: what wa
 begun again. Where the tables are small nobody would wait for long; there the word CONCURRENTLY is
 left out, and the file is applied like any other.
 
-No file waits long for a lock: whoever wants the table after it would wait behind it, jobs and
+No file waits long for a lock: all who want the table after it would wait behind it, jobs and
 enqueues too. What does not get its lock at once is undone and tried again a little later.
 
 The database's functions come last, in the transaction of the last file (`functions`).

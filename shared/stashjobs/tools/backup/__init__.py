@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 from psycopg import sql
-from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.conninfo import make_conninfo
 
 from stashjobs.errors import StashjobsError
 from stashjobs.store import database
@@ -138,7 +138,7 @@ def verify(url: str, into: str | None = None, *, drop_leftover: bool = False) ->
 
 def scratch_beside(url: str) -> str:
     """The URL of the default scratch database."""
-    name = str(conninfo_to_dict(url).get("dbname") or "postgres")
+    name = str(database.read_url(url).get("dbname") or "postgres")
     kept = name.encode()[: LONGEST_NAME - len(SUFFIX)].decode(errors="ignore")
     return make_conninfo(url, dbname=kept + SUFFIX)
 
@@ -171,7 +171,7 @@ def _restore(file: Path, url: str) -> None:
         raise BackupError(f"there is no dump {file}; make one with: stashjobs backup take FILE")
     with database.connect(url) as connection:
         server = connection.info.server_version // 10_000
-    name = conninfo_to_dict(url)["dbname"]
+    name = database.read_url(url)["dbname"]
     options = ["--exit-on-error", "--no-owner", "--no-privileges", f"--dbname={name}", str(file)]
     try:
         programs.run(programs.find("pg_restore", server), options, url)
@@ -261,7 +261,7 @@ def _server_of(url: str) -> Connection:
 
 
 def _name_of(url: str) -> str:
-    name = str(conninfo_to_dict(url).get("dbname") or "")
+    name = str(database.read_url(url).get("dbname") or "")
     if not name:
         raise BackupError("the URL names no database: .../name at its end")
     return name

@@ -7,8 +7,6 @@ import re
 import time
 from typing import TYPE_CHECKING
 
-from psycopg.conninfo import conninfo_to_dict
-
 from stashjobs.config import settings
 from stashjobs.errors import MigrationError
 from stashjobs.operators import health, search
@@ -76,7 +74,7 @@ def tls() -> Verdict:
     """What travels is encrypted, and the URL insists on it."""
     with _connected() as connection:
         encrypted = bool(connection.pgconn.ssl_in_use)
-    mode = conninfo_to_dict(settings.postgres_url()).get("sslmode")
+    mode = database.read_url(settings.postgres_url()).get("sslmode")
     return judge_tls(settings.stage(), str(mode or "prefer"), encrypted=encrypted)
 
 
