@@ -47,6 +47,8 @@ def _judge(found: list[dict[str, Any]]) -> int:
         for each in found
         for advisory in each.get("vulns", [])
     ]
+    if found and all("skip_reason" in each for each in found):
+        return _not_reached(found[0]["skip_reason"])
     unknown = [f"{each['name']}: {each['skip_reason']}" for each in found if "skip_reason" in each]
     for line in unknown:
         print(f"not looked up: {line}")

@@ -46,11 +46,8 @@ BAD = {
     [
         ([CLEAN], 0, "1 deployed packages, 0 known advisories"),
         ([CLEAN, BAD], 1, "h11 0.16.0: PYSEC-2026-1, mended in 0.16.1"),
-        (
-            [{"name": "tzdata", "skip_reason": "not on PyPI"}],
-            0,
-            "not looked up: tzdata: not on PyPI",
-        ),
+        ([CLEAN, {"name": "tzdata", "skip_reason": "gone"}], 0, "not looked up: tzdata: gone"),
+        ([{"name": "tzdata", "skip_reason": "not on PyPI"}], 0, "advisories: NOT LOOKED UP"),
     ],
 )
 def test_an_advisory_fails_the_audit(

@@ -228,14 +228,19 @@ def _row(seen: Seen | None, seconds: float) -> Step:
 def _log(job_type: str, job_id: str, began: datetime, deadline: float, logs: Path) -> Step:
     function = "".join(part.capitalize() for part in job_type.split("-")) + "Function"
     try:
-        name = stack.function(function)
-        client, group = stack.client("logs"), _log_group(name)
+        client = stack.client("logs")
     except stack.NotHere as reason:
         return _local_log(logs / f"{function}.log", job_id, deadline, str(reason))
-    except KeyError:
-        return Step("log", passed=False, what=f"the stack {stack.name()} has no {function}")
     except ModuleNotFoundError as error:
         return Step("log", passed=None, what=f"not checked: {error.name} is not installed")
+    from botocore.exceptions import ClientError
+
+    try:
+        group = _log_group(stack.function(function))
+    except KeyError:
+        return Step("log", passed=False, what=f"the stack {stack.name()} has no {function}")
+    except ClientError as error:
+        return Step("log", passed=False, what=f"the stack {stack.name()} cannot be seen: {error}")
     since = int((began - timedelta(minutes=1)).timestamp() * 1000)
 
     def there() -> bool:

@@ -174,6 +174,15 @@ def test_a_job_without_a_log_line_or_a_metric_fails(deployed: Aws) -> None:
     ]
 
 
+def test_without_the_stack_the_log_fails_and_says_so(
+    deployed: Aws, production: pytest.MonkeyPatch
+) -> None:
+    production.setenv("STACK_NAME", "of-nobody")
+    step = smoke._log("probe", "job_1", datetime.now(UTC), time.monotonic(), Path("/nowhere"))
+    assert not step.passed
+    assert "the stack of-nobody cannot be seen" in step.what
+
+
 def test_the_address_is_the_stacks_output_where_it_is_not_set(
     aws: Aws, production: pytest.MonkeyPatch
 ) -> None:
