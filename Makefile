@@ -127,6 +127,10 @@ clean: ## Remove the environment and everything that was made, also the local da
 # Every package is pinned with its hash. uv installs them in seconds; pip, which has the same
 # guarantees, is the way where uv cannot reach the registry (it does not read pip.conf).
 $(READY): $(REQUIREMENTS) pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "Python 3.11 or newer is needed, and $(PYTHON) is not: install one" \
+			"(on Debian: apt-get install -y python3 python3-venv), or name it: make PYTHON=python3.12" >&2; \
+		exit 1; }
 	$(PYTHON) -m venv --clear $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes \
 		--requirement requirements/bootstrap.txt

@@ -48,3 +48,14 @@ def test_a_cache_that_cannot_be_written_to_is_replaced_and_told(tmp_path: Path) 
 def test_processes_keep_what_they_compile() -> None:
     show = "show:;@echo $${PYTHONDONTWRITEBYTECODE-kept}"
     assert make("--eval", show, "show", PYTHONDONTWRITEBYTECODE="1") == "kept\n"
+
+
+def test_a_python_that_is_too_old_is_told_in_one_sentence(tmp_path: Path) -> None:
+    old = tmp_path / "python3"
+    old.write_text("#!/bin/sh\nexit 1\n")
+    old.chmod(0o755)
+    given = [f"PYTHON={old}", f"VENV={tmp_path / 'venv'}", f"{tmp_path / 'venv'}/.ready"]
+    ran = subprocess.run(["make", *given], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert ran.returncode == 2
+    assert f"Python 3.11 or newer is needed, and {old} is not: install one" in ran.stderr
+    assert not (tmp_path / "venv").exists()

