@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from fastapi import FastAPI
 
 import stashjobs
-from functions.api import errors, health, jobs, notifications, schedules
+from functions.api import errors, health, job_types, jobs, notifications, schedules
 from functions.api.dashboard import routes as dashboard
 from stashjobs.job_type import load
 
@@ -30,6 +30,7 @@ app = FastAPI(
     openapi_tags=[
         {"name": "jobs", "description": "Enqueue, look, retry and cancel."},
         {"name": "schedules", "description": "What is enqueued again and again."},
+        {"name": "types", "description": "Pause, resume and limit job types."},
         {"name": "notifications", "description": "What users have been told."},
         {"name": "health", "description": "Whether the service is up, and how the jobs are."},
     ],
@@ -40,6 +41,7 @@ app = FastAPI(
 errors.install(app)
 app.include_router(jobs.router)
 app.include_router(schedules.router)
+app.include_router(job_types.router)
 app.include_router(notifications.router)
 app.include_router(health.router)
 app.include_router(health.probes)

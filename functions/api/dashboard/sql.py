@@ -48,6 +48,9 @@ UNION ALL
 UNION ALL
 (SELECT at, actor, action, token || ': ' || array_to_string(scopes, ', '), NULL, NULL
    FROM token_actions WHERE at < %(before)s ORDER BY at DESC LIMIT %(limit)s)
+UNION ALL
+(SELECT at, actor, action, 'type ' || job_type, NULL, NULL
+   FROM type_actions WHERE at < %(before)s ORDER BY at DESC LIMIT %(limit)s)
 ORDER BY at DESC
 LIMIT %(limit)s
 """

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from fastapi import APIRouter, HTTPException, Request
-from fastapi.responses import HTMLResponse
+from fastapi.responses import HTMLResponse, RedirectResponse
+from starlette.responses import Response
 
 from functions.api.auth import Connected
 from functions.api.dashboard import clocks, redaction
-from functions.api.dashboard.auth import Reader
+from functions.api.dashboard.auth import OperatorsForm, Posted, Reader
 from functions.api.dashboard.pages import Page, render
 from functions.cleanup_old_data.models import DEFAULT_RETENTION_DAYS
 from stashjobs.errors import InvalidPayload
 from stashjobs.job_type import declared
-from stashjobs.operators import health, search, statistics
+from stashjobs.operators import health, job_types, search, statistics
 from stashjobs.producer import schedules
 
 if TYPE_CHECKING:
@@ -51,6 +53,40 @@ def show(request: Request, _session: Reader, own: Connected, name: str) -> HTMLR
 def show_part(request: Request, _session: Reader, own: Connected, name: str) -> HTMLResponse:
     """What of it changes."""
     return render(request, "_type.html", **_shown(own, name))
+
+
+@router.post("/types")
+def change(session: OperatorsForm, form: Posted) -> Response:
+    """Pause, resume or limit a type, or lift the limit."""
+    name, action, actor = form.one("type"), form.one("action"), session.actor
+    if action == "pause":
+        job_types.pause(name, actor=actor)
+    elif action == "resume":
+        job_types.resume(name, actor=actor)
+    elif action == "lift":
+        job_types.lift_limit(name, actor=actor)
+    elif action == "limit":
+        try:
+            job_types.limit(
+                name,
+                actor=actor,
+                rate=_number(form.one("rate"), "rate"),
+                period=form.one("period") or "1s",
+                parallelism=_number(form.one("parallelism"), "parallelism"),
+            )
+        except ValueError as error:
+            raise HTTPException(422, str(error)) from error
+    else:
+        raise HTTPException(404, "there is no such action")
+    return RedirectResponse(f"/admin/types/{quote(name, safe='/')}", 303)
+
+
+def _number(text: str, field: str) -> int | None:
+    if not text.strip():
+        return None
+    if not (text.isascii() and text.isdigit() and len(text) < 9):
+        raise ValueError(f"{field} is {text[:20]!r}, it must be a whole number")
+    return int(text)
 
 
 def _types(own: Connection) -> dict[str, Any]:
@@ -91,6 +127,7 @@ def _shown(own: Connection, name: str) -> dict[str, Any]:
         "clocks": [each for each in clocks.CLOCKS if each.job_type == name],
         "retention": (job.retention if job else None) or DEFAULT_RETENTION_DAYS,
         "example": _example(job),
+        "state": job_types.read(own).get(name),
     }
 
 

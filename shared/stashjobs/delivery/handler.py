@@ -542,8 +542,9 @@ def _answer_unclaimed(job: JobType[Any, Any], message: Message, claim: Claim | N
     log.append_keys(attempt=None if claim is None else claim.attempt)
     log.logger().info("not claimed", row_status=status)
     wait = claim.wait if claim is not None else None
-    if status in {"pending", "retrying"} and wait is not None and wait > 0:
-        document |= {"status": status, "ran": False, "reason": "not due yet"}
+    if status in {"pending", "retrying", "paused"} and wait is not None and wait > 0:
+        reason = "the type is paused" if status == "paused" else "not due yet"
+        document |= {"status": status, "ran": False, "reason": reason}
         response = answer(503, document, retry_after=min(wait, MAX_RETRY_AFTER_SECONDS))
         return Ending(response, "NotDue")
     if wait is None or wait <= 0:

@@ -201,10 +201,12 @@ _WAITING_AND_ENDED = """
 WITH waiting AS (
     (SELECT available_at FROM job_executions
       WHERE status = 'pending' AND available_at <= now()
+        AND job_type <> ALL (ARRAY(SELECT job_type FROM job_type_states WHERE paused))
       ORDER BY available_at LIMIT %(cap)s)
     UNION ALL
     (SELECT available_at FROM job_executions
       WHERE status = 'retrying' AND available_at <= now()
+        AND job_type <> ALL (ARRAY(SELECT job_type FROM job_type_states WHERE paused))
       ORDER BY available_at LIMIT %(cap)s)
 ), ended AS (
     (SELECT completed_at FROM job_executions
@@ -269,6 +271,7 @@ SELECT count(*),
        (SELECT count(*) FROM (
            SELECT FROM job_executions
             WHERE published_at IS NULL AND status IN ('pending', 'retrying')
+              AND job_type <> ALL (ARRAY(SELECT job_type FROM job_type_states WHERE paused))
               AND available_at < now() - interval '3 minutes' LIMIT %(ended_cap)s) AS late),
        EXISTS (SELECT FROM ended WHERE completed_at > now() - interval '1 hour')
   FROM waiting

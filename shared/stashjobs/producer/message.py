@@ -29,6 +29,8 @@ DEFAULT_MAX_DELAY_SECONDS = 7 * 86_400
 CLOCK_GRACE_SECONDS = 60.0
 # QStash waits for an answer a little longer than the job may take, so that it hears the answer.
 ANSWER_GRACE_SECONDS = 10
+# More deliveries at once than Lambda runs by default in a whole account (1,000).
+NO_LIMIT = 10_000
 FUNCTION_URL_PREFIX = "FUNCTION_URL_"
 # Where QStash reports a dead letter (functions/delivery_failed).
 DELIVERY_FAILED_ENDPOINT = "/api/jobs/delivery-failed"
@@ -90,8 +92,7 @@ def asked_of(job: JobType[Any, Any], *, retries: int) -> BatchRequest:
     }
     if job.retry_delay is not None:
         asked["retry_delay"] = job.retry_delay
-    if (flow_control := flow_control_of(job)) is not None:
-        asked["flow_control"] = flow_control
+    asked["flow_control"] = flow_control_of(job)
     return asked
 
 
@@ -119,11 +120,12 @@ def horizon_seconds() -> float:
     return longest - CLOCK_GRACE_SECONDS
 
 
-def flow_control_of(job: JobType[Any, Any]) -> FlowControl | None:
-    """The limits of a type on its deliveries, under a key that all of them share."""
-    if job.rate is None and job.parallelism is None:
-        return None
+def flow_control_of(job: JobType[Any, Any]) -> FlowControl:
+    """The limits of a type on its deliveries, under a key that all of them share. Every type has
+    one, so that it can be paused; QStash takes no key without a number."""
     limits: FlowControl = {"key": flow_control_key(job.type)}
+    if job.rate is None and job.parallelism is None:
+        limits["parallelism"] = NO_LIMIT
     if job.rate is not None:
         limits["rate"] = job.rate
     if job.parallelism is not None:

@@ -18,8 +18,8 @@ from stashjobs.config import settings
 from stashjobs.errors import SettingError
 from stashjobs.job_type import declared
 from stashjobs.observability import redaction
+from stashjobs.producer import flow_control, publish, qstash_client
 from stashjobs.producer import message as messages
-from stashjobs.producer import publish, qstash_client
 from stashjobs.recovery import dead_letters
 from stashjobs.store import database, executions, outbox
 from stashjobs.store.outbox import Unpublished
@@ -53,6 +53,7 @@ class Report:
     leases_freed: int = 0
     dead_letters: int = 0
     vanished: int = 0
+    types_corrected: int = 0
 
 
 def run(deadline: float, *, quiet_seconds: float = QUIET_SECONDS) -> Report:
@@ -63,6 +64,7 @@ def run(deadline: float, *, quiet_seconds: float = QUIET_SECONDS) -> Report:
         psycopg.Error: Postgres cannot be reached.
     """
     report = Report()
+    reconcile_types(report)
     look_around(report, deadline)
     release_overlooked()
     publish_unpublished(report, deadline, quiet_seconds)
@@ -71,6 +73,14 @@ def run(deadline: float, *, quiet_seconds: float = QUIET_SECONDS) -> Report:
     except Exception as error:  # noqa: BLE001 - QStash may be away; the next run looks again
         _could_not_ask(error)
     return report
+
+
+def reconcile_types(report: Report) -> None:
+    """Have QStash pause and limit what the rows of job types say."""
+    try:
+        report.types_corrected += flow_control.reconcile()
+    except Exception as error:  # noqa: BLE001 - QStash may be away; the next run looks again
+        log.warning("flow control could not be compared: %s", redaction.one_line(error))
 
 
 def look_around(report: Report, deadline: float) -> None:

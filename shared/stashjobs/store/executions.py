@@ -62,11 +62,12 @@ class Claim(NamedTuple):
     `status` is `processing` with `held` True: this delivery holds the job and runs it. Otherwise
     it says why not: `completed`, `cancelled` or `failed` jobs are over; `pending` and
     `retrying` ones are not due yet, `processing` ones are another delivery's, and `wait` is until
-    that changes, in seconds. `payload` is an `Unreadable` where Python cannot read it.
+    that changes, in seconds; `paused` says that the job waits, and its type is
+    paused. `payload` is an `Unreadable` where Python cannot read it.
     """
 
     held: bool
-    status: Status
+    status: Status | Literal["paused"]
     job_type: str
     attempt: int
     max_attempts: int

@@ -57,6 +57,8 @@ RIGHTS = {
     "access_log": "SELECT, INSERT",
     "access_tokens": "SELECT",
     "token_actions": "SELECT",
+    "job_type_states": "SELECT",
+    "type_actions": "SELECT",
     "access_rates": "SELECT, INSERT, UPDATE",
     "archive_batches": "SELECT, INSERT, UPDATE, DELETE",
     "dashboard_sessions": "SELECT, INSERT, UPDATE, DELETE",

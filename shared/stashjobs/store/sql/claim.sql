@@ -1,8 +1,9 @@
 -- Take a recorded job for one delivery, or say why not; no row: there is no such job.
 -- A lease that ran out is taken over; one that ran out on the last attempt ends the job instead.
 -- A job that is not due yet is left alone: `wait_seconds` until then. QStash's clock may be two seconds
--- ahead of this one, and of its own backoff it knows best. A delivery asks again with the same nonce where it did not hear the answer, and
--- finds its own claim.
+-- ahead of this one, and of its own backoff it knows best. Of a paused type none is taken; the status is
+-- `paused` then. A delivery asks again with the same nonce where it did not hear the answer, and finds
+-- its own claim.
 CREATE OR REPLACE FUNCTION stashjobs.claim(
     job_id text, type text, lease_seconds float8,
     message_id text DEFAULT NULL, schedule_id text DEFAULT NULL, nonce text DEFAULT NULL
@@ -41,12 +42,15 @@ BEGIN
            message_id = coalesce(claim.message_id, job.message_id),
            dlq_id = CASE WHEN claim.message_id <> job.message_id THEN NULL ELSE job.dlq_id END,
            schedule_id = coalesce(claim.schedule_id, job.schedule_id),
-           claim_nonce = claim.nonce, backoff = false, updated_at = moment
+           claim_nonce = claim.nonce, backoff = false, updated_at = moment,
+           available_at = least(job.available_at, moment)
      WHERE job.job_id = claim.job_id
        AND CASE WHEN job.job_type <> claim.type THEN false
                 WHEN job.status IN ('pending', 'retrying')
-                    THEN job.available_at <= moment + interval '2 s'
-                         OR (job.backoff AND claim.message_id = job.message_id)
+                    THEN (job.available_at <= moment + interval '2 s'
+                          OR (job.backoff AND claim.message_id = job.message_id))
+                         AND NOT EXISTS (SELECT FROM job_type_states AS state
+                                          WHERE state.job_type = claim.type AND state.paused)
                 WHEN job.status = 'processing'
                     THEN job.lease_expires_at <= moment
                          AND (job.claim_nonce = claim.nonce) IS NOT TRUE
@@ -78,11 +82,15 @@ BEGIN
         RETURN;
     END IF;
     RETURN QUERY
-    SELECT false, job.status, job.job_type, job.attempt, job.max_attempts, job.run, NULL::jsonb,
+    SELECT false,
+           CASE WHEN job.status IN ('pending', 'retrying') AND state.paused THEN 'paused'
+                ELSE job.status END,
+           job.job_type, job.attempt, job.max_attempts, job.run, NULL::jsonb,
            NULL::text, NULL::text, job.error,
+           CASE WHEN job.status IN ('pending', 'retrying') AND state.paused THEN 300.0 ELSE
            extract(epoch FROM CASE WHEN job.status IN ('pending', 'retrying')
                                    THEN job.available_at ELSE job.lease_expires_at END
-                              - moment)::float8
-      FROM job_executions AS job WHERE job.job_id = claim.job_id;
+                              - moment)::float8 END
+      FROM job_executions AS job LEFT JOIN job_type_states AS state USING (job_type) WHERE job.job_id = claim.job_id;
 END
 $$;

@@ -15,22 +15,29 @@ SET search_path FROM CURRENT SET enable_seqscan TO off AS $$
 #variable_conflict use_column
 DECLARE
     moment CONSTANT timestamptz := clock_timestamp();
+    paused CONSTANT boolean := EXISTS (
+        SELECT FROM job_type_states AS state
+         WHERE state.job_type = claim_or_record.type AND state.paused);
 BEGIN
     RETURN QUERY
     INSERT INTO job_executions AS job
            (job_id, job_type, status, payload, attempt, max_attempts, user_id, organization_id,
             idempotency_key, metadata, message_id, schedule_id, published_at, started_at,
             lease_expires_at, created_at, available_at, updated_at, claim_nonce)
-    VALUES (claim_or_record.job_id, claim_or_record.type, 'processing', claim_or_record.payload, 1,
+    VALUES (claim_or_record.job_id, claim_or_record.type,
+            CASE WHEN paused THEN 'pending' ELSE 'processing' END, claim_or_record.payload,
+            CASE WHEN paused THEN 0 ELSE 1 END,
             claim_or_record.max_attempts, claim_or_record.user_id, claim_or_record.organization_id,
             claim_or_record.idempotency_key, claim_or_record.metadata, claim_or_record.message_id,
             claim_or_record.schedule_id,
-            CASE WHEN claim_or_record.message_id IS NOT NULL THEN moment END, moment,
-            moment + make_interval(secs => lease_seconds), moment, moment, moment,
+            CASE WHEN claim_or_record.message_id IS NOT NULL THEN moment END,
+            CASE WHEN NOT paused THEN moment END,
+            CASE WHEN NOT paused THEN moment + make_interval(secs => lease_seconds) END, moment, moment, moment,
             claim_or_record.nonce)
     ON CONFLICT (job_id) DO NOTHING
-    RETURNING true, job.status, job.job_type, job.attempt, job.max_attempts, job.run, job.payload,
-              job.user_id, job.organization_id, job.error, NULL::float8;
+    RETURNING NOT paused, CASE WHEN paused THEN 'paused' ELSE job.status END, job.job_type,
+              job.attempt, job.max_attempts, job.run, job.payload, job.user_id,
+              job.organization_id, job.error, CASE WHEN paused THEN 300.0::float8 END;
     IF NOT FOUND THEN
         RETURN QUERY
         SELECT claimed.held, claimed.status, claimed.job_type, claimed.attempt,

@@ -24,6 +24,8 @@ BEGIN
              FROM job_executions AS job
             WHERE job.published_at IS NULL AND job.status IN ('pending', 'retrying')
               AND job.job_type = wanted.type
+              AND NOT EXISTS (SELECT FROM job_type_states AS state
+                               WHERE state.job_type = wanted.type AND state.paused)
               AND job.created_at <= moment - make_interval(secs => quiet_seconds)
               AND job.available_at <= moment + make_interval(secs => horizon_seconds)
               AND (job.available_at, job.job_id) > (after_time, after_id)
