@@ -184,6 +184,19 @@ class WorkerProcess:
         if self._program and not self.exited.is_set():
             self._program.kill()
 
+    def freeze(self) -> None:
+        """SIGSTOP: it does nothing, and holds what it holds."""
+        self._signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """SIGCONT: it goes on where it was, and knows of nothing."""
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self._program and not self.exited.is_set():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self._program.pid, number)
+
     # --- one invocation
 
     async def run(self, invocation: Invocation) -> bytes:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 def test_a_chaos_run_loses_and_doubles_nothing(repository: Path) -> None:
     command = [sys.executable, "-W", "error", "-m", "infra.local.chaos"]
-    options = ["--jobs", "150", "--seed", "7", "--seconds", "80"]
+    options = ["--jobs", "150", "--seed", "7", "--seconds", "240"]
     run = subprocess.run(
         [*command, *options], cwd=repository, capture_output=True, text=True, check=False
     )

@@ -152,6 +152,18 @@ def test_the_claims_of_the_version_before_are_taken_over_when_their_lease_ends(
         table.expire_lease(job_id)
 
 
+def test_a_claim_of_release_0_1_hides_the_one_before_it(table: Table) -> None:
+    """It knows no nonce, and leaves the one that is there."""
+    job = probe()
+    job_id = table.add(job)
+    lease = Lease(20, "msg_1", None, "a")
+    executions.claim(table.other, job_id=job_id, job_type=job.type, lease=lease)
+    table.run("UPDATE job_executions SET attempt = attempt + 1 WHERE job_id = %s", job_id)
+    found = executions.claim(table.other, job_id=job_id, job_type=job.type, lease=lease)
+    assert found is not None
+    assert not found.held
+
+
 # --- the completion
 
 

@@ -169,6 +169,7 @@ def test_a_statement_that_the_deadline_interrupts_is_cancelled_on_the_server(
     job_id = table.add(job)
     assert deliver(job, job_id).status == 503
     assert table.status(job_id) == "retrying"
+    table.run("UPDATE job_executions SET available_at = now() WHERE job_id = %s", job_id)
     assert deliver(probe(), job_id).status == 200
     sleeping = "SELECT 1 FROM pg_stat_activity WHERE state = 'active' AND query LIKE %s"
     assert table.run(sleeping, "SELECT pg_sleep(60)%") == []

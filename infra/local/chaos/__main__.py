@@ -8,16 +8,20 @@ import contextlib
 import logging
 import os
 import random
+import shutil
 import sys
 import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import psycopg
 
+from infra.local import pgbouncer
 from infra.local.chaos.faults import BadNetwork
 from infra.local.chaos.job import LEDGERS
+from infra.local.chaos.lost_answers import LosingAnswers
 from infra.local.chaos.producer import Producer
 from infra.local.chaos.system import System
 from infra.local.chaos.verdict import judge, table
@@ -27,6 +31,10 @@ TEMPLATE = Path(__file__).with_name("template.yaml")
 OUTAGE_SECONDS = 30.0
 # From so many jobs on, there is one long outage too.
 JOBS_FOR_OUTAGE = 1000
+# Statements after which a job is another one, and how many of their answers are lost.
+DECISIVE = (b"stashjobs.claim", b"stashjobs.complete", b"stashjobs.fail", b"COMMIT")
+LOST_ANSWERS = 0.02
+POOL_SIZE = 10
 # An enqueue publishes by itself within this time; after that the relay does.
 QUIET_SECONDS = 2.0
 
@@ -54,6 +62,11 @@ def plan(jobs: int, seed: int) -> list[Disturbance]:
             Disturbance(dice.random(), what, dice.uniform(0, 2))
             for what in ("postgres fast", "postgres immediate", "qstash")
         ]
+    for _ in range(max(4, jobs // 200)):
+        what = dice.choice(["freeze ChaosFunction", "freeze RelayFunction"])
+        disturbances.append(
+            Disturbance(dice.random(), what, dice.uniform(1, 6), which=dice.randrange(4))
+        )
     for _ in range(max(5, jobs // 120)):
         what = dice.choices(["kill ChaosFunction", "kill RelayFunction"], [5, 1])[0]
         disturbances.append(Disturbance(dice.random(), what, which=dice.randrange(4)))
@@ -73,9 +86,12 @@ class Run:
         self._give_up = give_up
         self._began = time.time()
         self._last_disturbance = ""
+        self._dice = random.Random(seed)
+        self._exits = contextlib.ExitStack()
+        self._frozen: set[asyncio.Task[None]] = set()
 
     async def run(self, home: Path) -> int:
-        with (home / "functions.log").open("w", buffering=1) as log:
+        with self._exits, (home / "functions.log").open("w", buffering=1) as log:
             system = System(
                 home,
                 TEMPLATE,
@@ -83,17 +99,42 @@ class Run:
                 on_line=lambda name, line: print(name, line, file=log),
             )
             async with system:
+                self._put_between(system, home)
                 os.environ.update(system.environment)
                 # What the producer says belongs to the functions' lines.
                 logging.basicConfig(stream=log, format="Producer %(message)s")
                 await in_thread(lambda: _make_ledgers(system.postgres.url))
                 return await self._break(system)
 
+    def _put_between(self, system: System, home: Path) -> None:
+        """What is between the functions and Postgres: a network that loses answers, and, where
+        the program is there, PgBouncer."""
+        url = system.postgres.url
+        if binary := shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin"):
+            (home / "pgbouncer").mkdir()
+            pooler = pgbouncer.running(binary, home / "pgbouncer", url, pool_size=POOL_SIZE)
+            url = self._exits.enter_context(pooler).url_of(url)
+        else:
+            print("without a pooler: pgbouncer is missing", flush=True)
+        port = urlsplit(url).port or 0
+        self.answers = self._exits.enter_context(LosingAnswers(port, self._loses))
+        system.runtime.environment["POSTGRES_URL"] = url.replace(
+            f":{port}/", f":{self.answers.port}/"
+        )
+
+    def _loses(self, data: bytes) -> bool:
+        """Whether the answer to this is lost: of what decides about a job, one in so many."""
+        return any(words in data for words in DECISIVE) and self._dice.random() < LOST_ANSWERS
+
     async def _break(self, system: System) -> int:
         producer = Producer(self._jobs, self._seed, lambda: system.qstash.pending)
         background = [
             asyncio.create_task(work)
-            for work in (self._relay(system), self._show_progress(system, producer))
+            for work in (
+                self._relay(system),
+                self._relay(system),  # another one, for when one of them is frozen
+                self._show_progress(system, producer),
+            )
         ]
         try:
             disturbing = asyncio.create_task(self._disturb(system, producer))
@@ -112,6 +153,7 @@ class Run:
         if producer.progress < 1:
             verdict.lost.append(f"only {verdict.enqueued} jobs were enqueued in time")
         print(table(verdict, self.network.sent, time.time() - self._began), flush=True)
+        print(f"answers of Postgres that were lost: {self.answers.lost}", flush=True)
         for story in (*verdict.lost, *verdict.doubled, *verdict.ghosts)[:20]:
             print(story)
         return 0 if verdict.kept else 1
@@ -129,7 +171,20 @@ class Run:
                     return
                 await asyncio.sleep(0.02)
             self._last_disturbance = disturbance.what
-            await _do(system, disturbance)
+            if disturbance.what.startswith("freeze "):
+                self._freeze(system, disturbance)
+            else:
+                await _do(system, disturbance)
+        if self._frozen:
+            await asyncio.wait(self._frozen)
+
+    def _freeze(self, system: System, disturbance: Disturbance) -> None:
+        """In the background: everything else goes on, and goes wrong, meanwhile."""
+        function = disturbance.what.removeprefix("freeze ")
+        work = system.freeze_process(function, disturbance.which, disturbance.seconds)
+        task = asyncio.create_task(work)
+        self._frozen.add(task)
+        task.add_done_callback(self._frozen.discard)
 
     async def _show_progress(self, system: System, producer: Producer) -> None:
         while True:

@@ -48,7 +48,12 @@ def call_elsewhere(context: Context) -> None:
     """The call to a service with idempotency keys: a connection and a transaction of its own."""
     global _elsewhere  # noqa: PLW0603 - one connection per process, like the worker's
     if _elsewhere is None or _elsewhere.closed:
-        _elsewhere = psycopg.connect(settings.postgres_url(), autocommit=True, connect_timeout=2)
+        _elsewhere = psycopg.connect(
+            settings.postgres_url(),
+            autocommit=True,
+            connect_timeout=2,
+            prepare_threshold=None,  # a pooler is in between
+        )
     try:
         _elsewhere.execute(
             "INSERT INTO external_effects AS known (key, job_id) VALUES (%s, %s)"

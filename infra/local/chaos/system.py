@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,8 @@ from stashjobs.tools.servers.postgres import Postgres
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from infra.local.worker_process import WorkerProcess
 
 ROOT = Path(__file__).parents[3]
 CONCURRENCY = 4
@@ -116,9 +119,20 @@ class System(Running):
 
     def kill_process(self, function: str, which: int = 0) -> bool:
         """SIGKILL one of a function's processes, a busy one where there is one."""
+        process = self._choose(function, which)
+        if process is None:
+            return False
+        process.kill()
+        return True
+
+    async def freeze_process(self, function: str, which: int, seconds: float) -> None:
+        """Stop one of a function's processes for so long, a busy one where there is one."""
+        if process := self._choose(function, which):
+            process.freeze()
+            await asyncio.sleep(seconds)
+            process.thaw()
+
+    def _choose(self, function: str, which: int) -> WorkerProcess | None:
         living = self.runtime.processes(function)
         living = [each for each in living if each.busy] or living
-        if not living:
-            return False
-        living[which % len(living)].kill()
-        return True
+        return living[which % len(living)] if living else None

@@ -3,7 +3,7 @@
 -- A job that is not due yet is left alone: `wait_seconds` until then. QStash's clock may be two seconds
 -- ahead of this one, and of its own backoff it knows best. Of a paused type none is taken; the status is
 -- `paused` then. A delivery asks again with the same nonce where it did not hear the answer, and finds
--- its own claim.
+-- its own claim. The nonce is kept with the attempt's number, since release 0.1 claims without one.
 CREATE OR REPLACE FUNCTION stashjobs.claim(
     job_id text, type text, lease_seconds float8,
     message_id text DEFAULT NULL, schedule_id text DEFAULT NULL, nonce text DEFAULT NULL
@@ -42,7 +42,8 @@ BEGIN
            message_id = coalesce(claim.message_id, job.message_id),
            dlq_id = CASE WHEN claim.message_id <> job.message_id THEN NULL ELSE job.dlq_id END,
            schedule_id = coalesce(claim.schedule_id, job.schedule_id),
-           claim_nonce = claim.nonce, backoff = false, updated_at = moment,
+           claim_nonce = claim.nonce || ':' || (job.attempt + 1), backoff = false,
+           updated_at = moment,
            available_at = least(job.available_at, moment)
      WHERE job.job_id = claim.job_id
        AND CASE WHEN job.job_type <> claim.type THEN false
@@ -53,7 +54,7 @@ BEGIN
                                           WHERE state.job_type = claim.type AND state.paused)
                 WHEN job.status = 'processing'
                     THEN job.lease_expires_at <= moment
-                         AND (job.claim_nonce = claim.nonce) IS NOT TRUE
+                         AND (job.claim_nonce = claim.nonce || ':' || job.attempt) IS NOT TRUE
                 ELSE false END
     RETURNING job.status = 'processing', job.status, job.job_type, job.attempt, job.max_attempts,
               job.run, job.payload, job.user_id, job.organization_id, job.error, NULL::float8
@@ -72,7 +73,7 @@ BEGIN
            lease_expires_at = moment + make_interval(secs => lease_seconds)
      WHERE job.job_id = claim.job_id
        AND CASE WHEN job.job_type = claim.type AND job.status = 'processing'
-                    THEN job.claim_nonce = claim.nonce
+                    THEN job.claim_nonce = claim.nonce || ':' || job.attempt
                          AND job.message_id
                              IS NOT DISTINCT FROM coalesce(claim.message_id, job.message_id)
                 END

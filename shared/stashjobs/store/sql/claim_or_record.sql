@@ -33,7 +33,7 @@ BEGIN
             CASE WHEN claim_or_record.message_id IS NOT NULL THEN moment END,
             CASE WHEN NOT paused THEN moment END,
             CASE WHEN NOT paused THEN moment + make_interval(secs => lease_seconds) END, moment, moment, moment,
-            claim_or_record.nonce)
+            claim_or_record.nonce || ':1')
     ON CONFLICT (job_id) DO NOTHING
     RETURNING NOT paused, CASE WHEN paused THEN 'paused' ELSE job.status END, job.job_type,
               job.attempt, job.max_attempts, job.run, job.payload, job.user_id,
