@@ -162,7 +162,7 @@ def test_a_database_of_another_encoding_is_refused_before_anything_is_written(
     with pytest.raises(SettingError, match=f"whose encoding is {encoding}; stashjobs needs UTF8"):
         migrations.migrate(url)
     with psycopg.connect(url) as connection:
-        found = connection.execute("SELECT FROM pg_class WHERE relname = 'schema_migrations'")
+        found = connection.execute("SELECT FROM pg_class WHERE relname = 'stashjobs_migrations'")
         assert found.fetchall() == []
 
 

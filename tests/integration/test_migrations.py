@@ -14,6 +14,7 @@ from psycopg import sql
 
 from stashjobs.errors import MigrationError
 from stashjobs.store import migrations
+from stashjobs.store.migrations import worker_role
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,7 +44,9 @@ def test_a_postgres_that_is_too_old_is_refused_with_the_version_that_is_needed(
     with pytest.raises(MigrationError, match=r"this is Postgres \d\d, and stashjobs needs 99"):
         migrations.migrate(empty_url, dry_run=dry_run)
     with psycopg.connect(empty_url) as connection:
-        assert connection.execute("SELECT to_regclass('schema_migrations')").fetchone() == (None,)
+        assert connection.execute("SELECT to_regclass('stashjobs_migrations')").fetchone() == (
+            None,
+        )
 
 
 @pytest.fixture
@@ -67,7 +70,7 @@ def tables(url: str) -> list[str]:
 
 def test_a_fresh_database_gets_them_all_in_order(empty_url: str, folder: Path) -> None:
     assert migrations.migrate(empty_url, folder=folder) == BOTH
-    assert tables(empty_url) == ["also", "first", "schema_migrations"]
+    assert tables(empty_url) == ["also", "first", "stashjobs_migrations"]
 
 
 def test_the_second_time_there_is_nothing_to_do(empty_url: str, folder: Path) -> None:
@@ -127,7 +130,7 @@ def test_a_failing_file_is_undone_and_those_before_it_stay(empty_url: str, folde
     broken.write_text("CREATE TABLE third (); SELECT 1 / 0;")
     with pytest.raises(MigrationError, match=r"0003_third\.sql failed and was undone: division"):
         migrations.migrate(empty_url, folder=folder)
-    assert tables(empty_url) == ["also", "first", "schema_migrations"]
+    assert tables(empty_url) == ["also", "first", "stashjobs_migrations"]
     broken.write_text("CREATE TABLE third ()")
     assert migrations.migrate(empty_url, folder=folder) == ["0003_third.sql"]
 
@@ -329,7 +332,7 @@ def test_our_own_files_can_be_repeated_where_they_are_concurrent(database_url: s
     assert ours
     with psycopg.connect(database_url, autocommit=True) as connection:
         for migration in ours:
-            connection.execute("DELETE FROM schema_migrations WHERE name = %s", [migration.name])
+            connection.execute("DELETE FROM stashjobs_migrations WHERE name = %s", [migration.name])
     assert migrations.migrate(database_url) == [migration.name for migration in ours]
     assert indexes(database_url) == before
 
@@ -392,3 +395,57 @@ def test_the_five_indexes_of_the_deployment_guide_are_there(database_url: str) -
         "idx_job_executions_organization_id",
         "idx_job_executions_status_created",
     }
+
+
+def test_a_history_of_the_former_name_is_kept_under_its_own(empty_url: str, folder: Path) -> None:
+    migrations.migrate(empty_url, folder=folder)
+    with psycopg.connect(empty_url) as connection:
+        connection.execute("ALTER TABLE stashjobs_migrations RENAME TO schema_migrations")
+        connection.execute("ALTER INDEX stashjobs_migrations_pkey RENAME TO schema_migrations_pkey")
+    assert migrations.migrate(empty_url, dry_run=True, folder=folder) == []
+    assert migrations.migrate(empty_url, folder=folder) == []
+    assert tables(empty_url) == ["also", "first", "stashjobs_migrations"]
+
+
+def test_another_tool_s_history_stays_as_it_is(empty_url: str, folder: Path) -> None:
+    with psycopg.connect(empty_url) as connection:
+        connection.execute("CREATE TABLE schema_migrations (version text PRIMARY KEY)")
+        connection.execute("INSERT INTO schema_migrations VALUES ('20260101')")
+    assert migrations.migrate(empty_url, folder=folder) == BOTH
+    with psycopg.connect(empty_url) as connection:
+        rows = connection.execute("SELECT * FROM schema_migrations").fetchall()
+    assert rows == [("20260101",)]
+
+
+def test_a_role_that_may_not_create_hears_what_to_grant(empty_url: str, folder: Path) -> None:
+    name = f"guest_{next(numbers)}"
+    with psycopg.connect(empty_url, autocommit=True) as connection:
+        connection.execute(f"CREATE ROLE {name} LOGIN PASSWORD 'a-password'".encode())
+        as_guest = f"postgresql://{name}:a-password@" + empty_url.split("@", 1)[1]
+        with pytest.raises(
+            MigrationError, match=f"permission denied.* CREATE ON SCHEMA public TO {name}"
+        ):
+            migrations.migrate(as_guest, folder=folder)
+        connection.execute(f"DROP ROLE {name}".encode())
+
+
+def test_what_a_database_grants_everyone_is_revoked(empty_url: str) -> None:
+    """As Supabase does for its API."""
+    with psycopg.connect(empty_url, autocommit=True) as connection:
+        for role in ("anon", "authenticated"):
+            connection.execute(f"CREATE ROLE {role}".encode())
+        try:
+            connection.execute(
+                "ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT ALL ON TABLES"
+                " TO anon, authenticated, PUBLIC"
+            )
+            migrations.migrate(empty_url)
+            assert worker_role.outsiders(connection) == []
+            readable = connection.execute(
+                "SELECT has_table_privilege('anon', 'job_executions', 'SELECT'),"
+                " has_table_privilege('anon', 'access_tokens', 'INSERT')"
+            )
+            assert readable.fetchone() == (False, False)
+        finally:
+            connection.execute("DROP OWNED BY anon, authenticated")
+            connection.execute("DROP ROLE anon, authenticated")

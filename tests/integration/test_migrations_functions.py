@@ -122,7 +122,7 @@ def test_a_role_of_the_name_of_the_schema_migrates_where_its_tables_are(
         name = connection.info.dbname
         connection.execute(f"ALTER DATABASE {name} SET search_path = stashjobs, public".encode())
     assert migrations.migrate(database_url, sql=sql) == ["function one"]
-    assert ask(database_url, "SELECT to_regclass('stashjobs.schema_migrations')") == [(None,)]
+    assert ask(database_url, "SELECT to_regclass('stashjobs.stashjobs_migrations')") == [(None,)]
 
 
 def test_what_a_job_makes_of_its_connection_does_not_change_how_it_is_recorded(

@@ -78,7 +78,7 @@ def own_database(database_url: str) -> str:
 
 def test_an_edited_migration_is_red(own_database: str, settings: pytest.MonkeyPatch) -> None:
     with psycopg.connect(own_database, autocommit=True) as connection:
-        connection.execute("UPDATE schema_migrations SET checksum = 'x' WHERE name LIKE '0001%'")
+        connection.execute("UPDATE stashjobs_migrations SET checksum = 'x' WHERE name LIKE '0001%'")
     settings.setenv("POSTGRES_URL", own_database)
     assert postgres.migrations_are_current().level == Level.RED
 
@@ -217,3 +217,14 @@ def test_the_clock_of_postgres_is_compared(table: Table) -> None:
 )
 def test_clocks_may_be_two_seconds_apart(there: float, level: Level) -> None:
     assert clock.judge("it", there, began=100.0, ended=101.0).level == level
+
+
+def test_a_table_that_everyone_may_read_is_named(
+    settings: pytest.MonkeyPatch, database_url: str
+) -> None:
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute("GRANT SELECT ON job_executions TO PUBLIC")
+        verdict = postgres.role()
+        connection.execute("REVOKE ALL ON job_executions FROM PUBLIC")
+    assert verdict.level is Level.RED
+    assert "public may use job_executions" in verdict.what

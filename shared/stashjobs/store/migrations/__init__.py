@@ -1,6 +1,6 @@
 """Forward-only migrations: numbered SQL files, each applied once, in order.
 
-`schema_migrations` keeps the checksum of each file that was applied, so that an edit of one that
+`stashjobs_migrations` keeps the checksum of each file that was applied, so that an edit of one that
 is already in a database is an error and not a surprise.
 
 A file that says CONCURRENTLY or VALIDATE CONSTRAINT changes the table while jobs go on. The first
@@ -54,7 +54,7 @@ _CONCURRENTLY = re.compile(r"\bCONCURRENTLY\b")
 _CONCURRENT = re.compile(r"\bCONCURRENTLY\b|\bVALIDATE CONSTRAINT\b")
 
 CREATE_HISTORY = """
-CREATE TABLE IF NOT EXISTS schema_migrations (
+CREATE TABLE IF NOT EXISTS stashjobs_migrations (
     name        text PRIMARY KEY,
     checksum    text NOT NULL,
     applied_at  timestamptz NOT NULL DEFAULT now()
@@ -80,30 +80,46 @@ SELECT format('session %s (role %s, application %s, %s%s) holds %s', pid,
            SELECT oid FROM pg_class
             WHERE relkind = 'r' AND relnamespace = (
                       SELECT relnamespace FROM pg_class
-                       WHERE oid = to_regclass('schema_migrations')))
+                       WHERE oid = to_regclass('stashjobs_migrations')))
  ORDER BY xact_start LIMIT 1
 """
 # Never waits within a statement: a waiting statement has a snapshot, and CREATE INDEX CONCURRENTLY
 # waits for all older snapshots, while they would wait for it.
 TRY_LOCK = "SELECT pg_try_advisory_xact_lock(%s)"
+# Until it had a name of its own, it had that of Rails', Ecto's and golang-migrate's tables, which
+# know no checksum.
+FORMER_HISTORY = """(
+    SELECT attrelid FROM pg_attribute
+     WHERE attrelid = to_regclass('schema_migrations') AND attname = 'checksum')"""
+RENAME_HISTORY = f"""
+DO $$ BEGIN
+    IF to_regclass('stashjobs_migrations') IS NULL AND {FORMER_HISTORY} IS NOT NULL THEN
+        ALTER TABLE schema_migrations RENAME CONSTRAINT schema_migrations_pkey
+            TO stashjobs_migrations_pkey;
+        ALTER TABLE schema_migrations RENAME TO stashjobs_migrations;
+    END IF;
+END $$
+"""
 # The tables' schema. A role of the name stashjobs finds the schema of the functions before it
 # (Postgres docs, "The Schema Search Path"), and no table belongs there.
-KEEP_TO_THE_SCHEMA_OF_THE_TABLES = """
+KEEP_TO_THE_SCHEMA_OF_THE_TABLES = f"""
 SELECT set_config('search_path', quote_ident(coalesce(
     (SELECT nspname FROM pg_class JOIN pg_namespace AS schema ON schema.oid = relnamespace
-      WHERE pg_class.oid = to_regclass('schema_migrations')),
+      WHERE pg_class.oid = coalesce(to_regclass('stashjobs_migrations'), {FORMER_HISTORY})),
     (SELECT name FROM unnest(current_schemas(false)) WITH ORDINALITY AS path (name, place)
       WHERE name <> 'stashjobs' ORDER BY place LIMIT 1),
     'public')) || ', pg_temp', true)
-"""
+"""  # noqa: S608 - a constant
 IN_THE_WAY = (LockNotAvailable, DeadlockDetected)
 READ_BYTES = """
 SELECT coalesce(max(pg_table_size(oid)), 0) FROM pg_class
  WHERE relkind = 'r' AND relnamespace = current_schema()::regnamespace
 """
-HISTORY_EXISTS = "SELECT to_regclass('schema_migrations') IS NOT NULL"
-READ_HISTORY = "SELECT name, checksum FROM schema_migrations ORDER BY name"
-RECORD_APPLIED = "INSERT INTO schema_migrations (name, checksum) VALUES (%s, %s)"
+FIND_HISTORY = f"""
+SELECT coalesce(to_regclass('stashjobs_migrations'), {FORMER_HISTORY})::regclass::text
+"""
+READ_HISTORY = "SELECT name, checksum FROM {} ORDER BY name"
+RECORD_APPLIED = "INSERT INTO stashjobs_migrations (name, checksum) VALUES (%s, %s)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,6 +255,7 @@ def _grant(connection: database.Connection, role: str | None) -> None:
         if role is not None:
             worker_role.remember(connection, role)
         worker_role.grant(connection)
+        worker_role.revoke_from_outsiders(connection)
 
 
 def _refuse_old_postgres(version: int) -> None:
@@ -260,8 +277,8 @@ def _apply_what_comes_next(
             connection.execute(SET_TIMEOUTS, [_lock_timeout()])
             if connection.execute(TRY_LOCK, [ADVISORY_LOCK]).fetchone() == (True,):
                 connection.execute(KEEP_TO_THE_SCHEMA_OF_THE_TABLES)
-                connection.execute(CREATE_HISTORY)
                 try:
+                    _prepare(connection)
                     for migration in _pending(connection, migrations):
                         if migration.concurrent and not _is_small(connection):
                             if not done:
@@ -278,6 +295,23 @@ def _apply_what_comes_next(
         time.sleep(POLL_SECONDS)
 
 
+def _prepare(connection: database.Connection) -> None:
+    """Make the table of what was applied; where it cannot be, nothing else can."""
+    try:
+        with connection.transaction():
+            connection.execute(RENAME_HISTORY.encode())
+            connection.execute(CREATE_HISTORY)
+    except psycopg.Error as error:
+        [schema] = connection.execute("SHOW search_path").fetchone() or ["public"]
+        user = connection.info.user
+        raise MigrationError(
+            f"nothing was changed: {error.diag.message_primary or error}. Migrate where one may "
+            f"write, as a role that may: GRANT USAGE, CREATE ON SCHEMA "
+            f"{schema.partition(',')[0]} TO {user}; GRANT CREATE ON DATABASE "
+            f"{connection.info.dbname} TO {user}"
+        ) from error
+
+
 def _is_small(connection: database.Connection) -> bool:
     row = connection.execute(READ_BYTES).fetchone()
     return row is None or int(row[0]) <= SMALL_BYTES
@@ -285,9 +319,9 @@ def _is_small(connection: database.Connection) -> bool:
 
 def _pending(connection: database.Connection, migrations: list[Migration]) -> list[Migration]:
     applied: dict[str, str] = {}
-    exists = connection.execute(HISTORY_EXISTS).fetchone()
-    if exists is not None and exists[0]:
-        applied = dict(connection.execute(READ_HISTORY).fetchall())
+    [history] = connection.execute(FIND_HISTORY).fetchone() or [None]
+    if history is not None:
+        applied = dict(connection.execute(READ_HISTORY.format(history).encode()).fetchall())
     by_name = {migration.name: migration for migration in migrations}
     for name, checksum in applied.items():
         if name not in by_name:

@@ -67,10 +67,36 @@ RIGHTS = {
     "emails": "SELECT, INSERT, UPDATE, DELETE",
     "customers": "SELECT, INSERT, UPDATE, DELETE",
     "subscriptions": "SELECT, INSERT, UPDATE, DELETE",
-    "schema_migrations": "SELECT",
+    "stashjobs_migrations": "SELECT",
     "schema_functions": "SELECT",
     "schema_worker_roles": "SELECT",
 }
+
+# Everyone, and those whom Supabase's API has ask: a database may grant them each new table.
+READ_OUTSIDERS = """
+SELECT DISTINCT relname::text, coalesce(rolname, 'public')::text
+  FROM pg_class
+ CROSS JOIN LATERAL aclexplode(relacl)
+  LEFT JOIN pg_roles ON pg_roles.oid = grantee
+ WHERE relname = ANY(%s)
+   AND relnamespace = (SELECT relnamespace FROM pg_class WHERE oid = to_regclass('job_executions'))
+   AND (grantee = 0 OR rolname IN ('anon', 'authenticated'))
+ ORDER BY 1, 2
+"""
+
+
+def outsiders(connection: Connection) -> list[tuple[str, str]]:
+    """The tables of stashjobs that others than apps and workers may use, each with the role;
+    `public` is everyone."""
+    return connection.execute(READ_OUTSIDERS, [list(RIGHTS)]).fetchall()
+
+
+def revoke_from_outsiders(connection: Connection) -> None:
+    """Take those rights away. A database such as Supabase's grants them anew with each table."""
+    for table, role in outsiders(connection):
+        whom = sql.SQL("PUBLIC") if role == "public" else sql.Identifier(role)
+        statement = sql.SQL(REVOKE)
+        connection.execute(statement.format(table=sql.Identifier(table), role=whom))
 
 
 def remember(connection: Connection, role: str) -> None:

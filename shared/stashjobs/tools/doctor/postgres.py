@@ -11,6 +11,7 @@ from stashjobs.config import settings
 from stashjobs.errors import MigrationError
 from stashjobs.operators import health, search
 from stashjobs.store import database, migrations
+from stashjobs.store.migrations import worker_role
 from stashjobs.tools.doctor import stack
 from stashjobs.tools.doctor.finding import Check, Verdict, green, not_checked, red, yellow
 
@@ -96,8 +97,12 @@ def role() -> Verdict:
     """The functions have a role that may only run jobs."""
     with _connected() as connection:
         row = connection.execute(READ_ROLE).fetchone()
+        others = worker_role.outsiders(connection)
     if row is None:
         return not_checked("there is no job_executions")
+    if others:
+        told = ", ".join(f"{role} may use {table}" for table, role in others[:3])
+        return red(told, f"stashjobs migrate --stage {settings.stage()}, which revokes it")
     user, owner, is_owner = row
     if not is_owner:
         return green(f"functions are {user}, who may only run jobs; {owner} owns the tables")
