@@ -55,7 +55,7 @@ check: $(READY) ## Run the linters of code, types, imports and templates.
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
-	$(BIN)/lint-imports --no-logo --no-timing
+	$(BIN)/lint-imports --no-logo
 	$(BIN)/cfn-lint
 
 .PHONY: audit
