@@ -81,6 +81,13 @@ class Job(JobType[Payload, Result]):
                 not due, until all of them have ended (docs/composition.md).
             when: `completed`, the default: a job in `after` that fails or is cancelled cancels
                 this one too. `ended`: it runs however they ended.
+            unique: A key, or names of the payload's fields: where a job of this type with the same
+                ones waits, nothing is enqueued and that job's id is the answer.
+            unique_while: `waiting`, or `running` where a job that runs counts too.
+            replace: That job gets this payload, these metadata and this time.
+            debounce: As `replace`, due so many seconds from now: of a burst of enqueues
+                one job is run, so long after the last. Not together with `delay` or `at`.
+            max_wait: Not later than so many seconds after it was first enqueued.
             connection: The row joins this connection's transaction: rolled back, it never was.
                 Call `publish()` on the answer after the commit, or leave that to the relay.
 

@@ -21,7 +21,7 @@ from stashjobs.encryption import Place
 from stashjobs.errors import InvalidPayload, PayloadTooLarge
 from stashjobs.ids import new_job_id
 from stashjobs.observability import tracing
-from stashjobs.producer import publish, qstash_client
+from stashjobs.producer import publish, qstash_client, uniqueness
 from stashjobs.producer.options import EnqueueOptions, Options
 from stashjobs.store import database, executions
 from stashjobs.store.executions import New, NewJob
@@ -49,8 +49,9 @@ class Enqueued:
     """What became of an enqueue.
 
     Attributes:
-        job_id: The job's id, or that of the job that already had the idempotency key.
-        created: False where the idempotency key existed, and nothing was enqueued.
+        job_id: The job's id, or that of the job that already had the idempotency key or, with
+            `unique`, that waits.
+        created: False where there was such a job, and nothing was enqueued.
         due: Whether it may run now, or at its time. False where it waits for other jobs (`after=`).
         published: Whether QStash has confirmed the message. False is no error: the relay sees
             to it.
@@ -187,10 +188,12 @@ def prepare(job: JobType[Any, Any], payload: Any, options: Options) -> NewJob:
     if (misfit := envelope.unstorable([*indexed.values(), delivery])) is not None:
         raise ValueError(f"an option contains {misfit}")
     for name, text in indexed.items():
-        if text is not None and len(text.encode()) > MAX_INDEXED_BYTES:
-            raise ValueError(f"{name} is longer than {MAX_INDEXED_BYTES} bytes")
+        _refuse_too_long(name, text)
     job_id = new_job_id()
-    if _is_encrypted(job, options):
+    encrypted = _is_encrypted(job, options)
+    unique = uniqueness.of(options, document, encrypted=encrypted)
+    _refuse_too_long("unique", unique["key"] if unique else None)
+    if encrypted:
         document = encryption.encrypt(document, Place(job_id, job.type, "payload"))
     return NewJob(
         job_id=job_id,
@@ -204,7 +207,13 @@ def prepare(job: JobType[Any, Any], payload: Any, options: Options) -> NewJob:
         metadata=metadata,
         delivery=delivery,
         after=_after(options),
+        uniqueness=unique,
     )
+
+
+def _refuse_too_long(name: str, text: str | None) -> None:
+    if text is not None and len(text.encode()) > MAX_INDEXED_BYTES:
+        raise ValueError(f"{name} is longer than {MAX_INDEXED_BYTES} bytes")
 
 
 def refuse_too_large(document: Any) -> None:
@@ -267,18 +276,24 @@ def _available_at(options: Options) -> datetime | None:
         if options.at.tzinfo is None:
             raise ValueError("at has no time zone; give an aware datetime")
         at = options.at
+    elif options.debounce is not None:
+        at = _in(options.debounce)
     elif options.delay is not None:
         if not (math.isfinite(options.delay) and options.delay >= 0):
             raise ValueError(f"delay is {options.delay}, it must be 0 or more seconds")
-        try:
-            at = datetime.now(UTC) + timedelta(seconds=options.delay)
-        except OverflowError:
-            raise ValueError(f"delay is {options.delay} seconds: no calendar goes so far") from None
+        at = _in(options.delay)
     else:
         return None
     if not EARLIEST <= at <= LATEST:
         raise ValueError(f"at is {at.isoformat()}, it must be from {EARLIEST:%Y} to {LATEST:%Y}")
     return at
+
+
+def _in(seconds: float) -> datetime:
+    try:
+        return datetime.now(UTC) + timedelta(seconds=seconds)
+    except OverflowError:
+        raise ValueError(f"delay is {seconds} seconds: no calendar goes so far") from None
 
 
 def _after(options: Options) -> dict[str, Any] | None:

@@ -171,12 +171,13 @@ def is_own_key(key: str) -> bool:
 def deduplication_id(unpublished: Unpublished) -> str:
     """The job's id for its first message. QStash remembers an id for ten minutes (Upstash docs,
     "Deduplication") and would swallow a later message of the same job, so that one's has the run
-    and the attempt that it follows, and the dead letter."""
+    and the attempt that it follows, the dead letter, and how often it was moved."""
     job_id = unpublished.job_id
     if not re.fullmatch(r"[\w-]+", job_id, re.ASCII):
         # A producer of another make chose it, and QStash takes no colon here, for one.
         job_id = hashlib.sha256(job_id.encode()).hexdigest()
+    moved = f"-moved-{unpublished.moved}" if unpublished.moved else ""
     if (unpublished.run, unpublished.attempt, unpublished.dlq_id) == (1, 0, None):
-        return job_id
+        return job_id + moved
     dead_letter = "" if unpublished.dlq_id is None else f"-{unpublished.dlq_id}"
-    return f"{job_id}-{unpublished.run}-{unpublished.attempt}{dead_letter}"
+    return f"{job_id}-{unpublished.run}-{unpublished.attempt}{dead_letter}{moved}"

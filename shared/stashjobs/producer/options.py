@@ -32,6 +32,11 @@ class EnqueueOptions(TypedDict, total=False):
     encrypted: bool | None
     after: Sequence[str | UUID | Enqueued] | None
     when: Literal["completed", "ended"] | None
+    unique: str | int | UUID | Sequence[str] | None
+    unique_while: Literal["waiting", "running"] | None
+    replace: bool | None
+    debounce: float | None
+    max_wait: float | None
 
 
 _KINDS: dict[str, tuple[type, ...]] = {
@@ -48,6 +53,11 @@ _KINDS: dict[str, tuple[type, ...]] = {
     "encrypted": (bool,),
     "after": (list, tuple),
     "when": (str,),
+    "unique": (str, int, UUID, list, tuple),
+    "unique_while": (str,),
+    "replace": (bool,),
+    "debounce": (int, float),
+    "max_wait": (int, float),
 }
 _KEPT_AS_TEXT = ("user_id", "organization_id", "idempotency_key")
 
@@ -69,6 +79,11 @@ class Options:
     encrypted: bool | None = None
     after: Sequence[str] | None = None
     when: str | None = None
+    unique: str | int | UUID | Sequence[str] | None = None
+    unique_while: str | None = None
+    replace: bool | None = None
+    debounce: float | None = None
+    max_wait: float | None = None
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> Self:

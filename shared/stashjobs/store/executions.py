@@ -30,7 +30,8 @@ Status = Literal["waiting", "pending", "processing", "retrying", "completed", "f
 class NewJob:
     """A job about to be recorded. `payload` is plain JSON; `delivery` is what the job asks of
     QStash beyond its type's defaults, kept so that the relay can publish it the same way; `after`
-    is what it waits for: `ids`, and `when`."""
+    is what it waits for: `ids`, and `when`; `uniqueness` has `key`, `running`, `replace` and
+    `maxWait`."""
 
     job_id: str
     job_type: str
@@ -44,6 +45,7 @@ class NewJob:
     delivery: dict[str, Any] = field(default_factory=dict)
     after: dict[str, Any] | None = None
     enqueued_by: str | None = None
+    uniqueness: dict[str, Any] | None = None
 
 
 class Lease(NamedTuple):
@@ -102,8 +104,8 @@ class Parent(NamedTuple):
 
 
 class New(NamedTuple):
-    """A job that was recorded, or the one that has its idempotency key already. `due`: it is new,
-    and waits for no other job."""
+    """A job that was recorded, or the one that has its idempotency key or its unique key already.
+    `due`: it is new, and waits for no other job."""
 
     job_id: str
     due: bool
@@ -118,7 +120,7 @@ SELECT asked_id, job_id, due
            organization_ids => %(organization_ids)s::text[],
            idempotency_keys => %(idempotency_keys)s::text[], metadata => %(metadata)s::jsonb[],
            delivery => %(delivery)s::jsonb[], after => %(after)s::jsonb[],
-           enqueued_by => %(enqueued_by)s::text[])
+           enqueued_by => %(enqueued_by)s::text[], uniqueness => %(uniqueness)s::jsonb[])
 """
 CLAIM = """
 SELECT held, status, job_type, attempt, max_attempts, run, payload::text, user_id,
@@ -383,4 +385,5 @@ def _columns(jobs: Sequence[NewJob]) -> dict[str, list[Any] | None]:
         "delivery": [jsonb.parameter(job.delivery) for job in jobs],
         "after": [job.after and jsonb.parameter(job.after) for job in jobs] if waiting else None,
         "enqueued_by": [job.enqueued_by for job in jobs],
+        "uniqueness": [job.uniqueness and jsonb.parameter(job.uniqueness) for job in jobs],
     }

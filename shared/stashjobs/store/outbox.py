@@ -31,6 +31,7 @@ class Unpublished(NamedTuple):
     available_at: datetime | None
     delivery: dict[str, Any]
     dlq_id: str | None = None
+    moved: int = 0
 
 
 class DeadLetter(NamedTuple):
@@ -45,7 +46,7 @@ class DeadLetter(NamedTuple):
 
 
 TAKE_UNPUBLISHED = """
-SELECT job_id, job_type, run, attempt, max_attempts, available_at, delivery, dlq_id
+SELECT job_id, job_type, run, attempt, max_attempts, available_at, delivery, dlq_id, moved
   FROM stashjobs.take_unpublished(
            job_types => %(job_types)s::text[], max_jobs => %(max_jobs)s,
            quiet_seconds => %(quiet_seconds)s, horizon_seconds => %(horizon_seconds)s,
@@ -53,7 +54,7 @@ SELECT job_id, job_type, run, attempt, max_attempts, available_at, delivery, dlq
 """
 READ_RELEASED = """
 -- read_released
-SELECT job_id, job_type, run, attempt, max_attempts, available_at, delivery, dlq_id
+SELECT job_id, job_type, run, attempt, max_attempts, available_at, delivery, dlq_id, moved
   FROM job_executions
  WHERE job_id = ANY(%(job_ids)s) AND status IN ('pending', 'retrying') AND published_at IS NULL
 """

@@ -1,6 +1,6 @@
 -- Enqueue one job from any language, in the caller's transaction or from a trigger; the relay
 -- publishes it within a minute of the commit. `created` is false where the idempotency key exists:
--- the id is then that of the job that has it.
+-- the id is then that of the job that has it; so it is with `unique_key`, while that job waits.
 CREATE OR REPLACE FUNCTION stashjobs.enqueue(
     type text, payload jsonb,
     user_id text DEFAULT NULL, organization_id text DEFAULT NULL,
@@ -9,7 +9,9 @@ CREATE OR REPLACE FUNCTION stashjobs.enqueue(
     metadata jsonb DEFAULT '{}', headers jsonb DEFAULT '{}',
     callback text DEFAULT NULL, failure_callback text DEFAULT NULL,
     max_payload_bytes integer DEFAULT 1000000,
-    after text[] DEFAULT NULL, after_when text DEFAULT 'completed'
+    after text[] DEFAULT NULL, after_when text DEFAULT 'completed',
+    unique_key text DEFAULT NULL, unique_while text DEFAULT 'waiting', replace boolean DEFAULT false,
+    debounce interval DEFAULT NULL, max_wait interval DEFAULT NULL
 )
 RETURNS TABLE (job_id text, created boolean)
 LANGUAGE plpgsql SECURITY DEFINER
@@ -17,7 +19,7 @@ SET search_path FROM CURRENT SET enable_seqscan TO off AS $$
 #variable_conflict use_variable
 DECLARE
     moment CONSTANT timestamptz := clock_timestamp();
-    due timestamptz := coalesce(at, moment + delay);
+    due timestamptz := coalesce(at, moment + delay, moment + debounce);
     -- Those of `stashjobs.envelope`.
     max_levels CONSTANT integer := 64;
     max_metadata_bytes CONSTANT integer := 64000;
@@ -67,6 +69,17 @@ BEGIN
         WHEN after_when IS NULL OR after_when NOT IN ('completed', 'ended')
             THEN format('after_when is %L; it must be completed or ended', after_when)
         WHEN array_position(after, NULL) IS NOT NULL THEN 'after has a NULL; give ids of jobs'
+        WHEN octet_length(unique_key) > 1000 THEN 'unique_key is longer than 1000 bytes'
+        WHEN unique_key = '' THEN 'unique_key is empty; leave it out or give it a value'
+        WHEN unique_while IS NULL OR unique_while NOT IN ('waiting', 'running')
+            THEN format('unique_while is %L; it must be waiting or running', unique_while)
+        WHEN unique_key IS NULL AND (replace OR debounce IS NOT NULL OR unique_while = 'running')
+            THEN 'replace, debounce and unique_while are about a unique_key; give one'
+        WHEN debounce IS NOT NULL AND (at IS NOT NULL OR delay IS NOT NULL)
+            THEN 'debounce is a delay itself; leave delay and at out'
+        WHEN debounce < interval '0' THEN format('debounce is %s; it must be 0 or more', debounce)
+        WHEN max_wait IS NOT NULL AND (debounce IS NULL OR max_wait < debounce)
+            THEN 'max_wait is for debounce, and at least as long'
         WHEN callback !~ '^https?://' THEN 'callback is no URL'
         WHEN failure_callback !~ '^https?://' THEN 'failure_callback is no URL'
     END;
@@ -90,6 +103,10 @@ BEGIN
                    'headers', nullif(headers, '{}'), 'callback', callback,
                    'failureCallback', failure_callback))],
                after => ARRAY[CASE WHEN cardinality(after) > 0 THEN jsonb_build_object(
-                   'ids', to_jsonb(after), 'when', after_when) END]) AS made;
+                   'ids', to_jsonb(after), 'when', after_when) END],
+               uniqueness => ARRAY[CASE WHEN unique_key IS NOT NULL THEN jsonb_build_object(
+                   'key', unique_key, 'running', unique_while = 'running',
+                   'replace', replace OR debounce IS NOT NULL,
+                   'maxWait', extract(epoch FROM max_wait)) END]) AS made;
 END
 $$;

@@ -7,7 +7,7 @@ CREATE OR REPLACE FUNCTION stashjobs.take_unpublished(
 )
 RETURNS TABLE (
     job_id text, job_type text, run integer, attempt integer, max_attempts integer,
-    available_at timestamptz, delivery jsonb, dlq_id text
+    available_at timestamptz, delivery jsonb, dlq_id text, moved integer
 )
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path FROM CURRENT SET enable_seqscan TO off AS $$
@@ -20,7 +20,7 @@ BEGIN
       FROM unnest(job_types) AS wanted (type)
      CROSS JOIN LATERAL (
            SELECT job.job_id, job.job_type, job.run, job.attempt, job.max_attempts,
-                  job.available_at, job.delivery, job.dlq_id
+                  job.available_at, job.delivery, job.dlq_id, job.moved
              FROM job_executions AS job
             WHERE job.published_at IS NULL AND job.status IN ('pending', 'retrying')
               AND job.job_type = wanted.type
