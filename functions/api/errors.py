@@ -75,7 +75,10 @@ EXAMPLES: dict[int, tuple[str, dict[str, Any]]] = {
     404: ("There is no such thing.", {"error": "there is no job 0190f1c2"}),
     409: (
         "Not possible in the state that things are in.",
-        {"error": "job 0190f1c2 is completed and cannot be cancelled: only one that waits can be"},
+        {
+            "error": "job 0190f1c2 is completed and cannot be cancelled: "
+            "only one that waits or runs can be"
+        },
     ),
     413: (
         "The payload is too large.",

@@ -201,7 +201,7 @@ def retry_job(
 def cancel_job(
     job_id: JobId, actor: Annotated[str, needs("operate")], _body: Nothing | None = None
 ) -> Counted:
-    """Cancel a job that waits."""
+    """Cancel a job that waits, or ask one that runs to stop."""
     retry_and_cancel.cancel(job_id, actor=actor)
     return Counted(count=1, dry_run=False)
 

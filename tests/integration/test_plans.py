@@ -87,7 +87,8 @@ def test_an_attempt_that_extends_its_lease_changes_no_index(table: Table) -> Non
     executions.claim(table.connection, job_id=job_id, job_type="probe", lease=lease)
     before = updates(table)
 
-    assert executions.extend_lease(table.connection, job_id=job_id, attempt=1, lease_seconds=60)
+    held, _ = executions.extend_lease(table.connection, job_id=job_id, attempt=1, lease_seconds=60)
+    assert held
 
     after = updates(table)
     assert (

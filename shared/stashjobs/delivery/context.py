@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from stashjobs import encryption, envelope
 from stashjobs.config import settings
 from stashjobs.encryption import Place
-from stashjobs.errors import LeaseLost
+from stashjobs.errors import Cancelled, LeaseLost
 from stashjobs.store import database, executions
 from stashjobs.store.jsonb import to_shown
 
@@ -190,11 +190,18 @@ class Context:
 
         Raises:
             LeaseLost: Another delivery has taken the job over. Stop.
+            Cancelled: An operator has cancelled the job. Let it pass on.
         """
         shown: dict[str, Any] = {"fraction": min(1.0, max(0.0, float(fraction)))}
         if not self.encrypted:
             shown |= _made_storable(note, details)
         self._extend_lease(shown)
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether an operator has cancelled this job while it runs: raise `Cancelled` then, or
+        return if the work is done all the same. It asks Postgres each time."""
+        return executions.is_cancel_requested(self._outside(), self.job_id)
 
     def heartbeat(self) -> None:
         """Extend the lease to `lease_seconds` from now, so that no other attempt takes over while
@@ -202,15 +209,14 @@ class Context:
 
         Raises:
             LeaseLost: Another delivery has taken the job over. Stop.
+            Cancelled: An operator has cancelled the job. Let it pass on.
         """
         self._extend_lease(None)
 
     def _extend_lease(self, progress: dict[str, Any] | None) -> None:
         # In the job's own transaction it would be invisible, and the row would stay locked.
-        if self.has_connection and self._beside is None:
-            self._beside = database.connect(settings.postgres_url())
-        held = executions.extend_lease(
-            self._beside or database.connection(),
+        held, cancelled_by = executions.extend_lease(
+            self._outside(),
             job_id=self.job_id,
             attempt=self.attempt,
             lease_seconds=self.lease_seconds,
@@ -218,6 +224,14 @@ class Context:
         )
         if not held:
             raise LeaseLost(f"attempt {self.attempt} of {self.job_id} no longer holds the job")
+        if cancelled_by is not None:
+            raise Cancelled(f"cancelled by {cancelled_by}")
+
+    def _outside(self) -> database.Connection:
+        """A connection that is in no transaction of the job's."""
+        if self.has_connection and self._beside is None:
+            self._beside = database.connect(settings.postgres_url())
+        return self._beside or database.connection()
 
 
 def _made_storable(note: str, details: dict[str, Any]) -> dict[str, Any]:

@@ -428,6 +428,8 @@ def _record(
     if outcome.until is not None and recorded is not None and recorded.status == "failed":
         why = f"{context.job_type} was put off too often; see docs/concepts.md"
         outcome = Outcome("failed", error=SnoozedTooOften(why))
+    if recorded is not None and recorded.held and recorded.status == "cancelled":
+        outcome = outcome._replace(status="cancelled", until=None, retry_after=None, intended=True)
     # Nobody else records under this attempt's number.
     found = None if recorded is None else (recorded.attempt, recorded.status)
     if intended.error is None and found == (context.attempt, "completed"):

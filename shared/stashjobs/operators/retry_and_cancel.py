@@ -165,13 +165,14 @@ def cancel_these(job_ids: Sequence[str], *, actor: str) -> int:
 
 
 def cancel(job_id: str, *, actor: str) -> None:
-    """Cancel a job that waits, and QStash's message with it.
+    """Cancel a job that waits, and QStash's message with it. One that runs is asked to stop: its
+    attempt hears of it with its next sign of life, and unless it completes it is the last.
 
     Raises:
-        NotPossible: There is no such job, it runs just now, or it has ended.
+        NotPossible: There is no such job, or it has ended.
     """
-    if not _cancel([job_id], actor):
-        _explain(job_id, "cancelled", "only one that waits can be")
+    if not _cancel([job_id], actor) and not _cancel_running(job_id, actor):
+        _explain(job_id, "cancelled", "only one that waits or runs can be")
 
 
 def cancel_all(which: Filter, *, actor: str, seconds: float | None = None) -> Changed:
@@ -218,6 +219,14 @@ def _cancel(job_ids: list[str], actor: str) -> list[str]:
         log.info("cancelled by an operator", extra={"job_id": job_id, "actor": actor})
     _cancel_messages([message_id for _, message_id in cancelled if message_id is not None])
     return [job_id for job_id, _ in cancelled]
+
+
+def _cancel_running(job_id: str, actor: str) -> bool:
+    with database.borrowed() as own:
+        [(asked,)] = call(own, sql.CANCEL_RUNNING, {"job_id": job_id, "actor": actor})
+    if asked:
+        log.info("asked to stop by an operator", extra={"job_id": job_id, "actor": actor})
+    return bool(asked)
 
 
 def _cancel_messages(message_ids: list[str]) -> None:

@@ -100,6 +100,11 @@ SELECT job_id, message_id
   FROM stashjobs.cancel(job_ids => %(job_ids)s::text[], actor => %(actor)s)
 """
 
+CANCEL_RUNNING = """
+-- cancel_running
+SELECT stashjobs.cancel_running(job_id => %(job_id)s, actor => %(actor)s)
+"""
+
 READ_STATUS = "-- read_status\nSELECT status FROM job_executions WHERE job_id = %s"
 
 READ_ENCRYPTED = """

@@ -50,6 +50,8 @@ class Action:
 
     def events(self) -> list[Event]:
         """The action, and what only the row before it knew of the run that it ended."""
+        if self.action == "cancel" and self.status_before == "processing":
+            return [Event(self.at, "processing", f"asked to stop by {self.actor}")]
         if self.action == "cancel":
             return [Event(self.at, "cancelled", f"by {self.actor}")]
         note = f"retried by {self.actor} {self.edit}".rstrip()
@@ -122,9 +124,14 @@ def ends(job: JobExecution, actions: Sequence[Action] = ()) -> Ends:
             continue
         if told > first and error == _words(job.errors[told - 1]):
             of_attempts[told - 1] = status
-        elif ended is not None and not (number and actions[number - 1].action == "cancel"):
+        elif ended is not None and not (number and _cancelled_by(actions[number - 1])):
             by_others.append(Event(ended, status, error or ""))
     return Ends(of_attempts, by_others)
+
+
+def _cancelled_by(action: Action) -> bool:
+    """Whether the action itself ended the run; a running job is only asked to stop."""
+    return action.action == "cancel" and action.status_before != "processing"
 
 
 def _of_attempt(job: JobExecution, error: dict[str, Any], end: str) -> list[Event]:

@@ -153,7 +153,12 @@ SELECT held, row_status, row_attempt, released
 EXTEND_LEASE = """
 SELECT stashjobs.extend_lease(
            job_id => %(job_id)s, attempt => %(attempt)s, lease_seconds => %(lease_seconds)s,
-           progress => %(progress)s)
+           progress => %(progress)s),
+       (SELECT cancel_requested_by FROM job_executions WHERE job_id = %(job_id)s)
+"""
+READ_CANCEL_REQUESTED = """
+-- read_cancel_requested
+SELECT cancel_requested_by IS NOT NULL FROM job_executions WHERE job_id = %(job_id)s
 """
 FREE_EXPIRED_LEASES = """
 SELECT job_id, job_type, status FROM stashjobs.free_expired_leases(max_jobs => %(max_jobs)s)
@@ -333,16 +338,23 @@ def extend_lease(
     attempt: int,
     lease_seconds: float,
     progress: dict[str, Any] | None = None,
-) -> bool:
-    """Extend the attempt's lease and note how far it is. False: it no longer holds the job."""
+) -> tuple[bool, str | None]:
+    """Extend the attempt's lease and note how far it is. Returns whether it still holds the job,
+    and who asked for it to be cancelled."""
     parameters = {
         "job_id": job_id,
         "attempt": attempt,
         "progress": None if progress is None else jsonb.parameter(progress),
         "lease_seconds": lease_seconds,
     }
-    [(held,)] = call(connection, EXTEND_LEASE, parameters)
-    return bool(held)
+    [(held, cancelled_by)] = call(connection, EXTEND_LEASE, parameters)
+    return bool(held), cancelled_by
+
+
+def is_cancel_requested(connection: Connection[Any], job_id: str) -> bool:
+    """Whether an operator asked for the running job to be cancelled."""
+    rows = call(connection, READ_CANCEL_REQUESTED, {"job_id": job_id})
+    return bool(rows and rows[0][0])
 
 
 def free_expired_leases(connection: Connection[Any], limit: int) -> list[tuple[str, str, Status]]:

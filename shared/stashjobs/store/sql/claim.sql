@@ -53,7 +53,8 @@ BEGIN
                          AND NOT EXISTS (SELECT FROM job_type_states AS state
                                           WHERE state.job_type = claim.type AND state.paused)
                 WHEN job.status = 'processing'
-                    THEN job.lease_expires_at <= moment
+                    -- One that is to be cancelled is the relay's.
+                    THEN job.lease_expires_at <= moment AND job.cancel_requested_by IS NULL
                          AND (job.claim_nonce = claim.nonce || ':' || job.attempt) IS NOT TRUE
                 ELSE false END
     RETURNING job.status = 'processing', job.status, job.job_type, job.attempt, job.max_attempts,

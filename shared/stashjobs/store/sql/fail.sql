@@ -1,6 +1,6 @@
 -- End an attempt with an error, if it still holds the job; else say how that stands. No row: it is
 -- gone. The status is retrying, failed or cancelled; `details` has type and message at least.
--- `backoff`: QStash tries again by itself, in about `wait_seconds`. `snoozed`: the relay publishes the
+-- Where it is to be cancelled, it is. `backoff`: QStash tries again by itself, in about `wait_seconds`. `snoozed`: the relay publishes the
 -- job for then, and it fails instead after `max_snoozes` of its run.
 -- `released` are the jobs that waited for it and are due now; also for an attempt that did not hear
 -- that it had ended the job, and asks again.
@@ -17,15 +17,19 @@ DECLARE
     moment CONSTANT timestamptz := clock_timestamp();
 BEGIN
     UPDATE job_executions AS job
-       SET status = CASE WHEN is_over THEN 'failed' ELSE fail.status END,
-           error = CASE WHEN is_over
+       SET status = CASE WHEN job.cancel_requested_by IS NOT NULL THEN 'cancelled'
+                         WHEN is_over THEN 'failed' ELSE fail.status END,
+           error = CASE WHEN job.cancel_requested_by IS NOT NULL
+                        THEN 'cancelled by ' || job.cancel_requested_by
+                        WHEN is_over
                         THEN format('SnoozedTooOften: put off %s times in one run', job.snoozes)
                         WHEN NOT snoozed
                         THEN concat(details ->> 'type', ': ', details ->> 'message') END,
            snoozes = job.snoozes + CASE WHEN snoozed AND NOT is_over THEN 1 ELSE 0 END,
            backoff = fail.backoff,
            lease_expires_at = NULL, updated_at = moment,
-           completed_at = CASE WHEN fail.status <> 'retrying' OR is_over THEN moment END,
+           completed_at = CASE WHEN fail.status <> 'retrying' OR is_over
+                                    OR job.cancel_requested_by IS NOT NULL THEN moment END,
            -- The message was answered, or dead-lettered while the attempt ran: there is to be another.
            published_at = CASE WHEN fail.status = 'retrying'
                                 AND (job.dlq_id IS NOT NULL OR (snoozed AND NOT is_over)) THEN NULL

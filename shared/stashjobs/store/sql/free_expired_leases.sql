@@ -13,15 +13,20 @@ DECLARE
 BEGIN
     WITH freed AS (
         UPDATE job_executions AS job
-           SET status = CASE WHEN job.attempt >= job.max_attempts THEN 'failed' ELSE 'retrying' END,
-               error = 'LeaseExpired: the attempt ended without a word',
+           SET status = CASE WHEN job.cancel_requested_by IS NOT NULL THEN 'cancelled'
+                             WHEN job.attempt >= job.max_attempts THEN 'failed'
+                             ELSE 'retrying' END,
+               error = CASE WHEN job.cancel_requested_by IS NOT NULL
+                            THEN 'cancelled by ' || job.cancel_requested_by
+                            ELSE 'LeaseExpired: the attempt ended without a word' END,
                errors = job.errors || jsonb_build_object(
                           'attempt', job.attempt, 'type', 'LeaseExpired',
                           'message', 'the attempt ended without a word',
                           'startedAt', job.started_at, 'endedAt', job.lease_expires_at),
                lease_expires_at = NULL, published_at = NULL, updated_at = moment,
                available_at = moment,
-               completed_at = CASE WHEN job.attempt >= job.max_attempts THEN moment END
+               completed_at = CASE WHEN job.attempt >= job.max_attempts
+                                        OR job.cancel_requested_by IS NOT NULL THEN moment END
          WHERE job.job_id IN (SELECT expired.job_id FROM job_executions AS expired
                                WHERE expired.status = 'processing'
                                  AND expired.lease_expires_at <= moment
