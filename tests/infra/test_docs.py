@@ -28,7 +28,8 @@ def test_troubleshooting_sends_nobody_to_a_check_that_is_not_there(subject: str)
 
 
 @pytest.mark.parametrize(
-    "command", sorted(set(re.findall(r"stashjobs ([a-z]+)", DEPLOYMENT + TROUBLESHOOTING)))
+    "command",
+    sorted(set(re.findall(r"(?m)(?:^|`) *stashjobs ([a-z]+)", DEPLOYMENT + TROUBLESHOOTING))),
 )
 def test_every_command_of_the_guides_exists(command: str) -> None:
     assert command in COMMANDS
