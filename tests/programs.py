@@ -6,6 +6,7 @@ Where one is missing its tests are skipped, and the run's last lines say so. In 
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections import Counter
 from dataclasses import dataclass
@@ -57,8 +58,17 @@ def _of_debian(name: str, *others: str) -> Program:
 
 CHROMIUM = _of_debian("chromium", "chromium-browser")
 PGBOUNCER = _of_debian("pgbouncer")
+CURL = _of_debian("curl")
+OPENSSL = _of_debian("openssl")
 SAM = Program(("SAM's translator",), "make .venv-deploy/.ready")
-ALL = (CHROMIUM, PGBOUNCER, SAM)
+ALL = (CHROMIUM, PGBOUNCER, CURL, OPENSSL, SAM)
+
+
+def need_those_of(script: str) -> None:
+    """Skip the test, or fail in CI, where a shell script uses one that is missing."""
+    for program in (CURL, OPENSSL):
+        if re.search(rf"\b{program.names[0]} ", script):
+            program.path()
 
 
 def costs(reasons: Iterable[str]) -> Iterator[str]:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
+from tests import programs
 from tests.docs.blocks import ROOT
 from tests.docs.surroundings import INSTEAD
 
@@ -51,6 +52,7 @@ class Reader:
 
     def run(self, script: str, standard_input: str = "") -> str:
         """What `bash` prints. A failure fails the test, with what was said."""
+        programs.need_those_of(script)
         ran = subprocess.run(
             ["bash", "-euo", "pipefail", "-c", script],
             cwd=self._folder,

@@ -13,6 +13,7 @@ import pytest
 from playwright._impl._driver import compute_driver_executable
 
 from infra.local.stack import in_thread
+from tests import programs
 from tests.stacks import ROOT, ended, local_stack
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ ORIGINAL = "From a Node.js app."
 def run(language: str, source: str, folder: Path) -> str:
     """The block's last line of output."""
     if language == "sh":
+        programs.need_those_of(source)
         command = ["bash", "-euo", "pipefail", "-c", source]
     elif language == "ts":
         file = folder / "producer.mts"

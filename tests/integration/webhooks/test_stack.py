@@ -16,6 +16,7 @@ import psycopg
 from dotenv import dotenv_values
 
 from infra.local.stack import Stack, in_thread
+from tests import programs
 from tests.clusters import make_ready
 from tests.stacks import ROOT, ended
 
@@ -29,6 +30,7 @@ COMMANDS = re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL)
 
 async def run(command: str, stack: Stack) -> str:
     """Run a command of the page in a shell, next to the stack's own `.stashjobs`."""
+    programs.need_those_of(command)
     told = command.replace("http://127.0.0.1:8700", stack.urls["app"])
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     answer = await in_thread(
