@@ -24,11 +24,18 @@ class Action:
     """
 
     at: datetime
+    kind: int
+    action_id: int
     actor: str
     action: str
     subject: str
     job_id: str | None
     before: str | None
+
+    @property
+    def place(self) -> str:
+        """Where it is among all actions: what the next page begins behind."""
+        return f"{self.at.isoformat()}_{self.kind}_{self.action_id}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +51,23 @@ class Access:
     source_ip: str | None
 
 
-def read_actions(connection: Connection, before: datetime | None = None) -> list[Action]:
-    """A page of actions, and one more where there is another page."""
-    parameters = {"before": before or "infinity", "limit": PAGE + 1}
+def read_actions(connection: Connection, before: str | None = None) -> list[Action]:
+    """A page of actions, and one more where there is another page.
+
+    Args:
+        connection: In any mode.
+        before: The `place` of the last action of the page before.
+
+    Raises:
+        ValueError: It is none.
+    """
+    at, kind, action_id = (before or "infinity_4_0").split("_")
+    parameters = {
+        "at": at if before is None else datetime.fromisoformat(at),
+        "kind": int(kind),
+        "action_id": int(action_id),
+        "limit": PAGE + 1,
+    }
     return [Action(*row) for row in connection.execute(sql.READ_ACTIONS, parameters)]
 
 

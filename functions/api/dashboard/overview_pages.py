@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import APIRouter, Query, Request
@@ -12,6 +12,7 @@ from functions.api.auth import Connected
 from functions.api.dashboard import alerts, audit
 from functions.api.dashboard.auth import Operator, Reader, borrowed
 from functions.api.dashboard.pages import Page, render
+from functions.api.errors import misfit
 from stashjobs.operators import health, search, statistics
 
 if TYPE_CHECKING:
@@ -71,12 +72,15 @@ def _conditions() -> list[alerts.Condition]:
 
 @router.get("/audit")
 def actions(
-    request: Request, _session: Operator, own: Connected, before: datetime | None = None
+    request: Request, _session: Operator, own: Connected, before: str | None = None
 ) -> HTMLResponse:
     """What operators did."""
-    found = audit.read_actions(own, before)
+    try:
+        found = audit.read_actions(own, before)
+    except ValueError as error:
+        raise misfit("query", "before", "it is no place in the audit") from error
     page = found[: audit.PAGE]
-    more = page[-1].at.isoformat() if len(found) > audit.PAGE else ""
+    more = page[-1].place if len(found) > audit.PAGE else ""
     return render(request, "audit.html", view="actions", rows=page, more=more)
 
 

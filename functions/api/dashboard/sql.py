@@ -35,23 +35,33 @@ RETURNING used,
     ceil(extract(epoch FROM date_trunc('minute', now()) + interval '1 minute' - now()))::int
 """
 
+# Newest first. Those of one moment, of which a bulk operation makes thousands, have an order too:
+# by table and by number, so that a page begins where the one before ended.
 READ_ACTIONS = """
 -- read_actions
-(SELECT at, actor,
+(SELECT at, 3 AS kind, action_id, actor,
         action || CASE WHEN before ? 'payloadHash' THEN ', payload edited' ELSE '' END,
         coalesce(before ->> 'jobType', ''), job_id, before ->> 'status'
-   FROM job_actions WHERE at < %(before)s ORDER BY at DESC LIMIT %(limit)s)
+   FROM job_actions
+  WHERE at <= %(at)s AND (at, 3, action_id) < (%(at)s, %(kind)s, %(action_id)s)
+  ORDER BY at DESC, action_id DESC LIMIT %(limit)s)
 UNION ALL
-(SELECT at, actor, action,
+(SELECT at, 2, action_id, actor, action,
         CASE WHEN job_id IS NULL THEN 'schedule ' ELSE '' END || schedule, job_id, NULL
-   FROM schedule_actions WHERE at < %(before)s ORDER BY at DESC LIMIT %(limit)s)
+   FROM schedule_actions
+  WHERE at <= %(at)s AND (at, 2, action_id) < (%(at)s, %(kind)s, %(action_id)s)
+  ORDER BY at DESC, action_id DESC LIMIT %(limit)s)
 UNION ALL
-(SELECT at, actor, action, token || ': ' || array_to_string(scopes, ', '), NULL, NULL
-   FROM token_actions WHERE at < %(before)s ORDER BY at DESC LIMIT %(limit)s)
+(SELECT at, 1, action_id, actor, action, token || ': ' || array_to_string(scopes, ', '), NULL, NULL
+   FROM token_actions
+  WHERE at <= %(at)s AND (at, 1, action_id) < (%(at)s, %(kind)s, %(action_id)s)
+  ORDER BY at DESC, action_id DESC LIMIT %(limit)s)
 UNION ALL
-(SELECT at, actor, action, 'type ' || job_type, NULL, NULL
-   FROM type_actions WHERE at < %(before)s ORDER BY at DESC LIMIT %(limit)s)
-ORDER BY at DESC
+(SELECT at, 0, action_id, actor, action, 'type ' || job_type, NULL, NULL
+   FROM type_actions
+  WHERE at <= %(at)s AND (at, 0, action_id) < (%(at)s, %(kind)s, %(action_id)s)
+  ORDER BY at DESC, action_id DESC LIMIT %(limit)s)
+ORDER BY at DESC, kind DESC, action_id DESC
 LIMIT %(limit)s
 """
 
