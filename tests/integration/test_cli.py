@@ -8,6 +8,7 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
 
+import psycopg
 import pytest
 from click.testing import CliRunner, Result
 
@@ -18,6 +19,7 @@ from stashjobs.tools.cli import COMMANDS, main
 from tests.deliveries import deliver, probe
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from tests.deliveries import Table
@@ -523,3 +525,61 @@ def test_one_job_is_cancelled(table: Table) -> None:
 def test_migrate_says_what_it_did(settings: pytest.MonkeyPatch) -> None:
     result = run("migrate")
     assert (result.exit_code, result.output) == (0, "The database is up to date.\n")
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "latin-1"])
+def test_a_dotenv_that_is_not_utf_8_is_refused_without_its_values(
+    tmp_path: Path, encoding: str
+) -> None:
+    (tmp_path / ".env").write_bytes("RESEND_API_KEY=sécret\n".encode(encoding))
+    result = run("list")
+    assert (result.exit_code, ".env is not UTF-8 text" in result.stderr) == (2, True)
+    assert "cret" not in result.output
+
+
+def test_a_dotenv_may_begin_with_a_byte_order_mark(
+    tmp_path: Path, settings: pytest.MonkeyPatch, database_url: str
+) -> None:
+    settings.delenv("POSTGRES_URL")
+    (tmp_path / ".env").write_text(f"POSTGRES_URL={database_url}\n", encoding="utf-8-sig")
+    assert run("list").exit_code == 0
+
+
+@pytest.fixture
+def unmigrated(database_url: str) -> Iterator[str]:
+    """A database with nothing in it."""
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute("CREATE DATABASE unmigrated TEMPLATE template0")
+        yield database_url.replace(connection.info.dbname, "unmigrated")
+        connection.execute("DROP DATABASE unmigrated (FORCE)")
+
+
+@pytest.mark.parametrize("command", ["migrate", "list"])
+@pytest.mark.parametrize(
+    "change", ["default_transaction_read_only=on", "search_path=nowhere", "role=pg_monitor"]
+)
+def test_what_postgres_does_not_allow_is_one_sentence(
+    settings: pytest.MonkeyPatch, unmigrated: str, command: str, change: str
+) -> None:
+    asked = f"options=-c%20{change.replace('=', '%3D')}"
+    settings.setenv("POSTGRES_URL", f"{unmigrated}{'&' if '?' in unmigrated else '?'}{asked}")
+    result = run(command)
+    assert (result.exit_code, "Traceback" in result.output) == (2, False)
+    assert len(result.stderr.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize("query", ["?pgbouncer=true", "?schema=app"])
+def test_another_library_s_url_is_wrong_use(settings: pytest.MonkeyPatch, query: str) -> None:
+    settings.setenv("POSTGRES_URL", f"postgresql://u:secret@localhost/db{query}")
+    result = run("list")
+    assert result.exit_code == 2
+    assert "secret" not in result.output
+
+
+def test_an_unescaped_percent_sign_shows_no_password(settings: pytest.MonkeyPatch) -> None:
+    settings.setenv("POSTGRES_URL", "postgresql://u:se%zzword@localhost/db")
+    for command in ("list", "migrate", "doctor"):
+        result = run(command)
+        assert result.exit_code in {1, 2}
+        assert "zzword" not in result.output
+        assert "Traceback" not in result.output

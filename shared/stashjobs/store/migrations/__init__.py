@@ -103,12 +103,12 @@ END $$
 # The tables' schema. A role of the name stashjobs finds the schema of the functions before it
 # (Postgres docs, "The Schema Search Path"), and no table belongs there.
 KEEP_TO_THE_SCHEMA_OF_THE_TABLES = f"""
-SELECT set_config('search_path', quote_ident(coalesce(
+SELECT set_config('search_path', coalesce(quote_ident(coalesce(
     (SELECT nspname FROM pg_class JOIN pg_namespace AS schema ON schema.oid = relnamespace
       WHERE pg_class.oid = coalesce(to_regclass('stashjobs_migrations'), {FORMER_HISTORY})),
     (SELECT name FROM unnest(current_schemas(false)) WITH ORDINALITY AS path (name, place)
-      WHERE name <> 'stashjobs' ORDER BY place LIMIT 1),
-    'public')) || ', pg_temp', true)
+      WHERE name <> 'stashjobs' ORDER BY place LIMIT 1))) || ', pg_temp',
+    current_setting('search_path')), true)
 """  # noqa: S608 - a constant
 IN_THE_WAY = (LockNotAvailable, DeadlockDetected)
 READ_BYTES = """

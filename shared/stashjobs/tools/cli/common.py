@@ -68,16 +68,39 @@ def command(function: Callable[..., R]) -> Callable[..., R]:
         except (InvalidPayload, PayloadTooLarge, UnknownJobType) as error:
             raise WrongUse(str(error)) from error
         except StashjobsError as error:
+            if _is_refused_by_postgres(error.__cause__):
+                raise WrongUse(str(error)) from error
             raise click.ClickException(str(error)) from error
         except Exception as error:
             import psycopg
 
+            if isinstance(error, psycopg.Error) and _is_refused_by_postgres(error):
+                raise WrongUse(
+                    f"Postgres refuses: {error.diag.message_primary}. Run `stashjobs migrate` "
+                    "first, and use a role that may do this (docs/security.md, Two roles)"
+                ) from error
             if isinstance(error, psycopg.OperationalError):
                 reason = f"Postgres cannot be reached: {error}".rstrip()
                 raise click.ClickException(f"{reason}{_local_hint()}") from error
             raise
 
     return run
+
+
+def _is_refused_by_postgres(error: BaseException | None) -> bool:
+    """Whether this role, this database or this schema is not one in which it can be done."""
+    from psycopg import errors
+
+    return isinstance(
+        error,
+        (
+            errors.InsufficientPrivilege,
+            errors.InvalidSchemaName,
+            errors.ReadOnlySqlTransaction,
+            errors.UndefinedFunction,
+            errors.UndefinedTable,
+        ),
+    )
 
 
 def _local_hint() -> str:
@@ -137,7 +160,11 @@ _DECISIVE = ("POSTGRES_URL", "QSTASH_TOKEN", "BASE_URL")
 
 
 def _read(file: Path) -> None:
-    for name, value in dotenv_values(file).items():
+    try:
+        values = dotenv_values(file, encoding="utf-8-sig")  # Windows' editors write the mark
+    except UnicodeDecodeError:
+        raise WrongUse(f"{file} is not UTF-8 text; save it as UTF-8 again") from None
+    for name, value in values.items():
         if value and not os.environ.get(name):
             os.environ[name] = value
 
