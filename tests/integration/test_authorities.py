@@ -139,7 +139,9 @@ def url(
 
 def _url_by_name(url: str, port: int) -> str:
     parts = urlsplit(url)
-    return url.replace(f"{parts.hostname}:{parts.port}", f"localhost:{port}")
+    return parts._replace(
+        netloc=parts.netloc.replace(f"{parts.hostname}:{parts.port}", f"localhost:{port}"), query=""
+    ).geturl()
 
 
 @pytest.fixture(autouse=True)

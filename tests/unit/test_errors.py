@@ -27,8 +27,13 @@ def test_every_error_of_the_layer_is_in_errors(repository: Path) -> None:
         if isinstance(node, ast.ClassDef)
         and any(ast.unparse(base).rpartition(".")[2] in family | EXCEPTIONS for base in node.bases)
     }
-    # What Sentry is given in place of an exception. It is never raised.
-    assert found == {"observability/redaction.py: Redacted"}
+    assert found == {
+        # What Sentry is given in place of an exception. It is never raised.
+        "observability/redaction.py: Redacted",
+        # These two are caught where they are raised, and reach no caller.
+        "producer/retry_delay.py: ExpressionError",
+        "recovery/relay.py: _QStashTakesNone",
+    }
 
 
 def test_every_error_is_exported() -> None:

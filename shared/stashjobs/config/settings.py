@@ -90,11 +90,11 @@ def stage() -> str:
     return optional("STAGE", "local")
 
 
-def act_as_owner() -> None:
+def act_as_owner(*, acts: bool = True) -> None:
     """Have `postgres_url` lead to the role that owns the tables from now on, where
     `POSTGRES_OWNER_URL` says which: for what the functions' own role may not do."""
-    global _acts_as_owner  # noqa: PLW0603 - a command line does one thing, and ends
-    _acts_as_owner = True
+    global _acts_as_owner  # noqa: PLW0603 - a command line does one thing at a time
+    _acts_as_owner = acts
 
 
 def postgres_url() -> str:

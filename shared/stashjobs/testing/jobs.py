@@ -51,6 +51,11 @@ SELECT job_id, error FROM job_executions
  WHERE status IN ('pending', 'retrying') AND available_at <= now()
  ORDER BY available_at, job_id
 """
+# QStash's wait between attempts; a snooze is no such wait.
+END_BACKOFF = """
+UPDATE job_executions SET available_at = least(available_at, now())
+ WHERE status = 'retrying' AND backoff
+"""
 MOVE_INTO_THE_PAST = """
 UPDATE job_executions
    SET created_at = created_at - %(time)s, available_at = available_at - %(time)s,
@@ -300,6 +305,7 @@ class Jobs:
     def _due(self) -> list[tuple[str, str | None]]:
         while executions.free_expired_leases(self._own, FREE_AT_ONCE):
             pass
+        self._own.execute(END_BACKOFF)
         return self._own.execute(FIND_DUE).fetchall()
 
     def _find(self, enqueued: str | Enqueued) -> search.JobExecution:

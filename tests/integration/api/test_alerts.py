@@ -10,6 +10,7 @@ import yaml
 
 from functions.api.dashboard import alerts
 from infra.local.template import _Loader
+from stashjobs.config import settings
 from stashjobs.operators import health
 from stashjobs.producer import qstash_client
 from tests.integration import conditions
@@ -52,7 +53,7 @@ async def test_dead_letters_fire_as_long_as_there_are_any(
     table: Table, qstash: QStashServer, aside: Callable[..., Any]
 ) -> None:
     def publish() -> None:
-        qstash_client.qstash().message.publish(url="http://127.0.0.1:9/", body="x", retries=0)
+        qstash_client.qstash().message.publish(url=settings.base_url() + "/", body="x", retries=0)
 
     def delete() -> None:
         [letter] = qstash_client.qstash().dlq.list().messages

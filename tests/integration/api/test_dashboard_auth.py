@@ -50,6 +50,7 @@ FORMS = [
     "/admin/jobs/some/edit",
     "/admin/schedules/some/run",
     "/admin/schedules/some/pause",
+    "/admin/types",
 ]
 
 
@@ -224,8 +225,8 @@ def test_the_lists_above_have_every_page_and_every_form() -> None:
         "/admin/sign-in",
         "/admin/static/{name}",
         "/admin/jobs",
-        "/admin/jobs/{job_id}",
-        "/admin/jobs/{job_id}/edit",
+        "/admin/jobs/{job_id:path}",
+        "/admin/jobs/{job_id:path}/edit",
         "/admin/schedules",
         "/admin/types",
         "/admin/types/{name:path}",
@@ -234,7 +235,7 @@ def test_the_lists_above_have_every_page_and_every_form() -> None:
         "/admin/audit/access",
         "/admin/live/overview",
         "/admin/live/jobs",
-        "/admin/live/jobs/{job_id}",
+        "/admin/live/jobs/{job_id:path}",
         "/admin/live/types",
         "/admin/live/types/{name:path}",
         "/admin/live/alerts",
@@ -245,10 +246,11 @@ def test_the_lists_above_have_every_page_and_every_form() -> None:
         "/admin/sign-in",
         "/admin/sign-out",
         "/admin/jobs/{action}",
-        "/admin/jobs/{job_id}/retry",
-        "/admin/jobs/{job_id}/cancel",
-        "/admin/jobs/{job_id}/edit",
+        "/admin/jobs/{job_id:path}/retry",
+        "/admin/jobs/{job_id:path}/cancel",
+        "/admin/jobs/{job_id:path}/edit",
         "/admin/schedules/{name}/{action}",
+        "/admin/types",
         "/admin/{rest:path}",
     }
 

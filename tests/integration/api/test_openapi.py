@@ -62,7 +62,7 @@ def test_every_operation_tells_its_refusals(path: str, operation: dict[str, Any]
         wanted |= {"401", "403", "422", "429"}
     if "{job_id}" in path or "{name}" in path:
         wanted.add("404")
-    if "{name}" in path or "{job_id}/" in path or path.startswith("/api/admin/jobs/"):
+    if "schedules/{name}" in path or "{job_id}/" in path or path.startswith("/api/admin/jobs/"):
         wanted.add("409")
     if "requestBody" in operation:
         wanted.add("415")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 from dotenv import dotenv_values
 
-from stashjobs.config import stage_secret
+from stashjobs.config import settings, stage_secret
 from stashjobs.errors import (
     InvalidPayload,
     PayloadTooLarge,
@@ -83,6 +83,8 @@ def command(function: Callable[..., R]) -> Callable[..., R]:
                 reason = f"Postgres cannot be reached: {error}".rstrip()
                 raise click.ClickException(f"{reason}{_local_hint()}") from error
             raise
+        finally:
+            settings.act_as_owner(acts=False)
 
     return run
 
