@@ -1,6 +1,6 @@
 """What the shell says about proxies and Postgres, kept away from what runs on this machine.
 
-A server of ours on 127.0.0.1 is reached directly, and its URL says all there is to say: neither
+A local server on 127.0.0.1 is reached directly, and its URL is all that counts: neither
 `HTTP_PROXY` nor libpq's variables (`PGSSLMODE`, `PGHOSTADDR`, `PGSERVICE`, ...) are about it.
 """
 
