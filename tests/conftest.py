@@ -5,6 +5,7 @@ The databases are those of our own plugin, `stashjobs.testing`, in a server that
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,11 @@ hypothesis.settings.register_profile(
     "patient", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
 )
 hypothesis.settings.load_profile("patient")
+
+# `make test` runs these tests: another make, run by a test, would believe it is a part of it, say
+# so in its output, and take its options.
+for name in ("MAKELEVEL", "MAKEFLAGS", "MFLAGS", "MAKEOVERRIDES"):
+    os.environ.pop(name, None)
 
 CURRENT_KEY = plugin.SETTINGS["QSTASH_CURRENT_SIGNING_KEY"]
 NEXT_KEY = plugin.SETTINGS["QSTASH_NEXT_SIGNING_KEY"]

@@ -12,12 +12,11 @@ ROOT = Path(__file__).parents[2]
 
 
 def make(*arguments: str, **variables: str) -> str:
-    """What it says. Of the make that may run these tests it takes nothing."""
-    environment = {name: value for name, value in os.environ.items() if "MAKE" not in name}
+    """What it says."""
     return subprocess.run(
         ["make", *arguments],
         cwd=ROOT,
-        env=environment | variables,
+        env=os.environ | variables,
         capture_output=True,
         text=True,
         check=True,
