@@ -17,6 +17,8 @@ MAX_RETRIES = 100
 MAX_PARENTS = 1_000
 # Ten years; a larger value is a mistaken unit.
 MAX_DELAY_SECONDS = 10 * 366 * 86_400
+MAX_FIELDS = 100
+Seconds = Annotated[float, Field(ge=0, le=MAX_DELAY_SECONDS, allow_inf_nan=False), JSON_NUMBER]
 
 
 class NewJob(Wire):
@@ -24,7 +26,10 @@ class NewJob(Wire):
 
     `delay` is in seconds, `at` a moment: not both. `retries` is in place of the type's own. `after`
     are ids of jobs to wait for; `when` is how they must have ended: `completed`, or `ended` in
-    whatever way.
+    whatever way. No attempt begins after `expires`, in seconds or a moment. `unique` is a key, or
+    names of the payload's fields: while a job of the type with the same ones waits (or runs, with
+    `uniqueWhile`), it is the answer; with `replace`, or `debounce` in seconds and `maxWait`, it
+    gets this payload and time.
     """
 
     model_config = ConfigDict(
@@ -52,15 +57,19 @@ class NewJob(Wire):
     payload: Any = None
     user_id: Text | None = None
     organization_id: Text | None = None
-    delay: (
-        Annotated[float, Field(ge=0, le=MAX_DELAY_SECONDS, allow_inf_nan=False), JSON_NUMBER] | None
-    ) = None
+    delay: Seconds | None = None
     at: Moment | None = None
     idempotency_key: Given | None = None
     retries: Annotated[int, Field(ge=0, le=MAX_RETRIES), JSON_NUMBER] | None = None
     metadata: Annotated[dict[str, Any], Field(default_factory=dict)]
     after: Annotated[list[Given], Field(default_factory=list, max_length=MAX_PARENTS)]
     when: Literal["completed", "ended"] = "completed"
+    expires: Seconds | Moment | None = None
+    unique: Given | Annotated[list[Given], Field(min_length=1, max_length=MAX_FIELDS)] | None = None
+    unique_while: Literal["waiting", "running"] | None = None
+    replace: StrictBool = False
+    debounce: Seconds | None = None
+    max_wait: Seconds | None = None
 
 
 NOTIFICATION = {"userId": "u_1", "type": "news", "title": "Hello", "message": "It works."}
@@ -136,6 +145,7 @@ class ShownJob(Wire):
     enqueued_by: str | None
     created_at: datetime
     available_at: datetime
+    expires_at: datetime | None
     published_at: datetime | None
     started_at: datetime | None
     lease_expires_at: datetime | None
@@ -173,6 +183,7 @@ JOB_EXAMPLE: dict[str, Any] = {
     "enqueuedBy": "my-app",
     "createdAt": "2030-01-31T09:00:00Z",
     "availableAt": "2030-01-31T09:00:00Z",
+    "expiresAt": None,
     "publishedAt": "2030-01-31T09:00:00.1Z",
     "startedAt": "2030-01-31T09:00:00.2Z",
     "leaseExpiresAt": None,

@@ -300,6 +300,12 @@ def _prepared(new: NewJob, asker: access.Decision) -> executions.NewJob:
         metadata=new.metadata,
         after=new.after,
         when=new.when if new.after else None,
+        expires=new.expires,
+        unique=new.unique,
+        unique_while=new.unique_while,
+        replace=new.replace,
+        debounce=new.debounce,
+        max_wait=new.max_wait,
     )
     prepared = enqueue.prepare(find(new.type), new.payload, options)
     return replace(prepared, enqueued_by=asker.actor)

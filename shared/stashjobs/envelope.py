@@ -1,7 +1,8 @@
 """The wire format: the JSON object that travels through QStash.
 
     {"jobId": "0192…", "type": "send-email", "payload": {…},
-     "metadata": {"userId": …, "organizationId": …, "idempotencyKey": …, "createdAt": …}}
+     "metadata": {"userId": …, "organizationId": …, "idempotencyKey": …, "createdAt": …},
+     "expires": 600}
 
 What stashjobs itself sends is thin, only `jobId` and `type`; the payload waits in the row. A
 message from a producer of another make carries its payload with it, in the same format.
@@ -21,6 +22,8 @@ MAX_JOB_ID_LENGTH = 128
 MAX_LEVELS = 64
 # Metadata are in every list of jobs, with up to 200 jobs.
 MAX_METADATA_BYTES = 64_000
+# Ten years; a larger value is a mistaken unit.
+MAX_EXPIRES_SECONDS = 10 * 366 * 86_400
 
 
 class Envelope(NamedTuple):
@@ -32,6 +35,7 @@ class Envelope(NamedTuple):
         has_payload: False for a thin message, whose payload is in the row.
         payload: Any JSON value.
         metadata: The message's metadata, as it came.
+        expires: No attempt begins later than so many seconds after the first delivery.
     """
 
     job_type: str
@@ -39,6 +43,7 @@ class Envelope(NamedTuple):
     has_payload: bool
     payload: Any
     metadata: dict[str, Any]
+    expires: float | None = None
 
     @property
     def user_id(self) -> str | None:
@@ -103,7 +108,17 @@ def from_document(document: object) -> Envelope:
         has_payload="payload" in document,
         payload=document.get("payload"),
         metadata=metadata,
+        expires=_expires(document.get("expires")),
     )
+
+
+def _expires(value: object) -> float | None:
+    if value is None:
+        return None
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not (is_number and 0 < value <= MAX_EXPIRES_SECONDS):  # type: ignore[operator]
+        raise InvalidEnvelope(f"expires is no number of seconds up to {MAX_EXPIRES_SECONDS}")
+    return float(value)  # type: ignore[arg-type]
 
 
 def _text(metadata: dict[str, Any], name: str) -> str | None:

@@ -88,6 +88,9 @@ class Job(JobType[Payload, Result]):
             debounce: As `replace`, due so many seconds from now: of a burst of enqueues
                 one job is run, so long after the last. Not together with `delay` or `at`.
             max_wait: Not later than so many seconds after it was first enqueued.
+            expires: No attempt begins later than so many seconds from now (a `timedelta` will do
+                too), or than this aware datetime: what waits then is cancelled, with the error
+                "Expired".
             connection: The row joins this connection's transaction: rolled back, it never was.
                 Call `publish()` on the answer after the commit, or leave that to the relay.
 
@@ -150,6 +153,7 @@ class Job(JobType[Payload, Result]):
         *,
         name: str,
         timezone: str = "UTC",
+        expires: float | None = None,
     ) -> Schedule:
         """Declare that this job is to be enqueued again and again; `stashjobs schedules sync`
         brings it to QStash.
@@ -159,6 +163,8 @@ class Job(JobType[Payload, Result]):
             payload: The same at each firing. It passes through QStash.
             name: The schedule's own, unique in the project.
             timezone: Whose clock, as an IANA name.
+            expires: No attempt of a firing begins later than so many seconds after its first
+                delivery.
 
         Raises:
             InvalidPayload: It does not fit.
@@ -167,7 +173,7 @@ class Job(JobType[Payload, Result]):
         from stashjobs.producer import schedules
 
         document = self.dump_payload(payload)
-        return schedules.declare(schedules.Schedule(name, self, cron, timezone, document))
+        return schedules.declare(schedules.Schedule(name, self, cron, timezone, document, expires))
 
 
 def job(

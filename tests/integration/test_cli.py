@@ -361,6 +361,41 @@ def test_a_job_waits_for_another_and_says_so(table: Table) -> None:
     assert (refused.exit_code, "there is no job nobody" in refused.output) == (2, True)
 
 
+def test_a_job_has_metadata_expires_and_is_one_of_a_kind(table: Table) -> None:
+    options = ["--metadata", '{"from": "shell"}', "--expires", "10m", "--unique", "u", "--json"]
+    first = json.loads(run("enqueue", "told", '{"n": 1}', *options).output)
+    again = json.loads(run("enqueue", "told", '{"n": 2}', "--unique", "u", "--json").output)
+    assert again == {"jobId": first["jobId"], "created": False, "published": False}
+    [row] = table.rows()
+    assert row["metadata"] == {"from": "shell"}
+    assert round((row["expires_at"] - row["created_at"]).total_seconds(), -1) == 600
+    by_field = run("enqueue", "told", '{"n": 1}', "--unique-field", "n", "--debounce", "5")
+    assert by_field.exit_code == 0, by_field.output
+    assert "unique key already" in run("enqueue", "told", '{"n": 1}', "--unique-field", "n").output
+    assert len(table.rows()) == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        (["--expires", "soon"], "--expires"),
+        (["--expires", "0s"], "expires"),
+        (["--expires", "999999999999d"], "--expires"),
+        (["--metadata", "[]"], "--metadata"),
+        (["--unique", "u", "--unique-field", "n"], "--unique"),
+        (["--unique-field", "missing"], "unique"),
+        (["--replace"], "unique"),
+    ],
+)
+def test_an_option_of_enqueue_that_makes_no_sense_is_wrong_use(
+    table: Table, options: list[str], named: str
+) -> None:
+    result = run("enqueue", "told", "{}", *options)
+    assert result.exit_code == 2
+    assert named in result.output
+    assert table.rows() == []
+
+
 def test_a_job_is_enqueued_for_a_moment(table: Table) -> None:
     result = run("enqueue", "send-email", "--example", "--at", "2099-01-31T10:00:00+01:00")
     assert "due 2099-01-31 09:00 UTC" in result.output

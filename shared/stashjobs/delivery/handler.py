@@ -12,7 +12,7 @@ import json
 import logging
 import os
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -349,6 +349,7 @@ def _ask_for_job(
         organization_id=read.organization_id,
         idempotency_key=read.idempotency_key,
         metadata=read.metadata,
+        expires_at=_in(read.expires),
     )
     try:
         return executions.claim_or_record(connection, new, lease)
@@ -358,6 +359,10 @@ def _ask_for_job(
         first = executions.find_by_idempotency_key(connection, job.type, str(read.idempotency_key))
         # Neither of them is there any more: the next delivery finds the key free.
         return claim or (Duplicate(first) if first is not None else None)
+
+
+def _in(seconds: float | None) -> datetime | None:
+    return None if seconds is None else datetime.now(UTC) + timedelta(seconds=seconds)
 
 
 # --- record
@@ -552,6 +557,8 @@ def _answer_unclaimed(job: JobType[Any, Any], message: Message, claim: Claim | N
     if wait is None or wait <= 0:
         wait = BUSY_RETRY_SECONDS  # how long the other attempt's lease lasts is not known
     response = _answer_standing(document, status, claim.error if claim else None, wait)
+    if status == "cancelled" and claim is not None and (claim.error or "").startswith("Expired: "):
+        return Ending(response, "Cancelled")
     is_over = status in {"completed", "cancelled", "failed"}
     return Ending(response, "Duplicate" if is_over else "Busy")
 

@@ -14,10 +14,9 @@ from stashjobs import encryption, envelope
 from stashjobs.encryption import Place
 from stashjobs.errors import InvalidPayload, NoSuchJob, NotPossible
 from stashjobs.job_type import declared
-from stashjobs.observability import redaction
 from stashjobs.operators import sql
 from stashjobs.operators.search import Filter
-from stashjobs.producer import enqueue, publish, qstash_client
+from stashjobs.producer import enqueue, publish
 from stashjobs.store import database, jsonb
 from stashjobs.store.executions import call
 from stashjobs.store.outbox import Unpublished
@@ -217,7 +216,7 @@ def _cancel(job_ids: list[str], actor: str) -> list[str]:
         cancelled = call(own, sql.CANCEL, {"job_ids": job_ids, "actor": actor})
     for job_id, _ in cancelled:
         log.info("cancelled by an operator", extra={"job_id": job_id, "actor": actor})
-    _cancel_messages([message_id for _, message_id in cancelled if message_id is not None])
+    publish.cancel_messages([message_id for _, message_id in cancelled if message_id is not None])
     return [job_id for job_id, _ in cancelled]
 
 
@@ -227,17 +226,6 @@ def _cancel_running(job_id: str, actor: str) -> bool:
     if asked:
         log.info("asked to stop by an operator", extra={"job_id": job_id, "actor": actor})
     return bool(asked)
-
-
-def _cancel_messages(message_ids: list[str]) -> None:
-    """Take messages back from QStash. Where that fails, or one is under way, nothing is lost: its
-    delivery finds the job cancelled and runs nothing."""
-    if not message_ids:  # an empty list may be taken for no condition, and so for all there are
-        return
-    try:
-        qstash_client.qstash().message.cancel_many(message_ids)
-    except Exception as error:  # noqa: BLE001
-        log.info("QStash's messages could not be cancelled: %s", redaction.one_line(error))
 
 
 def _explain(job_id: str, done: str, why: str) -> None:

@@ -105,7 +105,10 @@ def run_now(name: str, *, actor: str) -> Enqueued:
     qstash_client.qstash()
     with database.borrowed() as own, own.transaction():
         enqueued = enqueue.enqueue(
-            schedule.job, schedule.payload, {"metadata": {"schedule": name}}, own
+            schedule.job,
+            schedule.payload,
+            {"metadata": {"schedule": name}, "expires": schedule.expires},
+            own,
         )
         _record(own, actor, "run", name, enqueued.job_id)
     enqueued.publish()

@@ -52,6 +52,7 @@ class JobExecution:
     enqueued_by: str | None
     created_at: datetime
     available_at: datetime
+    expires_at: datetime | None
     published_at: datetime | None
     started_at: datetime | None
     lease_expires_at: datetime | None

@@ -195,12 +195,13 @@ def prepare(job: JobType[Any, Any], payload: Any, options: Options) -> NewJob:
     _refuse_too_long("unique", unique["key"] if unique else None)
     if encrypted:
         document = encryption.encrypt(document, Place(job_id, job.type, "payload"))
+    available_at = _available_at(options)
     return NewJob(
         job_id=job_id,
         job_type=job.type,
         payload=document,
         max_attempts=retries + 1,
-        available_at=_available_at(options),
+        available_at=available_at,
         user_id=options.user_id,
         organization_id=options.organization_id,
         idempotency_key=options.idempotency_key,
@@ -208,6 +209,7 @@ def prepare(job: JobType[Any, Any], payload: Any, options: Options) -> NewJob:
         delivery=delivery,
         after=_after(options),
         uniqueness=unique,
+        expires_at=_expires_at(options, available_at),
     )
 
 
@@ -277,11 +279,11 @@ def _available_at(options: Options) -> datetime | None:
             raise ValueError("at has no time zone; give an aware datetime")
         at = options.at
     elif options.debounce is not None:
-        at = _in(options.debounce)
+        at = _in("debounce", options.debounce)
     elif options.delay is not None:
         if not (math.isfinite(options.delay) and options.delay >= 0):
             raise ValueError(f"delay is {options.delay}, it must be 0 or more seconds")
-        at = _in(options.delay)
+        at = _in("delay", options.delay)
     else:
         return None
     if not EARLIEST <= at <= LATEST:
@@ -289,11 +291,31 @@ def _available_at(options: Options) -> datetime | None:
     return at
 
 
-def _in(seconds: float) -> datetime:
+def _expires_at(options: Options, available_at: datetime | None) -> datetime | None:
+    expires = options.expires
+    if expires is None:
+        return None
+    if isinstance(expires, datetime):
+        if expires.tzinfo is None:
+            raise ValueError("expires has no time zone; give an aware datetime")
+        at = expires
+    else:
+        seconds = expires.total_seconds() if isinstance(expires, timedelta) else expires
+        if not (math.isfinite(seconds) and seconds > 0):
+            raise ValueError(f"expires is {seconds}, it must be over 0 seconds")
+        at = _in("expires", seconds)
+    if at > LATEST:
+        raise ValueError(f"expires is {at.isoformat()}, it must be before {LATEST:%Y}")
+    if at <= (available_at or datetime.now(UTC)):
+        raise ValueError(f"expires is {at.isoformat()}, which is before the job is due")
+    return at
+
+
+def _in(name: str, seconds: float) -> datetime:
     try:
         return datetime.now(UTC) + timedelta(seconds=seconds)
     except OverflowError:
-        raise ValueError(f"delay is {seconds} seconds: no calendar goes so far") from None
+        raise ValueError(f"{name} is {seconds} seconds: no calendar goes so far") from None
 
 
 def _after(options: Options) -> dict[str, Any] | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from types import NoneType
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 from uuid import UUID
@@ -37,6 +37,7 @@ class EnqueueOptions(TypedDict, total=False):
     replace: bool | None
     debounce: float | None
     max_wait: float | None
+    expires: float | timedelta | datetime | None
 
 
 _KINDS: dict[str, tuple[type, ...]] = {
@@ -58,6 +59,7 @@ _KINDS: dict[str, tuple[type, ...]] = {
     "replace": (bool,),
     "debounce": (int, float),
     "max_wait": (int, float),
+    "expires": (int, float, timedelta, datetime),
 }
 _KEPT_AS_TEXT = ("user_id", "organization_id", "idempotency_key")
 
@@ -84,6 +86,7 @@ class Options:
     replace: bool | None = None
     debounce: float | None = None
     max_wait: float | None = None
+    expires: float | timedelta | datetime | None = None
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> Self:

@@ -67,6 +67,17 @@ def publish_released(job_ids: Sequence[str]) -> None:
         publish(released)
 
 
+def cancel_messages(message_ids: Sequence[str]) -> None:
+    """Take messages back from QStash. Where that fails, or one is under way, nothing is lost: its
+    delivery finds how its job stands. Never raises."""
+    if not message_ids:  # an empty list may be taken for no condition, and so for all there are
+        return
+    try:
+        qstash_client.qstash().message.cancel_many(list(message_ids))
+    except Exception as error:  # noqa: BLE001
+        log.info("QStash's messages could not be cancelled: %s", redaction.one_line(error))
+
+
 def send(batch: Sequence[Unpublished]) -> dict[str, str | None]:
     """Hand messages to QStash in one call: it takes all of them, or none.
 

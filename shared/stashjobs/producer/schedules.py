@@ -48,6 +48,7 @@ class Schedule:
         cron: Five fields, as QStash takes them (Upstash docs, "Schedules"; `cron.check`).
         timezone: An IANA name.
         payload: Plain JSON, the same at each firing.
+        expires: No attempt begins later than so many seconds after a firing's first delivery.
     """
 
     name: str
@@ -55,6 +56,7 @@ class Schedule:
     cron: str
     timezone: str
     payload: Any
+    expires: float | None = None
 
     @property
     def schedule_id(self) -> str:
@@ -64,11 +66,13 @@ class Schedule:
 
     def message(self) -> dict[str, Any]:
         """What QStash's API is to be called with."""
-        body = {
+        body: dict[str, Any] = {
             "type": self.job.type,
             "payload": self.payload,
             "metadata": {"schedule": self.name},
         }
+        if self.expires is not None:
+            body["expires"] = self.expires
         message: dict[str, Any] = {
             "schedule_id": self.schedule_id,
             "destination": messages.url_of(self.job),
@@ -293,6 +297,11 @@ def _check(schedule: Schedule) -> None:
         check_clock(schedule.cron, schedule.timezone)
     except ValueError as error:
         raise ValueError(f"{schedule.name}: {error}") from error
+    if schedule.expires is not None and not 0 < schedule.expires <= envelope.MAX_EXPIRES_SECONDS:
+        raise ValueError(
+            f"{schedule.name}: expires is {schedule.expires}, it must be over 0 and at most "
+            f"{envelope.MAX_EXPIRES_SECONDS} seconds"
+        )
     if (misfit := envelope.unstorable(schedule.payload)) is not None:
         raise InvalidPayload(schedule.job.type, [f"it contains {misfit}"])
     if schedule.job.encrypted:

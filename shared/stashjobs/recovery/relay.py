@@ -54,6 +54,7 @@ class Report:
     dead_letters: int = 0
     vanished: int = 0
     types_corrected: int = 0
+    expired: int = 0
 
 
 def run(deadline: float, *, quiet_seconds: float = QUIET_SECONDS) -> Report:
@@ -67,6 +68,7 @@ def run(deadline: float, *, quiet_seconds: float = QUIET_SECONDS) -> Report:
     reconcile_types(report)
     look_around(report, deadline)
     release_overlooked()
+    cancel_expired(report, deadline)
     publish_unpublished(report, deadline, quiet_seconds)
     try:
         find_vanished(report, deadline)
@@ -107,6 +109,18 @@ def free_leases(report: Report, deadline: float) -> None:
             say(status, extra={"job_id": job_id, "job_type": job_type})
         report.leases_freed += len(freed)
         if len(freed) < BATCH:
+            return
+
+
+def cancel_expired(report: Report, deadline: float) -> None:
+    """Cancel jobs that wait although their time to begin is over, and their messages."""
+    while time.time() < deadline:
+        expired = executions.cancel_expired(database.connection(), BATCH)
+        for job_id, job_type, _ in expired:
+            log.warning("expired", extra={"job_id": job_id, "job_type": job_type})
+        publish.cancel_messages([message for _, _, message in expired if message is not None])
+        report.expired += len(expired)
+        if len(expired) < BATCH:
             return
 
 

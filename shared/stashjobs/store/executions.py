@@ -46,6 +46,7 @@ class NewJob:
     after: dict[str, Any] | None = None
     enqueued_by: str | None = None
     uniqueness: dict[str, Any] | None = None
+    expires_at: datetime | None = None
 
 
 class Lease(NamedTuple):
@@ -120,7 +121,8 @@ SELECT asked_id, job_id, due
            organization_ids => %(organization_ids)s::text[],
            idempotency_keys => %(idempotency_keys)s::text[], metadata => %(metadata)s::jsonb[],
            delivery => %(delivery)s::jsonb[], after => %(after)s::jsonb[],
-           enqueued_by => %(enqueued_by)s::text[], uniqueness => %(uniqueness)s::jsonb[])
+           enqueued_by => %(enqueued_by)s::text[], uniqueness => %(uniqueness)s::jsonb[],
+           expires_at => %(expires_at)s::timestamptz[])
 """
 CLAIM = """
 SELECT held, status, job_type, attempt, max_attempts, run, payload::text, user_id,
@@ -137,7 +139,7 @@ SELECT held, status, job_type, attempt, last_attempt, run, document::text,
            payload => %(payload)s, max_attempts => %(max_attempts)s, user_id => %(user_id)s,
            organization_id => %(organization_id)s, idempotency_key => %(idempotency_key)s,
            metadata => %(metadata)s, message_id => %(message_id)s,
-           schedule_id => %(schedule_id)s, nonce => %(nonce)s)
+           schedule_id => %(schedule_id)s, nonce => %(nonce)s, expires_at => %(expires_at)s)
 """
 COMPLETE = """
 SELECT held, row_status, row_attempt, released
@@ -162,6 +164,9 @@ SELECT cancel_requested_by IS NOT NULL FROM job_executions WHERE job_id = %(job_
 """
 FREE_EXPIRED_LEASES = """
 SELECT job_id, job_type, status FROM stashjobs.free_expired_leases(max_jobs => %(max_jobs)s)
+"""
+CANCEL_EXPIRED = """
+SELECT job_id, job_type, message_id FROM stashjobs.cancel_expired(max_jobs => %(max_jobs)s)
 """
 RELEASE_OVERLOOKED = """
 SELECT stashjobs.release_overlooked(
@@ -267,6 +272,7 @@ def claim_or_record(
         "message_id": lease.message_id,
         "schedule_id": lease.schedule_id,
         "nonce": lease.nonce,
+        "expires_at": new.expires_at,
     }
     rows = call(connection, CLAIM_OR_RECORD, parameters)
     return _claim(rows)
@@ -363,6 +369,13 @@ def free_expired_leases(connection: Connection[Any], limit: int) -> list[tuple[s
     return [(job_id, job_type, status) for job_id, job_type, status in rows]
 
 
+def cancel_expired(connection: Connection[Any], limit: int) -> list[tuple[str, str, str | None]]:
+    """Cancel jobs that wait although their time to begin is over, at most `limit`. Returns id, type
+    and the id of the message that QStash still has."""
+    rows = call(connection, CANCEL_EXPIRED, {"max_jobs": limit})
+    return [(job_id, job_type, message_id) for job_id, job_type, message_id in rows]
+
+
 def release_overlooked(connection: Connection[Any], *, quiet_seconds: float, limit: int) -> int:
     """Release jobs that have waited for so long (seconds) for others that have all ended. Returns
     how many."""
@@ -398,4 +411,5 @@ def _columns(jobs: Sequence[NewJob]) -> dict[str, list[Any] | None]:
         "after": [job.after and jsonb.parameter(job.after) for job in jobs] if waiting else None,
         "enqueued_by": [job.enqueued_by for job in jobs],
         "uniqueness": [job.uniqueness and jsonb.parameter(job.uniqueness) for job in jobs],
+        "expires_at": [job.expires_at for job in jobs],
     }

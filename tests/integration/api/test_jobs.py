@@ -43,6 +43,47 @@ def app(caller: Callable[..., TestClient]) -> TestClient:
     return caller("enqueue", "read", "operate", name="app")
 
 
+def test_a_job_expires_and_is_one_of_a_kind(app: TestClient, table: Table) -> None:
+    one = {"type": "asked", "payload": {"n": 1}, "delay": 60}
+    first = app.post("/api/jobs", json=one | {"unique": "u", "expires": 600}).json()["jobId"]
+    moment = "2090-01-31T09:00:00Z"
+    more = {"unique": "u", "replace": True, "expires": moment, "payload": {"n": 2}}
+    again = app.post("/api/jobs", json=one | more)
+    assert (again.status_code, again.json()["jobId"]) == (200, first)
+    row = table.row(first)
+    assert (row["payload"], row["expires_at"].isoformat()) == (
+        {"n": 2},
+        "2090-01-31T09:00:00+00:00",
+    )
+    assert app.get(f"/api/jobs/{first}").json()["expiresAt"] == moment
+    by_field = app.post("/api/jobs", json=one | {"unique": ["n"], "debounce": 5, "delay": None})
+    assert by_field.json()["created"] is True
+
+
+@pytest.mark.parametrize(
+    ("options", "name"),
+    [
+        ({"expires": 30, "delay": 60}, "expires"),
+        ({"expires": 0}, "expires"),
+        ({"expires": "soon"}, "expires"),
+        ({"expires": True}, "expires"),
+        ({"unique": ""}, "unique"),
+        ({"unique": []}, "unique"),
+        ({"unique": ["missing"]}, "unique"),
+        ({"unique": "u", "uniqueWhile": "ended"}, "uniqueWhile"),
+        ({"debounce": 5}, "unique"),
+        ({"unique": "u", "maxWait": 5}, "max_wait"),
+    ],
+)
+def test_an_expiry_or_a_uniqueness_that_makes_no_sense_is_422_and_named(
+    app: TestClient, table: Table, options: dict[str, Any], name: str
+) -> None:
+    answer = app.post("/api/jobs", json={"type": "asked", "payload": {}, **options})
+    assert answer.status_code == 422
+    assert name in answer.text
+    assert table.rows() == []
+
+
 def test_a_job_is_enqueued(app: TestClient, table: Table) -> None:
     answer = app.post(
         "/api/jobs",

@@ -1,5 +1,6 @@
 -- Take a recorded job for one delivery, or say why not; no row: there is no such job.
--- A lease that ran out is taken over; one that ran out on the last attempt ends the job instead.
+-- A lease that ran out is taken over; one that ran out on the last attempt ends the job instead. A job
+-- that was not to begin so late is cancelled.
 -- A job that is not due yet is left alone: `wait_seconds` until then. QStash's clock may be two seconds
 -- ahead of this one, and of its own backoff it knows best. Of a paused type none is taken; the status is
 -- `paused` then. A delivery asks again with the same nonce where it did not hear the answer, and finds
@@ -21,22 +22,27 @@ BEGIN
     -- What stands beside the key is in a CASE, which no index serves: Postgres keeps the plan that it
     -- made while the table was empty, when one index looked as good as another.
     UPDATE job_executions AS job SET
-           status = CASE WHEN job.attempt >= job.max_attempts THEN 'failed' ELSE 'processing' END,
-           attempt = CASE WHEN job.attempt >= job.max_attempts THEN job.attempt
-                          ELSE job.attempt + 1 END,
+           status = CASE WHEN job.attempt >= job.max_attempts THEN 'failed'
+                         WHEN job.expires_at <= moment THEN 'cancelled'
+                         ELSE 'processing' END,
+           attempt = CASE WHEN job.attempt >= job.max_attempts OR job.expires_at <= moment
+                          THEN job.attempt ELSE job.attempt + 1 END,
            error = CASE WHEN job.attempt >= job.max_attempts
                         THEN 'LeaseExpired: the attempt ended without a word'
+                        WHEN job.expires_at <= moment THEN stashjobs.expired(job.expires_at)
                         ELSE job.error END,
            errors = CASE WHEN job.status <> 'processing' THEN job.errors
                          ELSE job.errors || jsonb_build_object(
                                 'attempt', job.attempt, 'type', 'LeaseExpired',
                                 'message', 'the attempt ended without a word',
                                 'startedAt', job.started_at, 'endedAt', job.lease_expires_at) END,
-           started_at = CASE WHEN job.attempt >= job.max_attempts THEN job.started_at
-                             ELSE moment END,
-           lease_expires_at = CASE WHEN job.attempt >= job.max_attempts THEN NULL
+           started_at = CASE WHEN job.attempt >= job.max_attempts OR job.expires_at <= moment
+                             THEN job.started_at ELSE moment END,
+           lease_expires_at = CASE WHEN job.attempt >= job.max_attempts OR job.expires_at <= moment
+                                   THEN NULL
                                    ELSE moment + make_interval(secs => lease_seconds) END,
-           completed_at = CASE WHEN job.attempt >= job.max_attempts THEN moment END,
+           completed_at = CASE WHEN job.attempt >= job.max_attempts OR job.expires_at <= moment
+                               THEN moment END,
            published_at = CASE WHEN claim.message_id IS NULL THEN job.published_at
                                ELSE coalesce(job.published_at, moment) END,
            message_id = coalesce(claim.message_id, job.message_id),

@@ -4,7 +4,8 @@ CREATE OR REPLACE FUNCTION stashjobs.claim_or_record(
     job_id text, type text, lease_seconds float8, payload jsonb, max_attempts integer,
     user_id text DEFAULT NULL, organization_id text DEFAULT NULL,
     idempotency_key text DEFAULT NULL, metadata jsonb DEFAULT '{}',
-    message_id text DEFAULT NULL, schedule_id text DEFAULT NULL, nonce text DEFAULT NULL
+    message_id text DEFAULT NULL, schedule_id text DEFAULT NULL, nonce text DEFAULT NULL,
+    expires_at timestamptz DEFAULT NULL
 )
 RETURNS TABLE (
     held boolean, status text, job_type text, attempt integer, last_attempt integer, run integer,
@@ -23,7 +24,7 @@ BEGIN
     INSERT INTO job_executions AS job
            (job_id, job_type, status, payload, attempt, max_attempts, user_id, organization_id,
             idempotency_key, metadata, message_id, schedule_id, published_at, started_at,
-            lease_expires_at, created_at, available_at, updated_at, claim_nonce)
+            lease_expires_at, created_at, available_at, updated_at, claim_nonce, expires_at)
     VALUES (claim_or_record.job_id, claim_or_record.type,
             CASE WHEN paused THEN 'pending' ELSE 'processing' END, claim_or_record.payload,
             CASE WHEN paused THEN 0 ELSE 1 END,
@@ -33,7 +34,7 @@ BEGIN
             CASE WHEN claim_or_record.message_id IS NOT NULL THEN moment END,
             CASE WHEN NOT paused THEN moment END,
             CASE WHEN NOT paused THEN moment + make_interval(secs => lease_seconds) END, moment, moment, moment,
-            claim_or_record.nonce || ':1')
+            claim_or_record.nonce || ':1', claim_or_record.expires_at)
     ON CONFLICT (job_id) DO NOTHING
     RETURNING NOT paused, CASE WHEN paused THEN 'paused' ELSE job.status END, job.job_type,
               job.attempt, job.max_attempts, job.run, job.payload, job.user_id,

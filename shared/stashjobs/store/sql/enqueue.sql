@@ -11,7 +11,8 @@ CREATE OR REPLACE FUNCTION stashjobs.enqueue(
     max_payload_bytes integer DEFAULT 1000000,
     after text[] DEFAULT NULL, after_when text DEFAULT 'completed',
     unique_key text DEFAULT NULL, unique_while text DEFAULT 'waiting', replace boolean DEFAULT false,
-    debounce interval DEFAULT NULL, max_wait interval DEFAULT NULL
+    debounce interval DEFAULT NULL, max_wait interval DEFAULT NULL,
+    expires_at timestamptz DEFAULT NULL
 )
 RETURNS TABLE (job_id text, created boolean)
 LANGUAGE plpgsql SECURITY DEFINER
@@ -54,6 +55,10 @@ BEGIN
         WHEN delay < interval '0' THEN format('delay is %s; it must be 0 or more', delay)
         WHEN due NOT BETWEEN '0001-01-01 00:00Z' AND '9000-01-01 00:00Z'
             THEN format('the job would be due at %s; it must be from 0001 to 9000', due)
+        WHEN expires_at <= coalesce(due, moment)
+            THEN format('expires_at is %s, which is before the job is due', expires_at)
+        WHEN expires_at > '9000-01-01 00:00Z'
+            THEN format('expires_at is %s; it must be before 9000', expires_at)
         WHEN jsonb_typeof(metadata) IS DISTINCT FROM 'object' THEN 'metadata is not a JSON object'
         WHEN octet_length(metadata::text) > max_metadata_bytes
             THEN format('metadata has %s bytes; at most %s are allowed',
@@ -107,6 +112,7 @@ BEGIN
                uniqueness => ARRAY[CASE WHEN unique_key IS NOT NULL THEN jsonb_build_object(
                    'key', unique_key, 'running', unique_while = 'running',
                    'replace', replace OR debounce IS NOT NULL,
-                   'maxWait', extract(epoch FROM max_wait)) END]) AS made;
+                   'maxWait', extract(epoch FROM max_wait)) END],
+               expires_at => ARRAY[enqueue.expires_at]) AS made;
 END
 $$;

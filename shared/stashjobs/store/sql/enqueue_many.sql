@@ -10,7 +10,8 @@ CREATE OR REPLACE FUNCTION stashjobs.enqueue_many(
     job_ids text[], types text[], payloads jsonb[], max_attempts integer[],
     available_at timestamptz[], user_ids text[], organization_ids text[],
     idempotency_keys text[], metadata jsonb[], delivery jsonb[], after jsonb[] DEFAULT NULL,
-    enqueued_by text[] DEFAULT '{}', uniqueness jsonb[] DEFAULT '{}'
+    enqueued_by text[] DEFAULT '{}', uniqueness jsonb[] DEFAULT '{}',
+    expires_at timestamptz[] DEFAULT '{}'
 )
 RETURNS TABLE (asked_id text, job_id text, due boolean)
 LANGUAGE plpgsql SECURITY DEFINER
@@ -26,18 +27,18 @@ BEGIN
         INSERT INTO job_executions AS job
                (job_id, job_type, status, payload, max_attempts, available_at, user_id, organization_id,
                 idempotency_key, metadata, delivery, enqueued_by, unique_key, unique_running,
-                created_at, updated_at)
+                expires_at, created_at, updated_at)
         SELECT new.id, new.type, CASE WHEN new.after IS NULL THEN 'pending' ELSE 'waiting' END,
                new.payload, new.attempts, coalesce(new.at, moment), new.user_id,
                new.organization_id, new.key, new.about, new.asked, new.asker,
                new.uniqueness ->> 'key', coalesce((new.uniqueness ->> 'running')::boolean, false),
-               moment, moment
+               new.expires, moment, moment
           FROM unnest(job_ids, types, payloads, enqueue_many.max_attempts,
                       enqueue_many.available_at, user_ids, organization_ids, idempotency_keys,
                       enqueue_many.metadata, enqueue_many.delivery, enqueue_many.after,
-                      enqueue_many.enqueued_by, enqueue_many.uniqueness)
+                      enqueue_many.enqueued_by, enqueue_many.uniqueness, enqueue_many.expires_at)
             AS new (id, type, payload, attempts, at, user_id, organization_id, key, about, asked,
-                    after, asker, uniqueness)
+                    after, asker, uniqueness, expires)
          ORDER BY new.type, new.key NULLS FIRST, new.uniqueness ->> 'key' NULLS FIRST, new.id
         ON CONFLICT DO NOTHING
         RETURNING job.job_id
@@ -70,6 +71,7 @@ BEGIN
       ORDER BY job.job_id FOR UPDATE OF job;
     UPDATE job_executions AS job
        SET payload = new.payload, metadata = new.about, available_at = due.at,
+           expires_at = new.expires,
            published_at = CASE WHEN due.at < job.available_at THEN NULL
                                ELSE job.published_at END,
            backoff = false,
@@ -77,8 +79,9 @@ BEGIN
            updated_at = moment
       FROM (SELECT DISTINCT ON (each.type, each.uniqueness ->> 'key') each.*
               FROM unnest(job_ids, types, payloads, enqueue_many.available_at,
-                          enqueue_many.metadata, enqueue_many.uniqueness) WITH ORDINALITY
-                AS each (id, type, payload, at, about, uniqueness, place)
+                          enqueue_many.metadata, enqueue_many.uniqueness,
+                          enqueue_many.expires_at) WITH ORDINALITY
+                AS each (id, type, payload, at, about, uniqueness, expires, place)
              WHERE (each.uniqueness ->> 'replace')::boolean AND each.id <> ALL(recorded)
              ORDER BY each.type, each.uniqueness ->> 'key', each.place DESC) AS new
       JOIN job_executions AS found

@@ -38,7 +38,7 @@ BEGIN
            SET status = 'pending', run = job.run + 1, error = NULL, result = NULL,
                progress = NULL, payload = coalesce(retry.payload, job.payload), dlq_id = NULL,
                completed_at = NULL, published_at = NULL, message_id = NULL, snoozes = 0,
-               backoff = false, cancel_requested_by = NULL,
+               backoff = false, cancel_requested_by = NULL, expires_at = NULL,
                available_at = moment, updated_at = moment, attempts_before_run = found.attempt,
                max_attempts = found.attempt + found.max_attempts - found.attempts_before_run
           FROM found

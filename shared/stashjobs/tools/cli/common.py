@@ -7,6 +7,7 @@ import json
 import os
 import sys
 import traceback
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -33,6 +34,8 @@ WRONG_USE = 2
 # Where `stashjobs dev` keeps its data, and what it writes there for other shells.
 HOME_SETTING = "STASHJOBS_HOME"
 DEFAULT_HOME = Path(".stashjobs")
+
+_AGE_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
@@ -225,3 +228,38 @@ def parse_json(text: str) -> Any:
         return json.loads(sys.stdin.read() if text == "-" else text)
     except ValueError as error:
         raise WrongUse(f"the payload is not JSON: {error}") from error
+
+
+def json_object(text: str) -> dict[str, Any]:
+    """The value of an option that is a JSON object."""
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError):
+        document = None
+    if not isinstance(document, dict):
+        raise click.BadParameter(f'{text[:100]!r} is not a JSON object; write {{"from": "signup"}}')
+    return document
+
+
+def age(text: str) -> timedelta:
+    """The value of an option that is a duration: 90s, 10m, 2h, 7d."""
+    number, unit = text[:-1], text[-1:]
+    if unit not in _AGE_UNITS or not number.isascii() or not number.isdigit():
+        raise click.BadParameter(f"{text!r} is not an age; write 90s, 10m, 2h or 7d")
+    try:
+        return timedelta(**{_AGE_UNITS[unit]: int(number)})
+    except OverflowError:
+        raise click.BadParameter(f"{text!r}: no calendar goes so far") from None
+
+
+def moment(text: str) -> datetime:
+    """The value of an option that is a moment."""
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:
+        raise click.BadParameter(f"{text!r} is not a time; write 2030-01-31T09:00:00Z") from None
+
+
+def age_or_moment(text: str) -> timedelta | datetime:
+    """The value of an option that is either."""
+    return age(text) if text[-1:] in _AGE_UNITS else moment(text)

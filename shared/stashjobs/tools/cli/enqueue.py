@@ -11,18 +11,20 @@ import click
 from stashjobs.job_type import find
 from stashjobs.producer import enqueue as producer
 from stashjobs.producer import message as messages
-from stashjobs.tools.cli.common import WrongUse, command, json_option, load_jobs, parse_json
+from stashjobs.tools.cli.common import (
+    WrongUse,
+    age_or_moment,
+    command,
+    json_object,
+    json_option,
+    load_jobs,
+    moment,
+    parse_json,
+)
 from stashjobs.tools.cli.publishing import warn_without_function_urls
 
 if TYPE_CHECKING:
     from stashjobs.producer.options import EnqueueOptions
-
-
-def _moment(text: str) -> datetime:
-    try:
-        return datetime.fromisoformat(text)
-    except ValueError:
-        raise click.BadParameter(f"{text!r} is not a time; write 2030-01-31T09:00:00Z") from None
 
 
 @click.command()
@@ -34,13 +36,42 @@ def _moment(text: str) -> datetime:
 @click.option("--delay", type=float, help="Run after this many seconds.")
 @click.option(
     "--at",
-    type=_moment,
+    type=moment,
     metavar="TIME",
     help="Run at this time, with a time zone: 2030-01-31T09:00:00Z.",
 )
 @click.option(
     "--idempotency-key", help="Enqueue nothing if a job of this type already has this key."
 )
+@click.option(
+    "--metadata", type=json_object, metavar="JSON", help="A JSON object, kept beside the payload."
+)
+@click.option(
+    "--expires",
+    type=age_or_moment,
+    metavar="AGE|TIME",
+    help="Begin no attempt after this: 10m, 2h, 2030-01-31T09:00:00Z.",
+)
+@click.option("--unique", metavar="KEY", help="If a job with this key waits, it is the answer.")
+@click.option(
+    "--unique-field",
+    "unique_fields",
+    multiple=True,
+    metavar="NAME",
+    help="Likewise by a field of the payload, in place of a key; repeatable.",
+)
+@click.option(
+    "--unique-while",
+    type=click.Choice(["waiting", "running"]),
+    help="Whether a job that runs counts too.",
+)
+@click.option(
+    "--replace", is_flag=True, default=None, help="That job gets this payload and this time."
+)
+@click.option(
+    "--debounce", type=float, help="As --replace, due this many seconds after the last enqueue."
+)
+@click.option("--max-wait", type=float, help="And at most this many seconds after the first.")
 @click.option("--retries", type=int, help="Retries, instead of the type's default.")
 @click.option(
     "--after", multiple=True, metavar="JOB", help="Wait until this job has ended; repeatable."
@@ -58,6 +89,7 @@ def enqueue(
     job_type: str,
     payload: str | None,
     example: bool,
+    unique_fields: tuple[str, ...],
     as_json: bool,
     **options: Unpack[EnqueueOptions],
 ) -> None:
@@ -70,6 +102,10 @@ def enqueue(
     if example == (payload is not None):
         raise WrongUse("give either a payload as JSON (or - for standard input), or --example")
     document = chosen.example() if example else parse_json(payload or "")
+    if unique_fields:
+        if options.get("unique") is not None:
+            raise WrongUse("give --unique or --unique-field, not both")
+        options["unique"] = list(unique_fields)
     warn_without_function_urls([chosen])
     try:
         enqueued = producer.enqueue(chosen, document, options, None)
@@ -84,7 +120,8 @@ def enqueue(
         click.echo(json.dumps(answer))
         return
     if not enqueued.created:
-        click.echo(f"{enqueued.job_id} has this idempotency key already; nothing was enqueued.")
+        key = "unique key" if options.get("unique") is not None else "idempotency key"
+        click.echo(f"{enqueued.job_id} has this {key} already; nothing was enqueued.")
     elif not enqueued.due:
         click.echo(f"{enqueued.job_id} recorded. It waits for the jobs in --after.")
     elif enqueued.published:

@@ -17,6 +17,7 @@ from stashjobs.operators.search import Filter
 from stashjobs.store import database
 from stashjobs.tools.cli.common import (
     WrongUse,
+    age,
     command,
     json_option,
     load_jobs,
@@ -29,8 +30,6 @@ from stashjobs.wording import plural
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-_AGE_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
-
 
 def _filters(function: Callable[..., None]) -> Callable[..., None]:
     """The options that say which jobs, and how to go about it."""
@@ -41,11 +40,11 @@ def _filters(function: Callable[..., None]) -> Callable[..., None]:
         click.option("--organization-id", help="All jobs of this organization."),
         click.option(
             "--older-than",
-            type=_age,
+            type=age,
             metavar="AGE",
             help="All jobs older than this: 90s, 10m, 2h, 7d.",
         ),
-        click.option("--newer-than", type=_age, metavar="AGE", help="All jobs younger than this."),
+        click.option("--newer-than", type=age, metavar="AGE", help="All jobs younger than this."),
         click.option("--error", "error_contains", help="All jobs whose error contains this text."),
         click.option("--by", "actor", help="Who does it, for the audit.  [default: your login]"),
         click.option("--dry-run", is_flag=True, help="Only count."),
@@ -55,13 +54,6 @@ def _filters(function: Callable[..., None]) -> Callable[..., None]:
     for option in reversed(options):
         function = option(function)
     return function
-
-
-def _age(text: str) -> timedelta:
-    number, unit = text[:-1], text[-1:]
-    if unit not in _AGE_UNITS or not number.isascii() or not number.isdigit():
-        raise click.BadParameter(f"{text!r} is not an age; write 90s, 10m, 2h or 7d")
-    return timedelta(**{_AGE_UNITS[unit]: int(number)})
 
 
 @click.command()
