@@ -46,7 +46,7 @@ def probe(
     retries: int = 2,
     timeout: float = 20,
     retry_delay: str | None = None,
-    rate: int | None = None,
+    rate: int | tuple[int, str] | None = None,
     parallelism: int | None = None,
 ) -> Job[Any, Any]:
     """A job type that no registry knows. By default its result is its payload."""

@@ -281,7 +281,8 @@ class Counted(Wire):
 
 
 class JobType(Wire):
-    """A job type: what QStash does for it, and the JSON schema of its payload."""
+    """A job type: what QStash does for it, and the JSON schema of its payload. `rate` is so many
+    deliveries in `periodSeconds`; both are null without a limit."""
 
     model_config = example(
         {
@@ -290,7 +291,8 @@ class JobType(Wire):
             "retries": 3,
             "timeout": 30,
             "retryDelay": None,
-            "rate": None,
+            "rate": 100,
+            "periodSeconds": 60,
             "parallelism": None,
             "encrypted": False,
             "retention": None,
@@ -307,6 +309,7 @@ class JobType(Wire):
     timeout: float
     retry_delay: str | None
     rate: int | None
+    period_seconds: int | None
     parallelism: int | None
     encrypted: bool
     retention: int | None

@@ -249,6 +249,7 @@ def _described(job: job_type.JobType[Any, Any]) -> JobType:
         timeout=job.timeout,
         retry_delay=job.retry_delay,
         rate=job.rate,
+        period_seconds=None if job.rate is None else job.period_seconds,
         parallelism=job.parallelism,
         encrypted=job.encrypted,
         retention=job.retention,

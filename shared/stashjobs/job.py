@@ -183,7 +183,7 @@ def job(
     retries: int = 3,
     timeout: float = 30,
     retry_delay: str | None = None,
-    rate: int | None = None,
+    rate: int | tuple[int, str] | None = None,
     parallelism: int | None = None,
     encrypted: bool = False,
     retention: int | None = None,
@@ -198,7 +198,8 @@ def job(
         timeout: How long one attempt may take, in seconds.
         retry_delay: QStash's expression for the wait between attempts, in milliseconds
             (`"pow(2, retried) * 1000"`); QStash's own backoff where it is None.
-        rate: At most so many deliveries a second.
+        rate: At most so many deliveries a second, or in a period: `(100, "1m")`, with `s`, `m`, `h`
+            or `d`, up to a week. Beside `parallelism`, both hold.
         parallelism: At most so many deliveries at once; no more than its function has processes, or
             Lambda turns the others away (docs/connections.md).
         encrypted: Its payloads and results are encrypted, always (docs/encrypted-payloads.md).
@@ -229,7 +230,8 @@ def job(
             f"{type}: enqueued_by is {enqueued_by!r}, it must be one of {', '.join(ENQUEUED_BY)}"
         )
 
-    _refuse_less_than_one(type, parallelism=parallelism, rate=rate)
+    number = rate[0] if isinstance(rate, tuple) and rate else rate
+    _refuse_less_than_one(type, parallelism=parallelism, rate=number)
     if retry_delay is not None:
         _refuse_no_delay(type, retry_delay, retries)
 
@@ -254,9 +256,9 @@ def job(
     return declare
 
 
-def _refuse_less_than_one(type: str, **options: int | None) -> None:  # noqa: A002
+def _refuse_less_than_one(type: str, **options: Any) -> None:  # noqa: A002
     for name, value in options.items():
-        if value is not None and value < 1:
+        if isinstance(value, int) and value < 1:
             raise ValueError(f"{type}: {name} is {value}, it must be 1 or more")
 
 

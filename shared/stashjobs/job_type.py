@@ -36,6 +36,9 @@ NO_EXAMPLE = (
 NOT_THE_SAME = (
     "written as JSON and read back it is not the same (SecretStr? exclude=True? a subclass?)"
 )
+# What QStash allows for a rate (Upstash docs, "Flow Control").
+MAX_PERIOD_SECONDS = 7 * 86_400
+_SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 _registry: dict[str, JobType[Any, Any]] = {}
 
 
@@ -55,7 +58,7 @@ class JobType(Generic[Payload, Result]):
         retries: int,
         timeout: float,
         retry_delay: str | None,
-        rate: int | None,
+        rate: int | tuple[int, str] | None,
         parallelism: int | None,
         encrypted: bool = False,
         retention: int | None = None,
@@ -67,7 +70,7 @@ class JobType(Generic[Payload, Result]):
         self.retries = retries
         self.timeout = timeout
         self.retry_delay = retry_delay
-        self.rate = rate
+        self.rate, self.period_seconds = _rate_of(type, rate)
         self.parallelism = parallelism
         self.encrypted = encrypted
         self.retention = retention
@@ -174,6 +177,34 @@ class JobType(Generic[Payload, Result]):
         from pydantic import TypeAdapter
 
         return TypeAdapter(self.payload_type)
+
+
+def period_seconds(period: str) -> int:
+    """A rate's period in seconds: `10s`, `1m`, `2h`, up to `7d`.
+
+    Raises:
+        ValueError: It is none, or is longer than a week.
+    """
+    found = re.fullmatch(r"([0-9]{1,6})([smhd])", period)
+    seconds = int(found[1]) * _SECONDS[found[2]] if found else 0
+    if not 1 <= seconds <= MAX_PERIOD_SECONDS:
+        raise ValueError(f"the period is {period!r}; write 10s, 1m, 2h, up to 7d")
+    return seconds
+
+
+def _rate_of(job_type: str, rate: int | tuple[int, str] | None) -> tuple[int | None, int]:
+    """So many deliveries, and in how many seconds."""
+    if rate is None or isinstance(rate, int):
+        return rate, 1
+    try:
+        number, period = rate
+        if not isinstance(number, int):
+            raise TypeError
+        return number, period_seconds(period)
+    except TypeError:
+        raise ValueError(f'{job_type}: rate is {rate!r}; write 10 or (100, "1m")') from None
+    except ValueError as error:
+        raise ValueError(f"{job_type}: rate: {error}") from None
 
 
 def register(declared: JobType[Any, Any]) -> None:

@@ -87,7 +87,7 @@ def plain_job(payload: Plain, _context: Context) -> str:
     retries=5,
     timeout=60,
     retry_delay="pow(2, retried) * 1000",
-    rate=10,
+    rate=(10, "1m"),
     parallelism=2,
 )
 def limited(payload: Any, _context: Context) -> None:
@@ -361,7 +361,11 @@ def test_the_message_asks_what_the_type_asks(table: Table, qstash: Server) -> No
     assert headers["Upstash-Timeout"] == "70s"
     assert headers["Upstash-Label"] == "enqueue-limited"
     assert headers["Upstash-Flow-Control-Key"] == "jobs.example.test-enqueue-limited"
-    assert set(headers["Upstash-Flow-Control-Value"].split(", ")) == {"rate=10", "parallelism=2"}
+    assert sorted(headers["Upstash-Flow-Control-Value"].split(", ")) == [
+        "parallelism=2",
+        "period=60s",
+        "rate=10",
+    ]
     assert headers["Content-Type"] == "application/json"
     assert "Upstash-Not-Before" not in headers
 

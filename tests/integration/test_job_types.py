@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from functions.create_notification.handler import create_notification
+from stashjobs import job
 from stashjobs.errors import UnknownJobType
 from stashjobs.operators import health, job_types
 from stashjobs.producer import flow_control, message, qstash_client
@@ -129,6 +130,45 @@ def test_what_was_done_is_kept_with_what_it_was_before(table: Table, qstash: QSt
         "periodSeconds": 7200,
         "parallelism": None,
     }
+
+
+def test_a_type_declares_a_rate_in_a_period(settings: pytest.MonkeyPatch) -> None:
+    del settings
+    limits = message.flow_control_of(probe(rate=(100, "1m"), parallelism=2))
+    assert (limits["rate"], limits["period"], limits["parallelism"]) == (100, 60, 2)
+    assert message.flow_control_of(probe(rate=(5, "7d")))["period"] == 604_800
+
+
+@pytest.mark.parametrize(
+    "rate", [0, (0, "1m"), (1, "8d"), (1, "0s"), (1, "soon"), ("1", "1m"), (1,), (1, 60), "1m", 1.5]
+)
+def test_a_rate_that_makes_no_sense_is_refused_where_it_is_declared(rate: Any) -> None:
+    with pytest.raises(ValueError, match="rated: rate"):
+        job("rated", endpoint="/api/jobs/rated", rate=rate)(lambda *_: None)
+
+
+def test_a_deploy_with_another_limit_reaches_what_waits_at_qstash(
+    table: Table, qstash: QStashServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    del table, qstash
+    before, now = probe(type=TYPE, rate=5), probe(type=TYPE, rate=(100, "1m"), parallelism=2)
+    pinned = qstash_client.qstash().flow_control
+    pinned.pin(flow_control._key(TYPE), {"rate": 5, "period": 1})
+    pinned.unpin(flow_control._key(TYPE), {"rate": True})
+    monkeypatch.setattr(flow_control, "_compared", set())
+    monkeypatch.setattr(flow_control, "declared", lambda: [before])
+    assert flow_control.reconcile() == 0
+    monkeypatch.setattr(flow_control, "_compared", set())
+    monkeypatch.setattr(flow_control, "declared", lambda: [now])
+    assert [flow_control.reconcile(), flow_control.reconcile()] == [1, 0]
+    found = at_qstash()
+    assert (found.rate_max, found.rate_period, found.parallelism_max) == (100, 60, 2)
+    assert (found.is_pinned_rate, found.is_pinned_parallelism) == (False, False)
+    # An operator's limit stays.
+    job_types.limit(TYPE, actor="ada", rate=1, period="1h", parallelism=1)
+    monkeypatch.setattr(flow_control, "_compared", set())
+    assert flow_control.reconcile() == 0
+    assert at_qstash().rate_max == 1
 
 
 @pytest.mark.parametrize(

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-import re
 from typing import TYPE_CHECKING
 
 from stashjobs.errors import UnknownJobType
 from stashjobs.job_type import declared
+from stashjobs.job_type import period_seconds as job_type_period_seconds
 from stashjobs.operators import search
 from stashjobs.producer import flow_control
 from stashjobs.store import database, job_types
@@ -18,9 +18,6 @@ if TYPE_CHECKING:
     from stashjobs.store.job_types import Action, TypeState
 
 log = logging.getLogger("stashjobs")
-
-MAX_PERIOD_SECONDS = 7 * 86_400
-_SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 
 
 def read(connection: Connection) -> dict[str, TypeState]:
@@ -87,11 +84,10 @@ def period_seconds(period: str) -> int:
     Raises:
         ValueError: It is none, or is longer than a week.
     """
-    found = re.fullmatch(r"([0-9]{1,6})([smhd])", period)
-    seconds = int(found[1]) * _SECONDS[found[2]] if found else 0
-    if not 1 <= seconds <= MAX_PERIOD_SECONDS:
-        raise ValueError(f"limit: the period is {period!r}; write 10s, 1m, 2h, up to 7d")
-    return seconds
+    try:
+        return job_type_period_seconds(period)
+    except ValueError as error:
+        raise ValueError(f"limit: {error}") from None
 
 
 def _change(job_type: str, action: Action, actor: str, **limits: int | None) -> TypeState:

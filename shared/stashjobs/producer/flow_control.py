@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from stashjobs.job_type import declared
 from stashjobs.observability import redaction
 from stashjobs.producer import qstash_client
-from stashjobs.producer.message import flow_control_key
+from stashjobs.producer.message import flow_control_key, flow_control_of
 from stashjobs.store import database, job_types
 
 if TYPE_CHECKING:
     from qstash.flow_control_api import FlowControlInfo, PinFlowControlOptions
 
+    from stashjobs.job_type import JobType
     from stashjobs.store.job_types import TypeState
 
 log = logging.getLogger("stashjobs")
@@ -36,7 +38,8 @@ def apply(state: TypeState) -> bool:
 
 def reconcile() -> int:
     """Compare QStash with every row that asks for something, or that it does not know of, and
-    correct it. Returns how many were corrected.
+    correct it; and, once in a process, with what every type declares, since jobs that wait there
+    may have the limits of the deploy before. Returns how many were corrected.
 
     Raises:
         Exception: QStash or Postgres cannot be reached, or a setting is missing.
@@ -55,7 +58,40 @@ def reconcile() -> int:
             job_types.confirm_applied(own, state)
         log.info("flow control corrected", extra={"job_type": state.job_type})
         corrected += 1
+    for job in declared():
+        if job.type not in _compared:
+            corrected += _apply_declared(job)
+            _compared.add(job.type)
     return corrected
+
+
+# The types whose declared limits this process has compared.
+_compared: set[str] = set()
+
+
+def _apply_declared(job: JobType[Any, Any]) -> bool:
+    """Have the key of a type take over what its code declares, but for what is pinned. So does
+    QStash with the next message, and with none but that it takes a limit away."""
+    found = _find(job.type)
+    if found is None:
+        return False
+    wanted = flow_control_of(job)
+    pinned: PinFlowControlOptions = {}
+    rate = (job.rate, job.period_seconds)
+    if job.rate and not found.is_pinned_rate and rate != (found.rate_max, found.rate_period):
+        pinned |= {"rate": job.rate, "period": job.period_seconds}
+    if not found.is_pinned_parallelism and wanted.get("parallelism", 0) not in {
+        0,
+        found.parallelism_max,
+    }:
+        pinned |= {"parallelism": wanted["parallelism"]}
+    if not pinned:
+        return False
+    flow_control, key = qstash_client.qstash().flow_control, _key(job.type)
+    flow_control.pin(key, pinned)
+    flow_control.unpin(key, {"rate": "rate" in pinned, "parallelism": "parallelism" in pinned})
+    log.info("flow control corrected", extra={"job_type": job.type})
+    return True
 
 
 def _key(job_type: str) -> str:

@@ -128,6 +128,8 @@ def flow_control_of(job: JobType[Any, Any]) -> FlowControl:
         limits["parallelism"] = NO_LIMIT
     if job.rate is not None:
         limits["rate"] = job.rate
+        if job.period_seconds != 1:
+            limits["period"] = job.period_seconds
     if job.parallelism is not None:
         limits["parallelism"] = job.parallelism
     return limits

@@ -35,6 +35,9 @@ def types(*, as_json: bool) -> None:
                 "endpoint": job.endpoint,
                 "retries": job.retries,
                 "timeout": job.timeout,
+                "rate": job.rate,
+                "periodSeconds": None if job.rate is None else job.period_seconds,
+                "parallelism": job.parallelism,
                 "encrypted": job.encrypted,
                 "retention": job.retention,
             }
