@@ -29,6 +29,7 @@ OURS = "stashjobs"
 POOLED = "stashjobs, pooled"
 LIMIT = "psycopg loop (the limit)"
 POOLED_LIMIT = "psycopg loop, pooled"
+FUNCTIONS = "our functions in the loop, pooled"
 # Its name in the table: the module, and its arguments.
 CONTENDERS: dict[str, tuple[str, ...]] = {
     LIMIT: ("bare_psycopg",),
@@ -39,6 +40,7 @@ CONTENDERS: dict[str, tuple[str, ...]] = {
 # A client that does not plan anew each time fails behind the pooler, or does after a while.
 POOLED_CONTENDERS: dict[str, tuple[str, ...]] = {
     POOLED_LIMIT: ("bare_psycopg", "planned"),
+    FUNCTIONS: ("bare_psycopg", "planned", "functions"),
     POOLED: ("stashjobs_handler",),
     "FastAPI + Mangum + Receiver, pooled": ("fastapi_mangum", "planned"),
 }
@@ -88,7 +90,11 @@ def server_seconds(connection: psycopg.Connection[Any]) -> float:
 def ratios(found: dict[str, list[dict[str, Any]]]) -> str:
     """What a delivery costs beside a bare claim and completion of the same kind."""
     rows = []
-    for ours, limit, how in ((OURS, LIMIT, "direct"), (POOLED, POOLED_LIMIT, "behind PgBouncer")):
+    for ours, limit, how in (
+        (OURS, LIMIT, "a delivery, direct"),
+        (POOLED, POOLED_LIMIT, "a delivery, behind PgBouncer"),
+        (FUNCTIONS, POOLED_LIMIT, "the functions alone, behind PgBouncer"),
+    ):
         server, wall = (
             measuring.paired_ratio(
                 [each[what] for each in found[limit]], [each[what] for each in found[ours]]

@@ -105,8 +105,8 @@ def test_jobs_go_on_while_it_is_proven(filled: Table, database_url: str) -> None
             "index public.idx_job_executions_status is missing",
         ),
         (
-            "DROP TRIGGER job_executions_lifecycle ON job_executions",
-            "trigger job_executions_lifecycle of public.job_executions is missing",
+            "DROP TRIGGER job_executions_check_job ON job_executions",
+            "trigger job_executions_check_job of public.job_executions is missing",
         ),
         ("CREATE TABLE public.guest ()", "public.guest is new"),
     ],

@@ -404,9 +404,9 @@ def test_the_database_lets_a_job_go_only_the_ways_that_exist(table: Table) -> No
     job_id = table.add(probe())
     for old in STATUSES:
         for new in STATUSES:
-            table.run("ALTER TABLE job_executions DISABLE TRIGGER job_executions_lifecycle")
+            table.run("ALTER TABLE job_executions DISABLE TRIGGER job_executions_check_job")
             move(table, old)
-            table.run("ALTER TABLE job_executions ENABLE TRIGGER job_executions_lifecycle")
+            table.run("ALTER TABLE job_executions ENABLE TRIGGER job_executions_check_job")
             if old == new or (old, new) in LEGAL:
                 move(table, new)
                 assert table.status(job_id) == new

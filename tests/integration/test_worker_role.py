@@ -126,7 +126,7 @@ def deliver_and_age(table: Table) -> str:
         "DELETE FROM job_executions",
         "INSERT INTO job_executions (job_id) VALUES ('x')",
         "ALTER TABLE job_executions DISABLE TRIGGER ALL",
-        "DROP TRIGGER job_executions_lifecycle ON job_executions",
+        "DROP TRIGGER job_executions_check_job ON job_executions",
         "TRUNCATE job_actions",
         "DELETE FROM job_actions",
         "UPDATE job_actions SET actor = 'nobody'",

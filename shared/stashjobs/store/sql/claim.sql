@@ -5,6 +5,9 @@
 -- ahead of this one, and of its own backoff it knows best. Of a paused type none is taken; the status is
 -- `paused` then. A delivery asks again with the same nonce where it did not hear the answer, and finds
 -- its own claim. The nonce is kept with the attempt's number, since release 0.1 claims without one.
+--
+-- What stands beside the key is in a CASE, which no index serves: Postgres keeps the plan that it made
+-- while the table was empty, when one index looked as good as another.
 CREATE OR REPLACE FUNCTION stashjobs.claim(
     job_id text, type text, lease_seconds float8,
     message_id text DEFAULT NULL, schedule_id text DEFAULT NULL, nonce text DEFAULT NULL
@@ -18,68 +21,83 @@ SET search_path FROM CURRENT SET enable_seqscan TO off AS $$
 #variable_conflict use_column
 DECLARE
     moment CONSTANT timestamptz := clock_timestamp();
+    until CONSTANT timestamptz := moment + make_interval(secs => lease_seconds);
 BEGIN
-    -- What stands beside the key is in a CASE, which no index serves: Postgres keeps the plan that it
-    -- made while the table was empty, when one index looked as good as another.
-    UPDATE job_executions AS job SET
-           status = CASE WHEN job.attempt >= job.max_attempts THEN 'failed'
-                         WHEN job.expires_at <= moment THEN 'cancelled'
-                         ELSE 'processing' END,
-           attempt = CASE WHEN job.attempt >= job.max_attempts OR job.expires_at <= moment
-                          THEN job.attempt ELSE job.attempt + 1 END,
-           error = CASE WHEN job.attempt >= job.max_attempts
-                        THEN 'LeaseExpired: the attempt ended without a word'
-                        WHEN job.expires_at <= moment THEN stashjobs.expired(job.expires_at)
-                        ELSE job.error END,
+    -- One that is due.
+    RETURN QUERY
+    UPDATE job_executions AS job
+       SET status = 'processing', attempt = job.attempt + 1, backoff = false,
+           started_at = moment, lease_expires_at = until, updated_at = moment,
+           available_at = least(job.available_at, moment),
+           published_at = CASE WHEN claim.message_id IS NULL THEN job.published_at
+                               ELSE coalesce(job.published_at, moment) END,
+           message_id = coalesce(claim.message_id, job.message_id),
+           dlq_id = CASE WHEN claim.message_id <> job.message_id THEN NULL ELSE job.dlq_id END,
+           schedule_id = coalesce(claim.schedule_id, job.schedule_id),
+           claim_nonce = claim.nonce || ':' || (job.attempt + 1)
+     WHERE job.job_id = claim.job_id
+       AND CASE WHEN job.status IN ('pending', 'retrying') AND job.job_type = claim.type
+                    THEN job.attempt < job.max_attempts
+                         AND (job.expires_at > moment) IS NOT FALSE
+                         AND (job.available_at <= moment + interval '2 s'
+                              OR (job.backoff AND claim.message_id = job.message_id))
+                         AND NOT EXISTS (SELECT FROM job_type_states AS state
+                                          WHERE state.job_type = claim.type AND state.paused)
+                END
+    RETURNING true, job.status, job.job_type, job.attempt, job.max_attempts, job.run, job.payload,
+              job.user_id, job.organization_id, job.error, NULL::float8;
+    IF FOUND THEN
+        RETURN;
+    END IF;
+
+    -- One whose lease ran out, or that may not begin. One that is to be cancelled is the relay's.
+    RETURN QUERY
+    UPDATE job_executions AS job
+       SET status = judged.status,
+           attempt = job.attempt + CASE judged.status WHEN 'processing' THEN 1 ELSE 0 END,
+           error = CASE judged.status
+                       WHEN 'failed' THEN 'LeaseExpired: the attempt ended without a word'
+                       WHEN 'cancelled' THEN stashjobs.expired(job.expires_at)
+                       ELSE job.error END,
            errors = CASE WHEN job.status <> 'processing' THEN job.errors
                          ELSE job.errors || jsonb_build_object(
                                 'attempt', job.attempt, 'type', 'LeaseExpired',
                                 'message', 'the attempt ended without a word',
                                 'startedAt', job.started_at, 'endedAt', job.lease_expires_at) END,
-           started_at = CASE WHEN job.attempt >= job.max_attempts OR job.expires_at <= moment
-                             THEN job.started_at ELSE moment END,
-           lease_expires_at = CASE WHEN job.attempt >= job.max_attempts OR job.expires_at <= moment
-                                   THEN NULL
-                                   ELSE moment + make_interval(secs => lease_seconds) END,
-           completed_at = CASE WHEN job.attempt >= job.max_attempts OR job.expires_at <= moment
-                               THEN moment END,
+           started_at = CASE judged.status WHEN 'processing' THEN moment ELSE job.started_at END,
+           lease_expires_at = CASE judged.status WHEN 'processing' THEN until END,
+           completed_at = CASE WHEN judged.status <> 'processing' THEN moment END,
            published_at = CASE WHEN claim.message_id IS NULL THEN job.published_at
                                ELSE coalesce(job.published_at, moment) END,
            message_id = coalesce(claim.message_id, job.message_id),
            dlq_id = CASE WHEN claim.message_id <> job.message_id THEN NULL ELSE job.dlq_id END,
            schedule_id = coalesce(claim.schedule_id, job.schedule_id),
            claim_nonce = claim.nonce || ':' || (job.attempt + 1), backoff = false,
-           updated_at = moment,
-           available_at = least(job.available_at, moment)
+           updated_at = moment
+      FROM (SELECT CASE WHEN found.attempt >= found.max_attempts THEN 'failed'
+                        WHEN found.expires_at <= moment THEN 'cancelled'
+                        ELSE 'processing' END AS status
+              FROM job_executions AS found WHERE found.job_id = claim.job_id) AS judged
      WHERE job.job_id = claim.job_id
        AND CASE WHEN job.job_type <> claim.type THEN false
-                WHEN job.status IN ('pending', 'retrying')
-                    THEN (job.available_at <= moment + interval '2 s'
-                          OR (job.backoff AND claim.message_id = job.message_id))
-                         AND NOT EXISTS (SELECT FROM job_type_states AS state
-                                          WHERE state.job_type = claim.type AND state.paused)
                 WHEN job.status = 'processing'
-                    -- One that is to be cancelled is the relay's.
                     THEN job.lease_expires_at <= moment AND job.cancel_requested_by IS NULL
                          AND (job.claim_nonce = claim.nonce || ':' || job.attempt) IS NOT TRUE
-                ELSE false END
+                WHEN job.status IN ('pending', 'retrying') THEN judged.status <> 'processing'
+                END
     RETURNING job.status = 'processing', job.status, job.job_type, job.attempt, job.max_attempts,
-              job.run, job.payload, job.user_id, job.organization_id, job.error, NULL::float8
-    INTO held, status, job_type, attempt, max_attempts, run, payload, user_id, organization_id,
-         error, wait_seconds;
+              job.run, job.payload, job.user_id, job.organization_id, job.error, NULL::float8;
     IF FOUND THEN
-        IF NOT held THEN
-            PERFORM stashjobs.release_children(ARRAY[claim.job_id]);
-        END IF;
-        RETURN NEXT;
+        PERFORM stashjobs.release_children(ARRAY[claim.job_id]);
         RETURN;
     END IF;
+
+    -- Its own.
     RETURN QUERY
     UPDATE job_executions AS job
-       SET started_at = moment, updated_at = moment,
-           lease_expires_at = moment + make_interval(secs => lease_seconds)
+       SET started_at = moment, updated_at = moment, lease_expires_at = until
      WHERE job.job_id = claim.job_id
-       AND CASE WHEN job.job_type = claim.type AND job.status = 'processing'
+       AND CASE WHEN job.status = 'processing' AND job.job_type = claim.type
                     THEN job.claim_nonce = claim.nonce || ':' || job.attempt
                          AND job.message_id
                              IS NOT DISTINCT FROM coalesce(claim.message_id, job.message_id)
@@ -89,6 +107,8 @@ BEGIN
     IF FOUND THEN
         RETURN;
     END IF;
+
+    -- Why not.
     RETURN QUERY
     SELECT false,
            CASE WHEN job.status IN ('pending', 'retrying') AND state.paused THEN 'paused'
@@ -99,6 +119,7 @@ BEGIN
            extract(epoch FROM CASE WHEN job.status IN ('pending', 'retrying')
                                    THEN job.available_at ELSE job.lease_expires_at END
                               - moment)::float8 END
-      FROM job_executions AS job LEFT JOIN job_type_states AS state USING (job_type) WHERE job.job_id = claim.job_id;
+      FROM job_executions AS job LEFT JOIN job_type_states AS state USING (job_type)
+     WHERE job.job_id = claim.job_id;
 END
 $$;

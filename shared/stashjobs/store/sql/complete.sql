@@ -15,8 +15,16 @@ BEGIN
      WHERE job.job_id = complete.job_id
        AND CASE WHEN job.attempt = complete.attempt THEN job.status = 'processing' END;
     IF FOUND THEN
-        RETURN QUERY SELECT true, 'completed', complete.attempt,
-                            stashjobs.release_children(ARRAY[complete.job_id]);
+        held := true;
+        row_status := 'completed';
+        row_attempt := complete.attempt;
+        released := '{}';
+        -- As `release_children` asks first; here it costs less than the call.
+        IF EXISTS (SELECT FROM job_dependencies AS link
+                    WHERE link.parent_id = complete.job_id AND link.open) THEN
+            released := stashjobs.release_children(ARRAY[complete.job_id]);
+        END IF;
+        RETURN NEXT;
         RETURN;
     END IF;
     RETURN QUERY
