@@ -1,10 +1,11 @@
 """Warm deliveries: throughput and CPU per delivery of a job's handler, beside others.
 
-    python -m benchmarks.delivery [--rounds 15] [--count 400] [--quick]
+    python -m benchmarks.delivery [--rounds 15] [--count 400] [--network-ms 1] [--quick]
 
 Each contender is a process that keeps its connection to the same Postgres and answers one signed
 delivery after the other. They take turns, round by round: directly, and behind PgBouncer in
-transaction mode, where a client's prepared statements are of no use.
+transaction mode, where a client's prepared statements are of no use. With `--network-ms` a round
+trip to Postgres or to the pooler takes so much longer than on one machine.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import psycopg
 
 from benchmarks import measuring
 from tests import pgbouncer
+from tests.network import Network
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -46,8 +48,8 @@ POOLED_CONTENDERS: dict[str, tuple[str, ...]] = {
 }
 
 
-def measure(rounds: int, count: int) -> dict[str, list[dict[str, Any]]]:
-    """What every contender measured, round by round."""
+def measure(rounds: int, count: int, network_ms: float) -> dict[str, list[dict[str, Any]]]:
+    """What every contender measured, round by round, with so much time between it and Postgres."""
     with measuring.postgres() as postgres, contextlib.ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory())
         # As many sessions as contenders, so that none waits for another's.
@@ -58,7 +60,10 @@ def measure(rounds: int, count: int) -> dict[str, list[dict[str, Any]]]:
             (CONTENDERS, postgres.url),
             (POOLED_CONTENDERS, pooler.url_of(postgres.url)),
         ):
-            environment = {"POSTGRES_URL": url, "LOG_LEVEL": "INFO"}
+            seconds = network_ms / 1000
+            network = stack.enter_context(Network.before(url, round_trip_seconds=seconds))
+            reached = network.url_of(url) if network_ms else url
+            environment = {"POSTGRES_URL": reached, "LOG_LEVEL": "INFO"}
             for name, (module, *arguments) in contenders.items():
                 contender = measuring.Contender(module, environment, *arguments)
                 processes[name] = stack.enter_context(contender)
@@ -141,13 +146,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--rounds", type=int, default=25)
     parser.add_argument("--count", type=int, default=400, help="deliveries in a round")
     parser.add_argument("--quick", action="store_true", help="3 rounds of 50, to see that it runs")
+    parser.add_argument("--network-ms", type=float, default=0.0, help="a round trip takes longer")
     options = parser.parse_args(argv)
     rounds, count = (3, 50) if options.quick else (options.rounds, options.count)
     measuring.require_comparators()
-    found = measure(rounds, count)
+    found = measure(rounds, count, options.network_ms)
     print(report(found, count))
     print("\n" + ratios(found))
-    print(f"\n{rounds} rounds of {count}. {measuring.machine()}")
+    print(
+        f"\n{rounds} rounds of {count}, {options.network_ms:g} ms of network. {measuring.machine()}"
+    )
     return 0
 
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from stashjobs.store import database
-from tests.deliveries import Table, deliver, delivery, handle, probe
+from tests.deliveries import Table, deliver, delivery, handle, lambda_context, probe
+from tests.network import Network
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -94,3 +95,58 @@ def test_a_transaction_costs_its_begin_and_commit(table: Table, statements: int)
     with counted_round_trips() as trips:
         assert deliver(job, job_id).status == 200
     assert len(trips) == 4 + statements
+
+
+# The startup message, and the two of SCRAM (PostgreSQL docs, "SASL Authentication").
+CONNECTING = 3
+
+
+@pytest.fixture
+def network(table: Table, database_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Network]:
+    """What leads to the database; no connection is open yet."""
+    with Network.before(database_url) as network:
+        monkeypatch.setenv("POSTGRES_URL", network.url_of(database_url))
+        yield network
+        database.close()
+
+
+def test_a_new_connection_costs_what_the_protocol_asks(network: Network) -> None:
+    database.connection()
+    assert network.questions == CONNECTING
+
+
+def test_a_function_connects_while_it_is_initialised(
+    network: Network, table: Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = probe()
+    job_id = table.add(job)
+    monkeypatch.setenv("_HANDLER", f"{job.function.__module__}.handler")
+    handler = job.handler
+    assert network.questions == CONNECTING
+
+    assert (
+        handler(delivery({"jobId": job_id, "type": job.type}), lambda_context())["statusCode"]
+        == 200
+    )
+
+    assert network.questions == CONNECTING + 2
+
+
+def test_a_function_restored_from_a_snapshot_connects_when_it_delivers(
+    network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = probe()
+    monkeypatch.setenv("_HANDLER", f"{job.function.__module__}.handler")
+    monkeypatch.setenv("AWS_LAMBDA_INITIALIZATION_TYPE", "snap-start")
+    assert job.handler
+    assert network.questions == 0
+
+
+def test_a_function_is_initialised_without_a_database_and_says_so_when_it_delivers(
+    settings: pytest.MonkeyPatch,
+) -> None:
+    job = probe()
+    settings.setenv("_HANDLER", f"{job.function.__module__}.handler")
+    settings.setenv("POSTGRES_URL", "postgresql://nobody@127.0.0.1:9/nothing")
+    answer = job.handler(delivery({"jobId": "a-job", "type": job.type}), lambda_context())
+    assert answer["statusCode"] == 503

@@ -8,6 +8,7 @@ status is what makes QStash do the right thing (`answers`).
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -130,9 +131,19 @@ class Ending(NamedTuple):
 
 
 def prepare() -> None:
-    """Make ready what every delivery needs, so that the first one need not."""
+    """Make ready what every delivery needs, so that the first one need not: while a function is
+    initialised it has a whole processor.
+
+    Settings or a database that cannot be had now are asked for again, and complained of, by the
+    delivery: of an error here Lambda would tell nobody but its log, and start the function anew
+    (AWS docs, "Understanding the Lambda execution environment lifecycle"). A copy restored by
+    SnapStart would find a connection that ended long ago.
+    """
     log.logger()
     metrics.new()
+    if os.environ.get("AWS_LAMBDA_INITIALIZATION_TYPE") != "snap-start":
+        with contextlib.suppress(Exception):
+            database.connection()
 
 
 def deliver(job: JobType[Any, Any], event: Event, lambda_context: Any) -> Response:
