@@ -224,6 +224,40 @@ class Retry(Wire):
     payload: Any = None
 
 
+class Edit(Wire):
+    """Another payload for a job that waits."""
+
+    model_config = example({"payload": {"to": "ada@example.com"}})
+
+    payload: Any
+
+
+class NewTime(Wire):
+    """When a job is due: at a moment, or after `delay` seconds. One of the two."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"delay": 60}],
+            "oneOf": [
+                {"required": ["at"], "properties": {"at": {"type": "string"}}},
+                {"required": ["delay"], "properties": {"delay": {"type": "number"}}},
+            ],
+        }
+    )
+
+    at: Moment | None = None
+    delay: Seconds | None = None
+
+
+class Due(Wire):
+    """When a job is due now."""
+
+    model_config = example({"jobId": "0190f1c2", "availableAt": "2030-01-31T09:00:00Z"})
+
+    job_id: str
+    available_at: datetime
+
+
 class Selection(Wire):
     """Which jobs an operation is for: those that fit every condition that is given, and at least
     one must be. `error` is a part of the last error's text; `metadata` has members that the job's

@@ -15,9 +15,12 @@ from functions.api.job_schemas import (
     Accepted,
     AcceptedJobs,
     Counted,
+    Due,
+    Edit,
     JobType,
     NewJob,
     NewJobs,
+    NewTime,
     OneOrMany,
     Page,
     Retry,
@@ -28,7 +31,7 @@ from functions.api.job_schemas import (
 from functions.api.schema import Moment, Nothing, Text
 from stashjobs.job_type import declared, find
 from stashjobs.observability.log import logger
-from stashjobs.operators import access, retry_and_cancel, search, story
+from stashjobs.operators import access, retry_and_cancel, search, story, waiting
 from stashjobs.operators.search import Filter, JobExecution
 from stashjobs.producer import enqueue
 from stashjobs.producer.options import Options
@@ -203,6 +206,39 @@ def cancel_job(
 ) -> Counted:
     """Cancel a job that waits, or ask one that runs to stop."""
     retry_and_cancel.cancel(job_id, actor=actor)
+    return Counted(count=1, dry_run=False)
+
+
+@router.post("/jobs/{job_id:path}/run-now", responses=refusals(404, 409, 415))
+def run_job_now(
+    job_id: JobId, actor: Annotated[str, needs("operate")], _body: Nothing | None = None
+) -> Counted:
+    """Run a delayed, snoozed or retrying job at once."""
+    waiting.run_now(job_id, actor=actor)
+    return Counted(count=1, dry_run=False)
+
+
+@router.post("/jobs/{job_id:path}/reschedule", responses=refusals(404, 409, 415))
+def reschedule_job(job_id: JobId, actor: Annotated[str, needs("operate")], when: NewTime) -> Due:
+    """Have a job that waits due at another time."""
+    try:
+        due = waiting.reschedule(job_id, actor=actor, at=when.at, delay=when.delay)
+    except ValueError as error:
+        raise HTTPException(422, str(error)) from error
+    return Due(job_id=job_id, available_at=due)
+
+
+@router.post("/jobs/{job_id:path}/edit", responses=refusals(404, 409, 413, 415))
+def edit_job(job_id: JobId, actor: Annotated[str, needs("operate")], how: Edit) -> Counted:
+    """Give a job that waits another payload."""
+    waiting.edit(job_id, actor=actor, payload=how.payload)
+    return Counted(count=1, dry_run=False)
+
+
+@router.delete("/jobs/{job_id:path}", responses=refusals(404, 409))
+def delete_job(job_id: JobId, actor: Annotated[str, needs("operate")]) -> Counted:
+    """Delete a job that waits, as if it had never been enqueued."""
+    waiting.delete(job_id, actor=actor)
     return Counted(count=1, dry_run=False)
 
 

@@ -396,6 +396,43 @@ def test_an_option_of_enqueue_that_makes_no_sense_is_wrong_use(
     assert table.rows() == []
 
 
+def test_a_job_that_waits_is_changed(table: Table) -> None:
+    job_id = table.add(told, {"n": 1})
+    moment = "2090-01-31T09:00:00+00:00"
+    moved = run("reschedule", job_id, "--at", moment, "--json")
+    assert json.loads(moved.output) == {"jobId": job_id, "availableAt": moment}
+    assert run("edit", job_id, '{"n": 2}', "--by", "ada").exit_code == 0
+    assert json.loads(run("run-now", job_id, "--json").output) == {"run_now": 1}
+    row = table.row(job_id)
+    assert (row["payload"], row["available_at"].year < 2090) == ({"n": 2}, True)
+    assert "Go on?" in run("delete", job_id, stdin="n\n").output
+    assert table.status(job_id) == "pending"
+    assert run("delete", "--type", "told", "--yes").output == "1 job deleted.\n"
+    assert table.rows() == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "exit_code", "words"),
+    [
+        (["reschedule", "{id}"], 2, "give delay or at"),
+        (["reschedule", "{id}", "--at", "soon"], 2, "--at"),
+        (["reschedule", "none", "--delay", "5"], 1, "there is no job none"),
+        (["edit", "{id}", "{{"], 2, "not JSON"),
+        (["run-now"], 2, "give the id of one job"),
+        (["delete"], 2, "give the id of one job"),
+        (["delete", "none", "--yes"], 1, "there is no job none"),
+    ],
+)
+def test_a_change_of_what_waits_that_makes_no_sense_changes_nothing(
+    table: Table, arguments: list[str], exit_code: int, words: str
+) -> None:
+    job_id = table.add(told)
+    before = table.rows()
+    result = run(*(each.format(id=job_id) for each in arguments))
+    assert (result.exit_code, words in result.output) == (exit_code, True), result.output
+    assert table.rows() == before
+
+
 def test_a_job_is_enqueued_for_a_moment(table: Table) -> None:
     result = run("enqueue", "send-email", "--example", "--at", "2099-01-31T10:00:00+01:00")
     assert "due 2099-01-31 09:00 UTC" in result.output

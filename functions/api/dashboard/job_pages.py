@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
@@ -20,7 +21,7 @@ from stashjobs import encryption
 from stashjobs.delivery.context import PARENT
 from stashjobs.errors import InvalidPayload
 from stashjobs.job_type import declared
-from stashjobs.operators import retry_and_cancel, search, statistics, story
+from stashjobs.operators import retry_and_cancel, search, statistics, story, waiting
 
 if TYPE_CHECKING:
     from stashjobs.operators.search import JobExecution
@@ -38,6 +39,16 @@ ACTIONS = {
         retry_and_cancel.cancel_these,
         retry_and_cancel.cancel_all,
     ),
+}
+
+# What a page says was done, to one job and to many.
+DONE = {
+    "retry": ("retried: it is waiting for delivery", "retried"),
+    "cancel": ("cancelled", "cancelled"),
+    "run-now": ("due now", "due now"),
+    "reschedule": ("rescheduled", "rescheduled"),
+    "edit": ("changed: it has the new payload", "changed"),
+    "delete": ("deleted", "deleted"),
 }
 
 router = APIRouter(prefix="/admin", route_class=Page, include_in_schema=False)
@@ -60,6 +71,7 @@ def list_jobs(request: Request, _session: Reader, own: Connected) -> Response:
         periods=PERIODS,
         chips=query.chips(),
         notice=_notice(request),
+        done=DONE,
         **_listed(own, query),
     )
 
@@ -126,6 +138,7 @@ def _shown(own: Connection, job_id: str) -> dict[str, Any]:
         "parent": search.find(own, parent_id) if parent_id else None,
         "children": search.find_children(own, job_id),
         "operations": retry_and_cancel,
+        "waiting": waiting,
     }
 
 
@@ -143,6 +156,50 @@ def cancel(session: OperatorsForm, job_id: str) -> Response:
     return _done("cancel", 1, _job_url(job_id))
 
 
+@router.post("/jobs/{job_id:path}/run-now")
+def run_now(session: OperatorsForm, job_id: str) -> Response:
+    """Run a job at once that waits for its time."""
+    waiting.run_now(job_id, actor=session.actor)
+    return _done("run-now", 1, _job_url(job_id))
+
+
+@router.get("/jobs/{job_id:path}/reschedule")
+def new_time(request: Request, _session: Operator, own: Connected, job_id: str) -> HTMLResponse:
+    """When it is due, to be changed."""
+    job = _find(own, job_id)
+    at = f"{job.available_at.astimezone(UTC):%Y-%m-%dT%H:%M}"
+    return render(request, "reschedule.html", job=job, at=at, problem="")
+
+
+@router.post("/jobs/{job_id:path}/reschedule")
+def reschedule(request: Request, session: OperatorsForm, form: Posted, job_id: str) -> Response:
+    """Have a job due at another time; one that makes no sense is shown again, with why."""
+    text = form.one("at")
+    try:
+        at = datetime.fromisoformat(text)
+        waiting.reschedule(job_id, actor=session.actor, at=at.replace(tzinfo=at.tzinfo or UTC))
+    except ValueError as error:
+        with borrowed() as own:
+            job = _find(own, job_id)
+        return render(request, "reschedule.html", 422, job=job, at=text, problem=str(error))
+    return _done("reschedule", 1, _job_url(job_id))
+
+
+@router.get("/jobs/{job_id:path}/delete")
+def ask_to_delete(
+    request: Request, _session: Operator, own: Connected, job_id: str
+) -> HTMLResponse:
+    """Whether it is meant: it cannot be undone."""
+    return render(request, "delete.html", job=_find(own, job_id))
+
+
+@router.post("/jobs/{job_id:path}/delete")
+def delete(session: OperatorsForm, job_id: str) -> Response:
+    """Delete a job that waits."""
+    waiting.delete(job_id, actor=session.actor)
+    return _done("delete", 1, "/admin/jobs")
+
+
 @router.get("/jobs/{job_id:path}/edit")
 def edit(request: Request, _session: Operator, own: Connected, job_id: str) -> HTMLResponse:
     """The payload, to be edited. What is hidden stays here."""
@@ -156,13 +213,14 @@ def edit(request: Request, _session: Operator, own: Connected, job_id: str) -> H
 @router.get("/jobs/{job_id:path}")
 def show(request: Request, _session: Reader, own: Connected, job_id: str) -> HTMLResponse:
     """One job. Declared after its own pages: an id may have slashes."""
-    values = _shown(own, job_id) | {"notice": _notice(request)}
+    values = _shown(own, job_id) | {"notice": _notice(request), "done": DONE}
     return render(request, "job.html", **values)
 
 
 @router.post("/jobs/{job_id:path}/edit")
-def retry_edited(request: Request, session: OperatorsForm, form: Posted, job_id: str) -> Response:
-    """Run a job again with another payload; one that does not fit is shown again, with why."""
+def save_edited(request: Request, session: OperatorsForm, form: Posted, job_id: str) -> Response:
+    """Give a job that waits another payload, or run one again with it that has ended; one that does
+    not fit is shown again, with why."""
     text = form.one("payload")
     with borrowed() as own:
         job, original = _find(own, job_id), search.find_payload(own, job_id)
@@ -174,6 +232,9 @@ def retry_edited(request: Request, session: OperatorsForm, form: Posted, job_id:
         return _form(request, job, text, is_encrypted=is_encrypted, problems=[str(error)])
     except InvalidPayload as error:
         return _form(request, job, text, is_encrypted=is_encrypted, problems=error.reasons)
+    if job.status in waiting.WAITING:
+        waiting.edit(job_id, actor=session.actor, payload=payload)
+        return _done("edit", 1, _job_url(job_id))
     retry_and_cancel.retry(job_id, actor=session.actor, payload=payload)
     return _done("retry", 1, _job_url(job_id))
 
@@ -191,6 +252,7 @@ def _form(
         "edit.html",
         422 if problems else 200,
         job=job,
+        waiting=waiting,
         text=text,
         is_encrypted=is_encrypted,
         problems=problems or [],
@@ -209,7 +271,7 @@ def _parsed(text: str) -> Any:
         )
         raise InvalidPayload("payload", [f"this is not JSON: {where}"]) from error
     if document is None:
-        raise InvalidPayload("payload", ["null is not a payload to retry with"])
+        raise InvalidPayload("payload", ["null is not a payload"])
     return document
 
 
@@ -240,6 +302,6 @@ def _done(action: str, count: int, url: str) -> Response:
 def _notice(request: Request) -> tuple[str, int] | None:
     """What the page says was done; only ever one of our own sentences."""
     done, count = request.query_params.get("done"), request.query_params.get("count", "")
-    if done not in ACTIONS or not count.isascii() or not count.isdigit():
+    if done not in DONE or not count.isascii() or not count.isdigit():
         return None
     return done, int(count[:6])

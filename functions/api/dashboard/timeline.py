@@ -60,7 +60,8 @@ def moments(job: JobExecution, actions: list[Action]) -> list[Moment]:
             each.at,
             "operator",
             f"{each.actor}: {each.action}",
-            f"it was {each.status_before} before" + (f", {each.edit}" if each.edit else ""),
+            f"it was {each.status_before} before"
+            + (f", {more}" if (more := each.edit or each.moved) else ""),
             ""
             if each.payload_before is None
             else formatting.pretty(redaction.mask(each.payload_before)),

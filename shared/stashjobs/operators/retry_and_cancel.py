@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from stashjobs import encryption, envelope
 from stashjobs.encryption import Place
@@ -103,12 +103,12 @@ def retry(job_id: str, *, actor: str, payload: Any = None) -> None:
         SettingError: It must be encrypted, and `PAYLOAD_KEYS` is missing.
     """
     if payload is not None:
-        payload = _checked_and_encrypted(job_id, payload)
+        payload = checked_and_encrypted(job_id, payload)
     if not _retry([job_id], actor, payload):
-        _explain(job_id, "retried", "it has not ended yet")
+        explain(job_id, "retried", "it has not ended yet")
 
 
-def _checked_and_encrypted(job_id: str, payload: Any) -> Any:
+def checked_and_encrypted(job_id: str, payload: Any) -> Any:
     """The payload to write: validated as for a new job, encrypted if the job's own payload is."""
     with database.borrowed() as own:
         row = own.execute(sql.READ_ENCRYPTED, [job_id]).fetchone()
@@ -144,7 +144,7 @@ def retry_all(which: Filter, *, actor: str, seconds: float | None = None) -> Cha
         NotPossible: The filter says nothing.
         psycopg.errors.QueryCanceled: To find them alone took longer than `seconds`.
     """
-    return _change_all(RETRYABLE, which, seconds, lambda ids: len(_retry(ids, actor, None)))
+    return change_all(RETRYABLE, which, seconds, lambda ids: len(_retry(ids, actor, None)))
 
 
 def retry_these(job_ids: Sequence[str], *, actor: str) -> int:
@@ -171,20 +171,26 @@ def cancel(job_id: str, *, actor: str) -> None:
         NotPossible: There is no such job, or it has ended.
     """
     if not _cancel([job_id], actor) and not _cancel_running(job_id, actor):
-        _explain(job_id, "cancelled", "only one that waits or runs can be")
+        explain(job_id, "cancelled", "only one that waits or runs can be")
 
 
 def cancel_all(which: Filter, *, actor: str, seconds: float | None = None) -> Changed:
     """Cancel every waiting job that fits, in batches, the oldest first. As `retry_all`."""
-    return _change_all(CANCELLABLE, which, seconds, lambda ids: len(_cancel(ids, actor)))
+    return change_all(CANCELLABLE, which, seconds, lambda ids: len(_cancel(ids, actor)))
 
 
-def _change_all(
+def change_all(
     statuses: Sequence[str],
     which: Filter,
     seconds: float | None,
     change: Callable[[list[str]], int],
 ) -> Changed:
+    """Change every job that fits and has one of the statuses, in batches, the oldest first.
+
+    Raises:
+        NotPossible: The filter says nothing.
+        psycopg.errors.QueryCanceled: To find them alone took longer than `seconds`.
+    """
     refuse_empty(which)
     began, changed = time.monotonic(), 0
     limit = None if seconds is None else MAX_IN_TIME
@@ -228,7 +234,12 @@ def _cancel_running(job_id: str, actor: str) -> bool:
     return bool(asked)
 
 
-def _explain(job_id: str, done: str, why: str) -> None:
+def explain(job_id: str, done: str, why: str) -> NoReturn:
+    """Raise the error that says why nothing was done.
+
+    Raises:
+        NoSuchJob | NotPossible: Which it is.
+    """
     with database.borrowed() as own:
         row = own.execute(sql.READ_STATUS, [job_id]).fetchone()
     if row is None:

@@ -71,7 +71,7 @@ READ_JOB_ACTIONS = """
 -- read_job_actions
 SELECT at, actor, action, before ->> 'status', before ->> 'error',
        (before ->> 'completedAt')::timestamptz, (before ->> 'publishedAt')::timestamptz,
-       before ->> 'payloadHash', before -> 'payload'
+       before ->> 'payloadHash', before -> 'payload', (before ->> 'availableAt')::timestamptz
   FROM job_actions WHERE job_id = %s ORDER BY at, action_id LIMIT 100
 """
 
@@ -103,6 +103,21 @@ SELECT job_id, message_id
 CANCEL_RUNNING = """
 -- cancel_running
 SELECT stashjobs.cancel_running(job_id => %(job_id)s, actor => %(actor)s)
+"""
+
+CHANGE_WAITING = """
+-- change_waiting
+SELECT job_id, job_type, run, attempt, max_attempts, available_at, delivery, moved, status,
+       message_id
+  FROM stashjobs.change_waiting(
+           job_ids => %(job_ids)s::text[], actor => %(actor)s, action => %(action)s,
+           at => %(at)s, payload => %(payload)s)
+"""
+
+DELETE_WAITING = """
+-- delete_waiting
+SELECT job_id, message_id
+  FROM stashjobs.delete_waiting(job_ids => %(job_ids)s::text[], actor => %(actor)s)
 """
 
 READ_STATUS = "-- read_status\nSELECT status FROM job_executions WHERE job_id = %s"

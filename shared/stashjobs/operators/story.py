@@ -40,6 +40,7 @@ class Action:
     published_before: datetime | None = None
     payload_hash_before: str | None = None
     payload_before: Any = None
+    due_before: datetime | None = None
 
     @property
     def edit(self) -> str:
@@ -48,12 +49,23 @@ class Action:
             return ""
         return f"with another payload; before it was sha256:{self.payload_hash_before}"
 
+    @property
+    def moved(self) -> str:
+        """When a job was due before it was moved; empty where it was not."""
+        if self.due_before is None or self.action not in {"run now", "reschedule"}:
+            return ""
+        return f"due before at {self.due_before.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+
     def events(self) -> list[Event]:
         """The action, and what only the row before it knew of the run that it ended."""
         if self.action == "cancel" and self.status_before == "processing":
             return [Event(self.at, "processing", f"asked to stop by {self.actor}")]
         if self.action == "cancel":
             return [Event(self.at, "cancelled", f"by {self.actor}")]
+        if self.action != "retry":
+            done = {"run now": "run now", "reschedule": "rescheduled"}.get(self.action, "edited")
+            note = f"{done} by {self.actor} {self.edit or self.moved}".rstrip()
+            return [Event(self.at, self.status_before, note)]
         note = f"retried by {self.actor} {self.edit}".rstrip()
         events = [Event(self.at, "pending", note)]
         if self.published_before is not None:

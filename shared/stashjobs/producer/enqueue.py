@@ -195,13 +195,13 @@ def prepare(job: JobType[Any, Any], payload: Any, options: Options) -> NewJob:
     _refuse_too_long("unique", unique["key"] if unique else None)
     if encrypted:
         document = encryption.encrypt(document, Place(job_id, job.type, "payload"))
-    available_at = _available_at(options)
+    due = _available_at(options)
     return NewJob(
         job_id=job_id,
         job_type=job.type,
         payload=document,
         max_attempts=retries + 1,
-        available_at=available_at,
+        available_at=due,
         user_id=options.user_id,
         organization_id=options.organization_id,
         idempotency_key=options.idempotency_key,
@@ -209,7 +209,7 @@ def prepare(job: JobType[Any, Any], payload: Any, options: Options) -> NewJob:
         delivery=delivery,
         after=_after(options),
         uniqueness=unique,
-        expires_at=_expires_at(options, available_at),
+        expires_at=_expires_at(options, due),
     )
 
 
@@ -272,18 +272,26 @@ def _forwarding(context: Mapping[str, str], new: NewJob) -> NewJob:
 
 
 def _available_at(options: Options) -> datetime | None:
-    if options.at is not None and options.delay is not None:
+    if options.debounce is not None:
+        return available_at(delay=options.debounce)
+    return available_at(at=options.at, delay=options.delay)
+
+
+def available_at(*, at: datetime | None = None, delay: float | None = None) -> datetime | None:
+    """When a job is due that is given a time or a delay in seconds. None: it is given neither.
+
+    Raises:
+        ValueError: It makes no sense. The message names the option.
+    """
+    if at is not None and delay is not None:
         raise ValueError("give delay or at, not both")
-    if options.at is not None:
-        if options.at.tzinfo is None:
+    if at is not None:
+        if at.tzinfo is None:
             raise ValueError("at has no time zone; give an aware datetime")
-        at = options.at
-    elif options.debounce is not None:
-        at = _in("debounce", options.debounce)
-    elif options.delay is not None:
-        if not (math.isfinite(options.delay) and options.delay >= 0):
-            raise ValueError(f"delay is {options.delay}, it must be 0 or more seconds")
-        at = _in("delay", options.delay)
+    elif delay is not None:
+        if not (math.isfinite(delay) and delay >= 0):
+            raise ValueError(f"delay is {delay}, it must be 0 or more seconds")
+        at = _in("delay", delay)
     else:
         return None
     if not EARLIEST <= at <= LATEST:
@@ -291,7 +299,7 @@ def _available_at(options: Options) -> datetime | None:
     return at
 
 
-def _expires_at(options: Options, available_at: datetime | None) -> datetime | None:
+def _expires_at(options: Options, due: datetime | None) -> datetime | None:
     expires = options.expires
     if expires is None:
         return None
@@ -306,7 +314,7 @@ def _expires_at(options: Options, available_at: datetime | None) -> datetime | N
         at = _in("expires", seconds)
     if at > LATEST:
         raise ValueError(f"expires is {at.isoformat()}, it must be before {LATEST:%Y}")
-    if at <= (available_at or datetime.now(UTC)):
+    if at <= (due or datetime.now(UTC)):
         raise ValueError(f"expires is {at.isoformat()}, which is before the job is due")
     return at
 

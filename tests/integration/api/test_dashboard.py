@@ -682,6 +682,38 @@ def test_a_payload_with_secrets_is_edited_by_writing_them_anew(
     assert "retry, payload edited" in operator.get("/admin/audit").words
 
 
+def test_a_job_that_waits_is_run_now_rescheduled_edited_and_deleted(
+    operator: Browser, table: Table
+) -> None:
+    later = datetime(2090, 1, 31, 9, tzinfo=UTC)
+    job_id = table.add(PROBE, {"n": 1, "token": "t-zyxw-old"}, available_at=later)
+    path = f"/admin/jobs/{job_id}"
+    page = operator.get(path)
+    assert all(f'id="{each}"' in page.text for each in ("run-now", "reschedule", "edit", "delete"))
+    assert 'value="2090-01-31T09:00"' in operator.get(f"{path}/reschedule").text
+    page = operator.post(f"{path}/reschedule", {"at": "2089-01-31T09:00"})
+    assert "The job is rescheduled." in page.words
+    assert table.row(job_id)["available_at"].year == 2089
+    page = operator.post(f"{path}/reschedule", {"at": "soon"})
+    assert (page.status, "soon" in page.text) == (422, True)
+    # A hidden value goes nowhere else, as in a retry.
+    edit = operator.get(f"{path}/edit")
+    assert "zyxw" not in edit.text
+    page = operator.post(f"{path}/edit", {"payload": '{"n": 2, "token": "[hidden]"}'})
+    assert (page.status, table.row(job_id)["payload"]["n"]) == (422, 1)
+    page = operator.post(f"{path}/edit", {"payload": '{"n": 2, "token": "new"}'})
+    assert "The job is changed: it has the new payload." in page.words
+    assert "zyxw" not in page.text
+    assert "The job is due now." in operator.post(f"{path}/run-now", {}).words
+    assert 'id="run-now"' not in operator.get(path).text
+    assert "Delete this job?" in operator.get(f"{path}/delete").words
+    assert "1 job deleted." in operator.post(f"{path}/delete", {}).words
+    assert table.rows() == []
+    words = operator.get("/admin/audit").words
+    for done in ("ada reschedule", "ada edit, payload edited", "ada run now", "ada delete"):
+        assert done in words
+
+
 def test_a_payload_that_is_not_edited_keeps_its_secrets(operator: Browser, table: Table) -> None:
     before = {"to": "ada@example.com", "token": "abc"}
     job_id = failed(table, payload=before)

@@ -60,6 +60,54 @@ def test_a_job_expires_and_is_one_of_a_kind(app: TestClient, table: Table) -> No
     assert by_field.json()["created"] is True
 
 
+def test_a_job_that_waits_is_run_now_rescheduled_edited_and_deleted(
+    app: TestClient, table: Table
+) -> None:
+    one = {"type": "asked", "payload": {"n": 1}, "delay": 3600}
+    job_id = app.post("/api/jobs", json=one).json()["jobId"]
+    path = f"/api/jobs/{job_id}"
+    moment = "2090-01-31T09:00:00Z"
+    answer = app.post(f"{path}/reschedule", json={"at": moment})
+    assert answer.json() == {"jobId": job_id, "availableAt": moment}
+    assert app.get(path).json()["availableAt"] == moment
+    assert app.post(f"{path}/edit", json={"payload": {"n": 2}}).json()["count"] == 1
+    assert table.row(job_id)["payload"] == {"n": 2}
+    assert app.post(f"{path}/run-now").json()["count"] == 1
+    assert deliver(asked, job_id).document["status"] == "completed"
+    done = [row["action"] for row in table.run("SELECT * FROM job_actions ORDER BY action_id")]
+    assert done == ["reschedule", "edit", "run now"]
+    for name, body in {"run-now": {}, "reschedule": {"delay": 1}, "edit": {"payload": {}}}.items():
+        assert app.post(f"{path}/{name}", json=body).status_code == 409
+        assert app.post(f"/api/jobs/none/{name}", json=body).status_code == 404
+    assert app.delete(path).status_code == 409
+    other = app.post("/api/jobs", json=one).json()["jobId"]
+    assert app.delete(f"/api/jobs/{other}").json()["count"] == 1
+    assert app.delete(f"/api/jobs/{other}").status_code == 404
+    assert [row["job_id"] for row in table.rows()] == [job_id]
+
+
+def test_only_an_operator_changes_what_waits(
+    caller: Callable[..., TestClient], table: Table
+) -> None:
+    job_id = table.add(asked)
+    reader = caller("enqueue", "read", name="reader")
+    for name, body in {"run-now": {}, "reschedule": {"delay": 1}, "edit": {"payload": {}}}.items():
+        assert reader.post(f"/api/jobs/{job_id}/{name}", json=body).status_code == 403
+    assert reader.delete(f"/api/jobs/{job_id}").status_code == 403
+
+
+@pytest.mark.parametrize(
+    "body", [{}, {"delay": -1}, {"delay": 1, "at": "2090-01-31T09:00:00Z"}, {"at": "soon"}]
+)
+def test_a_new_time_that_makes_no_sense_is_422(
+    app: TestClient, table: Table, body: dict[str, Any]
+) -> None:
+    job_id = table.add(asked)
+    answer = app.post(f"/api/jobs/{job_id}/reschedule", json=body)
+    assert answer.status_code == 422
+    assert table.run("SELECT * FROM job_actions") == []
+
+
 @pytest.mark.parametrize(
     ("options", "name"),
     [

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 
-def _filters(function: Callable[..., None]) -> Callable[..., None]:
+def filters(function: Callable[..., None]) -> Callable[..., None]:
     """The options that say which jobs, and how to go about it."""
     options = [
         click.argument("job_id", required=False),
@@ -57,7 +57,7 @@ def _filters(function: Callable[..., None]) -> Callable[..., None]:
 
 
 @click.command()
-@_filters
+@filters
 @click.option("--status", type=click.Choice(RETRYABLE), help="All jobs with this status.")
 @click.option("--payload", help="A JSON payload to replace the job's own. One job only.")
 @command
@@ -73,20 +73,20 @@ def retry(*, status: str | None, payload: str | None, **options: Any) -> None:
         wanted = options["job_type"]
         warn_without_function_urls(job for job in declared() if wanted in {None, job.type})
     # Without a status, "retry --type X" means failed jobs: completed ones are not repeated.
-    _operate("retried", status, "failed", RETRYABLE, one, retry_and_cancel.retry_all, **options)
+    operate("retried", status, "failed", RETRYABLE, one, retry_and_cancel.retry_all, **options)
 
 
 @click.command()
-@_filters
+@filters
 @click.option("--status", type=click.Choice(CANCELLABLE), help="All jobs with this status.")
 @command
 def cancel(*, status: str | None, **options: Any) -> None:
     """Cancel waiting jobs and their QStash messages."""
     one, many = retry_and_cancel.cancel, retry_and_cancel.cancel_all
-    _operate("cancelled", status, None, CANCELLABLE, one, many, **options)
+    operate("cancelled", status, None, CANCELLABLE, one, many, **options)
 
 
-def _operate(
+def operate(
     done: str,
     status: str | None,
     default_status: str | None,
@@ -101,8 +101,14 @@ def _operate(
     as_json: bool,
     older_than: timedelta | None,
     newer_than: timedelta | None,
+    is_final: bool = False,
     **conditions: Any,
 ) -> None:
+    """Do something to one job, or to all that fit, after a question where it cannot be undone.
+
+    Raises:
+        WrongUse: The options make no sense together.
+    """
     now = datetime.now(UTC)
     which = Filter(
         **conditions,
@@ -122,7 +128,9 @@ def _operate(
         if dry_run:
             _say(f"would be {done}", _count_one(job_id, statuses), as_json=as_json)
         else:
-            if not yes:
+            if is_final and not yes and not as_json:
+                click.confirm(f"{job_id} will be {done} for good. Go on?", abort=True, err=True)
+            elif not yes:
                 _confirm_if_completed(job_id, statuses, ask=not as_json)
             one(job_id, actor=actor)
             _say(done, 1, as_json=as_json)
