@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 import yaml
 
+from functions.api.app import app
 from infra.local import template
+from infra.local.gateway import path_parameters
 from infra.local.template import Function, Route, read_template
 from stashjobs import envelope
 from stashjobs.delivery import handler as worker
@@ -73,6 +77,26 @@ def test_the_route_is_the_jobs_endpoint(job: JobType[Any, Any]) -> None:
 def test_no_two_functions_have_one_route() -> None:
     keys = [route.key for function in FUNCTIONS.values() for route in function.routes]
     assert sorted(keys) == sorted(set(keys))
+
+
+def test_every_path_of_the_api_leads_to_it_whatever_the_id() -> None:
+    ours = FUNCTIONS["ApiFunction"].routes
+    asked = [
+        (method.upper(), re.sub(r"{[a-z_]+}", "orders%2F2026%2F7", path))
+        for path, methods in app.openapi()["paths"].items()
+        for method in methods
+    ]
+    lost = [
+        (method, path)
+        for method, path in asked
+        if not any(
+            each.method in {method, "ANY"} and path_parameters(each, written) is not None
+            for each in ours
+            for written in (path, unquote(path))
+        )
+    ]
+    assert len(asked) > 20
+    assert lost == []
 
 
 @pytest.mark.parametrize("job", JOBS, ids=IDS)

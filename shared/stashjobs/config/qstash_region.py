@@ -54,7 +54,7 @@ def chosen() -> str | None:
         return None
     region = given.upper().replace("-", "_")
     if region not in REGIONS:
-        raise SettingError(f"{SETTING} is {given!r}; it must be {' or '.join(REGIONS)}.")
+        raise SettingError(f"{SETTING} must be {' or '.join(REGIONS)}.")
     return region
 
 

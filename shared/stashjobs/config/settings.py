@@ -73,7 +73,7 @@ def whole_number(name: str, default: int) -> int:
     if value is None:
         return default
     if not value.isascii() or not value.isdigit():
-        raise SettingError(f"{name} is {value!r}; it must be a whole number of 0 or more.")
+        raise SettingError(f"{name} must be a whole number of 0 or more.")
     return int(value)
 
 
@@ -121,7 +121,7 @@ def base_url() -> str:
     """
     value = require("BASE_URL")
     if not value.startswith(("http://", "https://")):
-        raise SettingError(f"BASE_URL is {value!r}; it must start with https:// (or http://).")
+        raise SettingError("BASE_URL must start with https:// (or http://).")
     return value.rstrip("/")
 
 

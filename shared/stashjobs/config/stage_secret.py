@@ -188,5 +188,5 @@ def _parse(secret_id: str, text: str) -> dict[str, str]:
 def _ttl() -> float:
     given = os.environ.get(TTL_SETTING, "").strip()
     if given and not (given.isascii() and given.isdigit()):
-        raise SettingError(f"{TTL_SETTING} is {given!r}; it must be a whole number of seconds")
+        raise SettingError(f"{TTL_SETTING} must be a whole number of seconds")
     return float(given) if given else DEFAULT_TTL_SECONDS
