@@ -160,6 +160,10 @@ $(AUDIT_READY): requirements/audit.txt | $(READY)
 			--requirement $<
 	@touch $@
 
+.PHONY: soak
+soak: $(READY) ## Keep the local system under load for MINUTES, and see what grows.
+	@$(BIN)/python -m benchmarks.soak --minutes $(or $(MINUTES),5)
+
 .PHONY: chaos
 chaos: $(READY) ## Break everything while N jobs run, and count what is lost or doubled.
 	@$(BIN)/python -m infra.local.chaos --jobs $(or $(N),2000) $(if $(SEED),--seed $(SEED))
