@@ -33,8 +33,9 @@ from stashjobs.job_type import declared, find
 from stashjobs.observability.log import logger
 from stashjobs.operators import access, retry_and_cancel, search, story, waiting
 from stashjobs.operators.search import Filter, JobExecution
-from stashjobs.producer import enqueue
+from stashjobs.producer import ending, enqueue
 from stashjobs.producer.options import Options
+from stashjobs.store import database
 from stashjobs.store.executions import Status  # noqa: TC001 - FastAPI reads annotations
 
 if TYPE_CHECKING:
@@ -48,6 +49,8 @@ MAX_PAGE = 200
 # Lambda takes no answer over 6 MB; a page that would come near ends sooner.
 MAX_PAGE_BYTES = 4_000_000
 MAX_KEY = 255
+# API Gateway, and the function itself, give up on a request after 29 seconds.
+MAX_WAIT_SECONDS = 25
 # The keys of what the system itself enqueues (process_stripe_webhook.customer_emails): a caller who
 # took one first would keep that job from being enqueued.
 RESERVED_KEYS = ("stashjobs:", "stripe:")
@@ -126,15 +129,28 @@ def enqueue_jobs(
 
 @router.get("/jobs/{job_id:path}", responses=refusals(404))
 def show_job(
-    job_id: JobId, _actor: Annotated[str, needs("read")], own: Connected
+    job_id: JobId,
+    _actor: Annotated[str, needs("read")],
+    wait: Annotated[
+        float,
+        Query(
+            ge=0,
+            le=MAX_WAIT_SECONDS,
+            allow_inf_nan=False,
+            description="Answer when the job has ended, or after so many seconds.",
+            examples=[20],
+        ),
+    ] = 0,
 ) -> ShownJobWithStory:
     """One job: its state, attempts, progress and result, and its story."""
-    found = search.find(own, job_id)
-    if found is None:
-        raise HTTPException(404, f"there is no job {job_id}")
+    database.pool()
+    found, actions = _find(job_id)
+    if wait and found.completed_at is None:
+        ending.wait_until_ended(job_id, wait)
+        found, actions = _find(job_id)
     events = [
         {"at": event.at, "state": event.state, "note": event.note}
-        for event in story.tell(found, story.read_actions(own, job_id))
+        for event in story.tell(found, actions)
     ]
     return ShownJobWithStory.model_validate(_document(found) | {"story": events})
 
@@ -350,6 +366,14 @@ def _prepared(new: NewJob, asker: access.Decision) -> executions.NewJob:
 
 def _accepted(enqueued: enqueue.Enqueued) -> Accepted:
     return Accepted(job_id=enqueued.job_id, created=enqueued.created, published=enqueued.published)
+
+
+def _find(job_id: str) -> tuple[JobExecution, list[story.Action]]:
+    with database.borrowed() as own:
+        found = search.find(own, job_id)
+        if found is None:
+            raise HTTPException(404, f"there is no job {job_id}")
+        return found, story.read_actions(own, job_id)
 
 
 def _document(job: JobExecution) -> dict[str, Any]:

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from stashjobs.producer.enqueue import Enqueued
     from stashjobs.producer.options import EnqueueOptions
     from stashjobs.producer.schedules import Schedule
-    from stashjobs.store.executions import Parent
+    from stashjobs.store.executions import JobState, Parent
 
 __version__ = "0.1.0"
 
@@ -61,6 +61,7 @@ __all__ = [
     "InvalidPayload",
     "InvalidSignature",
     "Job",
+    "JobState",
     "LeaseLost",
     "MigrationError",
     "NoSuchJob",
@@ -94,10 +95,10 @@ def __getattr__(name: str) -> Any:
         from stashjobs.producer.options import EnqueueOptions
 
         return EnqueueOptions
-    if name == "Parent":
-        from stashjobs.store.executions import Parent
+    if name in {"JobState", "Parent"}:
+        from stashjobs.store import executions
 
-        return Parent
+        return getattr(executions, name)
     if name == "Schedule":
         from stashjobs.producer.schedules import Schedule
 

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from psycopg import AsyncConnection, Connection
 
     from stashjobs.job_type import JobType
+    from stashjobs.store.executions import JobState
 
 DEFAULT_MAX_PAYLOAD_BYTES = 1_000_000
 # A btree entry is at most 2,704 bytes, and an idempotency key shares its own with the type's name.
@@ -69,6 +70,27 @@ class Enqueued:
         if self.due and not self.published:
             publish_enqueued([self])
         return self.published
+
+    def wait(self, seconds: float) -> JobState:
+        """Wait until the job has ended, at most so many seconds, and say how it stands then: its
+        `status`, `result` (decrypted) and `error`, and whether it has `ended`. It looks in the
+        database again and again, in pauses of up to a second, and holds no connection meanwhile.
+        In an open transaction of this thread's it sees nothing of a job that is not committed.
+
+        Raises:
+            ValueError: `seconds` is no number from 0 on.
+            NoSuchJob: The job's transaction was not committed in that time.
+            psycopg.Error: The database cannot be asked.
+        """
+        from stashjobs.producer import ending
+
+        return ending.wait(self.job_id, seconds)
+
+    async def wait_async(self, seconds: float) -> JobState:
+        """`wait`, without holding up the event loop."""
+        from stashjobs.producer import ending
+
+        return await ending.wait_async(self.job_id, seconds)
 
 
 def enqueue(

@@ -138,6 +138,11 @@ def connection() -> Connection:
     return opened
 
 
+def has_pool() -> bool:
+    """Whether this process has called `pool`."""
+    return _pool is not None and _pool.is_ours
+
+
 @contextlib.contextmanager
 def borrowed() -> Iterator[Connection]:
     """A connection in autocommit mode that is in no transaction and in no other thread's
@@ -151,7 +156,7 @@ def borrowed() -> Iterator[Connection]:
         psycopg.OperationalError: Postgres cannot be reached, or no connection of the pool became
             free within `POOL_TIMEOUT_SECONDS` (`psycopg_pool.PoolTimeout`).
     """
-    if _pool is not None and _pool.is_ours:
+    if has_pool():
         with pool().connection() as pooled:
             yield pooled
         return

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from psycopg import AsyncConnection, Connection
 
 Status = Literal["waiting", "pending", "processing", "retrying", "completed", "failed", "cancelled"]
+ENDED = ("completed", "failed", "cancelled")
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +105,22 @@ class Parent(NamedTuple):
     error: str | None
 
 
+class JobState(NamedTuple):
+    """How a job stands. `result` is what its function returned, as JSON; None where it has not
+    completed."""
+
+    job_id: str
+    job_type: str
+    status: Status
+    result: Any
+    error: str | None
+
+    @property
+    def ended(self) -> bool:
+        """Whether it has: `completed`, `failed` or `cancelled`."""
+        return self.status in ENDED
+
+
 class New(NamedTuple):
     """A job that was recorded, or the one that has its idempotency key or its unique key already.
     `due`: it is new, and waits for no other job."""
@@ -178,6 +195,14 @@ SELECT parent.job_id, parent.job_type, parent.status, parent.result, parent.erro
   FROM job_dependencies AS link JOIN job_executions AS parent ON parent.job_id = link.parent_id
  WHERE link.job_id = %(job_id)s
  ORDER BY link.position, link.parent_id
+"""
+HAS_ENDED = """
+-- has_ended
+SELECT completed_at IS NOT NULL FROM job_executions WHERE job_id = %(job_id)s
+"""
+FIND_STATE = """
+-- find_state
+SELECT job_id, job_type, status, result, error FROM job_executions WHERE job_id = %(job_id)s
 """
 FIND_BY_IDEMPOTENCY_KEY = """
 -- find_by_idempotency_key
@@ -290,6 +315,18 @@ def find_by_idempotency_key(
 def find_parents(connection: Connection[Any], job_id: str) -> list[Parent]:
     """The jobs that this one waits or waited for, in the order in which they were given."""
     return [Parent._make(row) for row in call(connection, FIND_PARENTS, {"job_id": job_id})]
+
+
+def has_ended(connection: Connection[Any], job_id: str) -> bool:
+    """Whether the job has. A job that is not there has not: its transaction may be under way."""
+    rows = call(connection, HAS_ENDED, {"job_id": job_id})
+    return bool(rows and rows[0][0])
+
+
+def find_state(connection: Connection[Any], job_id: str) -> JobState | None:
+    """How the job stands, an encrypted result as it is kept. None: there is no such job."""
+    rows = call(connection, FIND_STATE, {"job_id": job_id})
+    return JobState._make(rows[0]) if rows else None
 
 
 def record_completed(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -661,3 +662,29 @@ def test_a_request_holds_one_connection_at_a_time(
     assert app.get("/api/jobs").status_code == 200
     assert app.get("/api/admin/job-health").status_code == 200
     database.close_pool()
+
+
+def test_a_request_waits_for_the_end_of_a_job(app: TestClient, table: Table) -> None:
+    job_id = app.post("/api/jobs", json={"type": "asked", "payload": {}}).json()["jobId"]
+    assert app.get(f"/api/jobs/{job_id}?wait=0.1").json()["status"] == "pending"
+
+    def work() -> None:
+        deliver(asked, job_id)
+        database.close()
+
+    worker = threading.Thread(target=work)
+    worker.start()
+    shown = app.get(f"/api/jobs/{job_id}?wait=25").json()
+    worker.join()
+    assert (shown["status"], shown["result"]) == ("completed", {"well": "done"})
+
+
+@pytest.mark.parametrize("wait", ["26", "-1", "nan", "soon"])
+def test_a_wait_that_no_gateway_stands_is_refused(app: TestClient, wait: str) -> None:
+    answer = app.get(f"/api/jobs/none?wait={wait}")
+    assert answer.status_code == 422
+    assert "wait" in answer.text
+
+
+def test_a_request_does_not_wait_for_a_job_that_is_not_there(app: TestClient) -> None:
+    assert app.get("/api/jobs/none?wait=25").status_code == 404
