@@ -59,10 +59,11 @@ check: $(READY) ## Run the linters of code, types, imports and templates.
 	$(BIN)/cfn-lint
 
 .PHONY: audit
-audit: $(AUDIT_READY) ## Look for what is unsafe in the templates (.checkov.yaml says what is allowed), and for advisories.
+audit: $(AUDIT_READY) $(READY) ## Look for what is unsafe in the templates (.checkov.yaml says what is allowed), and for advisories and regions.
 	@BC_SKIP_MAPPING=TRUE $(AUDIT_VENV)/bin/checkov --config-file .checkov.yaml \
 		--file template.yaml $(wildcard infra/*.yaml)
 	@$(BIN)/python -m infra.build.advisories $(AUDIT_VENV)/bin/pip-audit
+	@$(BIN)/python -m infra.build.regions $(BIN)/cfn-lint
 
 .PHONY: build
 build: $(READY) $(SAM_READY) ## Build what goes to AWS: the layer and every function, and their sizes.
