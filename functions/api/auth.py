@@ -14,6 +14,7 @@ from fastapi.routing import APIRoute
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from starlette.exceptions import HTTPException
 
+from functions.api import base_path
 from functions.api.errors import misfit
 from stashjobs.observability.log import logger
 from stashjobs.operators import access
@@ -132,7 +133,7 @@ def asked(request: Request) -> access.Request:
     event: dict[str, Any] = request.scope.get("aws.event") or {}
     return access.Request(
         method=request.method,
-        path=request.url.path,
+        path=base_path.path(request),
         source_ip=request.client.host if request.client else None,
         request_id=event.get("requestContext", {}).get("requestId"),
     )

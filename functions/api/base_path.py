@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
 
-SCOPE_KEY = "stashjobs.base_path"
 # The attributes that lead somewhere; what comes from data has no plain quote in it.
 _LINK = re.compile(r'\b((?:href|src|action|formaction|data-live)=")/(?!/)')
 
@@ -37,23 +36,29 @@ def of_event(event: Any) -> str:
     return found[1] if found else ""
 
 
-class WithoutBasePath:
-    """An ASGI app behind a base path: what it is asked has none, and the scope tells it."""
+class BehindBasePath:
+    """An ASGI app that is told its base path: `root_path` (ASGI, "HTTP & WebSocket ASGI Message
+    Format")."""
 
     def __init__(self, app: Callable[..., Awaitable[None]]) -> None:
         self._app = app
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Any, send: Any) -> None:
-        """Call the app with the path that its routes know."""
+        """Call the app, whose routes know the path without it."""
         base = of_event(scope.get("aws.event") or {})
         if base and scope["path"].startswith(base):
-            scope = {**scope, "path": scope["path"].removeprefix(base) or "/", SCOPE_KEY: base}
+            scope = {**scope, "root_path": base}
         await self._app(scope, receive, send)
 
 
 def of(request: Request) -> str:
     """The base path of a request."""
-    return str(request.scope.get(SCOPE_KEY, ""))
+    return str(request.scope.get("root_path", ""))
+
+
+def path(request: Request) -> str:
+    """What was asked for, without the base path: as the routes have it."""
+    return request.url.path.removeprefix(of(request))
 
 
 def link(request: Request, url: str) -> str:

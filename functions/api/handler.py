@@ -19,6 +19,6 @@ def _adapter() -> Any:
     from mangum import Mangum
 
     from functions.api.app import app
-    from functions.api.base_path import WithoutBasePath
+    from functions.api.base_path import BehindBasePath
 
-    return Mangum(WithoutBasePath(app), lifespan="off")
+    return Mangum(BehindBasePath(app), lifespan="off")

@@ -10,6 +10,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from fastapi import Depends, HTTPException, Request
 
+from functions.api import base_path
 from functions.api.auth import asked, connection, log_access, refuse
 from functions.api.dashboard import sessions
 from functions.api.dashboard.sessions import Session
@@ -178,5 +179,9 @@ def log_refusal(request: Request, why: str) -> None:
     """A line in the log for what was refused though the token is good."""
     logger().warning(
         "refused",
-        extra={"reason": why, "path": request.url.path, "source_ip": asked(request).source_ip},
+        extra={
+            "reason": why,
+            "path": base_path.path(request),
+            "source_ip": asked(request).source_ip,
+        },
     )

@@ -72,7 +72,7 @@ def render(request: Request, template: str, status_code: int = 200, **values: An
         .get_template(template)
         .render(
             session=getattr(request.state, "session", None),
-            path=request.url.path,
+            path=base_path.path(request),
             stage=settings.stage(),
             **values,
         )
@@ -99,7 +99,7 @@ def sign_in_page(
     """The form that asks for a token; afterwards it leads back to where one wanted to go."""
     if after is None:
         query = f"?{request.url.query}" if request.url.query else ""
-        after = request.url.path + query if request.method == "GET" else "/admin"
+        after = base_path.path(request) + query if request.method == "GET" else "/admin"
     return render(request, "sign_in.html", status, problem=problem, after=after)
 
 

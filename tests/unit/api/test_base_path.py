@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -58,6 +59,16 @@ def test_livez_and_the_document_answer_behind_a_base_path(base: str) -> None:
         assert answer["statusCode"] == 200, answer
 
 
+def test_a_base_path_may_have_the_name_of_a_route() -> None:
+    answer = handler(event("ANY /livez", "/livez/livez"), lambda_context())
+    assert answer["statusCode"] == 200
+
+
+def test_the_document_says_where_the_api_is() -> None:
+    answer = handler(event("GET /openapi.json", "/v1/openapi.json"), lambda_context())
+    assert json.loads(answer["body"])["servers"] == [{"url": "/v1"}]
+
+
 def test_every_link_of_the_dashboard_has_the_base_path() -> None:
     answer = handler(event("ANY /admin/{proxy+}", "/v1/admin/sign-in"), lambda_context())
     assert answer["statusCode"] == 200
@@ -67,7 +78,7 @@ def test_every_link_of_the_dashboard_has_the_base_path() -> None:
 
 
 def test_what_comes_from_data_is_no_link() -> None:
-    behind = Request({"type": "http", base_path.SCOPE_KEY: "/v1"})
+    behind = Request({"type": "http", "root_path": "/v1"})
     page = '<a href="/admin">=&#34;/admin&#34;</a><a href="//x">'
     assert base_path.linked(behind, page) == (
         '<a href="/v1/admin">=&#34;/admin&#34;</a><a href="//x">'
