@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import re
+from typing import TYPE_CHECKING
 
 import click
 
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
 
     from infra.commands.scaffold import Change
     from infra.commands.scaffold.wanted import Wanted
-    from stashjobs.job_type import JobType
 
 
 @click.command()
@@ -71,8 +71,8 @@ def new(
         encrypted=encrypted,
     )
     try:
-        jobs = _check(root, wanted)
-        changes = scaffold.work_out(root, wanted, jobs)
+        _check(root, wanted)
+        changes = scaffold.work_out(root, wanted)
         if not dry_run:
             scaffold.carry_out(root, changes)
     except StashjobsError as error:
@@ -82,47 +82,29 @@ def new(
     click.echo("".join(each.diff for each in changes) if dry_run else _told(wanted, changes))
 
 
-def _check(root: Path, wanted: Wanted) -> list[str]:
-    """Refuse what cannot be. Returns the types that there are, as the templates call them."""
-    from infra.commands.scaffold import ALARMS, TEMPLATE
+def _check(root: Path, wanted: Wanted) -> None:
+    """Refuse what cannot be."""
+    from infra.commands.scaffold.entries import ALARMS, TEMPLATE
     from infra.commands.scaffold.objections import clash, objection
     from infra.commands.scaffold.proof import read
-    from infra.commands.scaffold.texts import YamlText
+    from stashjobs.job_type import load
 
     if (reason := objection(wanted)) is not None:
         raise WrongUse(reason)
     for name in ("functions", "tests", "docs", TEMPLATE):
         if (root / name).is_symlink():
             raise WrongUse(f"{root / name} is a link; run this where it leads to")
-    routes = [
-        route.path
-        for function in read(root / TEMPLATE).functions.values()
-        for route in function.routes
-    ]
-    names = [
-        key
-        for path in (TEMPLATE, ALARMS)
-        for part in ("Parameters", "Conditions", "Resources", "Outputs")
-        for key in YamlText(path, (root / path).read_text()).keys(part)
-    ]
-    jobs = _jobs()
-    types = [each.type for each in jobs]
-    if (reason := clash(wanted, root, types=types, routes=routes, names=names)) is not None:
-        raise WrongUse(reason)
-    folders = [each.function.__module__.split(".")[1] for each in jobs]
-    return ["".join(word.capitalize() for word in folder.split("_")) for folder in folders]
-
-
-def _jobs() -> list[JobType[Any, Any]]:
-    """Those that are declared in functions/."""
-    from stashjobs.job_type import load
-
+    functions = read(root / TEMPLATE).functions.values()
+    routes = [route.path for function in functions for route in function.routes]
+    texts = [(root / path).read_text() for path in (TEMPLATE, ALARMS)]
+    names = [name for text in texts for name in re.findall(r"^  (\w+):", text, re.MULTILINE)]
     try:
-        found = load()
+        types = [each.type for each in load()]
     except Exception as error:
         reason = f"{type(error).__name__}: {error}"
         raise WrongUse(f"the job types in functions/ cannot be loaded: {reason}") from error
-    return [each for each in found if str(each.function.__module__).startswith("functions.")]
+    if (reason := clash(wanted, root, types=types, routes=routes, names=names)) is not None:
+        raise WrongUse(reason)
 
 
 def _told(wanted: Wanted, changes: list[Change]) -> str:

@@ -276,7 +276,7 @@ def _create_nested(path: Path, given: dict[str, str]) -> dict[str, str]:
                     self.attributes[f"{name}.Outputs.{key}"] = output
             case "AWS::CloudWatch::CompositeAlarm":
                 values[name] = self.resolve(properties["AlarmName"])
-    return {name: self.resolve(each["Value"]) for name, each in document["Outputs"].items()}
+    return {name: self.resolve(each["Value"]) for name, each in document.get("Outputs", {}).items()}
 
 
 def _named(thing: Any, values: dict[str, Any], attributes: dict[str, str], *, keep: Any) -> Any:

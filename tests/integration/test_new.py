@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import os
 import re
 import shutil
@@ -18,11 +17,11 @@ import pytest
 from click.testing import CliRunner, Result
 
 from infra.commands import scaffold
-from infra.commands.scaffold import Change, entries
-from infra.commands.scaffold.filling import filled, names_in_use
+from infra.commands.scaffold import Change
+from infra.commands.scaffold.entries import share_connections
+from infra.commands.scaffold.filling import names_in_use
 from infra.commands.scaffold.objections import objection
-from infra.commands.scaffold.proof import prove
-from infra.commands.scaffold.texts import Misfit, YamlText
+from infra.commands.scaffold.proof import Misfit, prove
 from infra.commands.scaffold.wanted import Wanted
 from infra.local.stack import Stack
 from stashjobs.tools.cli import main
@@ -204,7 +203,7 @@ def test_it_changes_the_checkout_that_it_runs_in_and_no_other(
     [
         ("template.yaml", "Resources:\n", "<<<<<<< HEAD\nResources:\n", "cannot be read: "),
         ("template.yaml", "\nResources:\n", "\nResource:\n", "template.yaml has no Resources"),
-        ("infra/alarms.yaml", "\nOutputs:\n", "\nOutput:\n", "there is no Outputs"),
+        ("infra/alarms.yaml", "\nResources:\n", "\nResource:\n", "has no place for a new type"),
         ("infra/alarms.yaml", "\nResources:\n", "\n>>>>>>> x\nResources:\n", "cannot be read: "),
         (
             "template.yaml",
@@ -213,7 +212,7 @@ def test_it_changes_the_checkout_that_it_runs_in_and_no_other(
             "is 'many'; it must be",
         ),
     ],
-    ids=["conflict", "resources", "outputs", "conflict-of-alarms", "share"],
+    ids=["conflict", "resources", "alarms", "conflict-of-alarms", "share"],
 )
 def test_a_file_that_is_broken_is_named_and_stays(
     new: Any, untouched: Path, file: str, old: str, new_text: str, words: str
@@ -247,7 +246,7 @@ def test_a_job_type_that_cannot_be_loaded_is_no_traceback(tmp_path: Path) -> Non
 
 def changes_of(root: Path, **fields: Any) -> tuple[Wanted, dict[str, str]]:
     wanted = Wanted(**{"type": "made-here", "endpoint": "/api/jobs/made-here", **fields})
-    changes = scaffold.work_out(root, wanted, ["SendEmail"])
+    changes = scaffold.work_out(root, wanted)
     return wanted, {each.path: each.after for each in changes}
 
 
@@ -269,12 +268,6 @@ def test_what_would_not_work_is_seen_before_it_is_written(
     assert old in texts[file]
     with pytest.raises(Misfit, match=words):
         prove(untouched, {**texts, file: texts[file].replace(old, new_text)}, wanted)
-
-
-def test_a_template_of_ours_that_is_no_python_is_a_misfit_too() -> None:
-    # As if the templates had been changed.
-    with pytest.raises(Misfit, match=r"handler\.py\.txt: ruff does not format what was made"):
-        filled("handler.py.txt", dataclasses.replace(SMS, type="no name"), format_it=True)
 
 
 def test_a_file_that_changed_meanwhile_is_not_written_over(tmp_path: Path) -> None:
@@ -312,57 +305,29 @@ SHARES = """Mappings:
   Connections:
     # of a small server
     "40":
-      SendEmailFunction: 30
+      SendEmailFunction: 30  # why: so many
       ApiFunction: 7
       Operators: 3
 """
-SMS = Wanted(type="made-here", endpoint="/api/jobs/made-here", timeout=30, retries=3)
 
 
-def test_a_share_is_taken_from_the_type_with_most() -> None:
-    text = YamlText("template.yaml", SHARES)
-    entries.share_connections(text, "40", SMS)
-    assert text.text == SHARES.replace("30", "29").replace(
+def test_a_share_is_taken_from_the_type_with_most_and_its_comment_stays() -> None:
+    assert share_connections(SHARES, "MadeHereFunction") == SHARES.replace(": 30", ": 29").replace(
         "      Operators", "      MadeHereFunction: 1\n      Operators"
     )
 
 
 def test_what_is_free_is_given_first() -> None:
-    text = YamlText("template.yaml", SHARES.replace("30", "20"))
-    entries.share_connections(text, "40", SMS)
-    assert text.values("Mappings", "Connections", "40") == {
-        "SendEmailFunction": "20",
-        "ApiFunction": "7",
-        "MadeHereFunction": "1",
-        "Operators": "3",
-    }
+    free = SHARES.replace("30", "20")
+    assert share_connections(free, "MadeHereFunction") == free.replace(
+        "      Operators", "      MadeHereFunction: 1\n      Operators"
+    )
 
 
 def test_operators_keep_theirs_where_no_connection_is_left() -> None:
     full = SHARES.replace("30", "1").replace("7", "1").replace("3", "38")
-    text = YamlText("template.yaml", full)
     with pytest.raises(Misfit, match=r"none for another\. Offer a larger MaxConnections"):
-        entries.share_connections(text, "40", SMS)
-    assert text.text == full
-
-
-def test_a_comment_behind_a_share_stays() -> None:
-    commented = SHARES.replace("30", "30  # why: so many").replace(": 7", ": 7 # enough")
-    text = YamlText("template.yaml", commented)
-    entries.share_connections(text, "40", SMS)
-    assert "SendEmailFunction: 29  # why: so many\n" in text.text
-    assert "ApiFunction: 7 # enough\n" in text.text
-    assert text.values("Mappings", "Connections", "40")["SendEmailFunction"] == "29"
-
-
-@pytest.mark.parametrize("value", ["many", "{a: 1}", "", "3.5", "-1"])
-def test_a_share_that_is_no_number_is_named(value: str) -> None:
-    odd = SHARES.replace("30", value)
-    text = YamlText("template.yaml", odd)
-    where = r"template\.yaml: Mappings\.Connections\.40\.SendEmailFunction is "
-    with pytest.raises(Misfit, match=f"{where}.*a share is a whole number"):
-        entries.share_connections(text, "40", SMS)
-    assert text.text == odd
+        share_connections(full, "MadeHereFunction")
 
 
 # Names that a person may well choose, or that look as if they could not be: words of Python's
@@ -393,14 +358,9 @@ def odd(tmp_path_factory: pytest.TempPathFactory) -> Path:
         kinds: list[dict[str, Any]] = [{}, {"encrypted": True}, {"schedule": "30 7 * * 1-5"}]
         wanted = Wanted(name, f"/api/jobs/{name}", timeout=30, retries=3, **kinds[number % 3])
         assert objection(wanted) is None, name
-        for template, path in (
-            ("init.py.txt", f"functions/{wanted.folder}/__init__.py"),
-            ("handler.py.txt", f"functions/{wanted.folder}/handler.py"),
-            ("test.py.txt", f"tests/integration/{wanted.folder}/test_handler.py"),
-        ):
+        for path, text in scaffold.new_files(wanted).items():
             (folder / path).parent.mkdir(parents=True, exist_ok=True)
-            (folder / path).write_text(filled(template, wanted))
-    in_copy(folder, "-m", "ruff", "format", ".")
+            (folder / path).write_text(text)
     return folder
 
 
@@ -432,15 +392,14 @@ def test_the_longest_name_passes_the_linter(new: Any, untouched: Path, options: 
         encrypted="--encrypted" in options,
         schedule=options[1] if options[0] == "--schedule" else None,
     )
-    changes = scaffold.work_out(untouched, wanted, ["SendEmail"])
-    for change in changes:
-        if not change.path.endswith(".py"):
+    for path, text in scaffold.new_files(wanted).items():
+        if not path.endswith(".py"):
             continue
         for command in (["check", "--ignore", "INP001"], ["format", "--check"]):
             checked = subprocess.run(
-                [sys.executable, "-m", "ruff", *command, "--stdin-filename", change.path, "-"],
+                [sys.executable, "-m", "ruff", *command, "--stdin-filename", path, "-"],
                 cwd=ROOT,
-                input=change.after,
+                input=text,
                 capture_output=True,
                 text=True,
                 check=False,

@@ -1,73 +1,96 @@
-"""Entries that are not a block of YAML: shares of the connections, log groups, a table's row."""
+"""The entries of a new type in the files that there are. They are inserted as text, so that
+comments and form stay; ruamel.yaml breaks the templates' lines elsewhere."""
 
 from __future__ import annotations
 
 import re
+import textwrap
 from typing import TYPE_CHECKING
 
-from infra.commands.scaffold.texts import Misfit
+from infra.commands.scaffold.filling import filled
+from infra.commands.scaffold.proof import Misfit
 
 if TYPE_CHECKING:
-    from infra.commands.scaffold.texts import YamlText
     from infra.commands.scaffold.wanted import Wanted
 
-# So much of a budget a new type begins with; raise it once its load is known.
-SHARE_OF_BUDGET = 1 / 40
+TEMPLATE = "template.yaml"
+ALARMS = "infra/alarms.yaml"
+DASHBOARD = "infra/dashboard.yaml"
+OVERVIEW = "docs/creating-jobs.md"
+
+# Each place as far as the entry: the lines of a part of a template, or what stands before it.
+RESOURCES = r"^Resources:\n(?:(?: .*)?\n)+"
+OUTPUTS = r"^Outputs:\n(?: .*\n)+"
+SETTINGS = r"^ *\"OTEL_EXPORTER_OTLP_ENDPOINT\": .*\n"
+LOG_GROUPS = r"(?:SOURCE '/stashjobs/\$\{Stage\}/[\w-]+' \| )+"
+TYPES = r"^\| type \| page \|\n(?:\|.*\n)+"
+SHARES = r'^    "(\d+)":\n((?:      .*\n)+)'
+
+# A new type begins with a fortieth of the connections; raise it once its load is known.
+PART_OF_BUDGET = 40
 OPERATORS = "Operators"
 
 
-def share_connections(text: YamlText, budget: str, wanted: Wanted) -> None:
-    """Give the new function its share of one budget: what is free, and the rest from the type with
-    the most. Operators keep theirs."""
-    place = ("Mappings", "Connections", budget)
-    shares = {name: _share(text, place, name, value) for name, value in text.values(*place).items()}
-    free = int(budget) - sum(shares.values())
-    share = max(1, int(int(budget) * SHARE_OF_BUDGET))
-    for _ in range(share - max(0, free)):
-        richest = max((name for name in shares if name != OPERATORS), key=shares.__getitem__)
-        if shares[richest] == 1:
-            raise Misfit(
-                f"{text.name}: of the {budget} connections in Mappings.Connections every function "
-                "has one; there is none for another. Offer a larger MaxConnections "
-                "(docs/connections.md)"
-            )
-        shares[richest] -= 1
-        text.set(shares[richest], *place, richest)
-    text.add_before(f"{wanted.logical}Function: {share}", *place, OPERATORS)
+def entries(wanted: Wanted) -> list[tuple[str, str, str]]:
+    """Each a file, a place in it as a pattern, and the text that is to stand at its end."""
+    added = [
+        (TEMPLATE, RESOURCES, _indented("function.yaml", wanted) + "\n"),
+        (TEMPLATE, OUTPUTS, _indented("output.yaml", wanted)),
+        (ALARMS, RESOURCES, _indented("alarms.yaml", wanted) + "\n"),
+        (DASHBOARD, LOG_GROUPS, f"SOURCE '/stashjobs/${{Stage}}/{wanted.type}' | "),
+        (OVERVIEW, TYPES, f"| `{wanted.type}` | [{wanted.type}.md]({wanted.type}.md) |\n"),
+    ]
+    if wanted.has_url:
+        url = f"${{{wanted.logical}FunctionUrl.FunctionUrl}}"
+        line = f'              "FUNCTION_URL_{wanted.folder.upper()}": "{url}",\n'
+        added.append((TEMPLATE, SETTINGS, line))
+    return added
 
 
-def _share(text: YamlText, place: tuple[str, ...], name: str, value: str) -> int:
-    if not re.fullmatch(r"[0-9]+", value):
-        where = ".".join((*place, name))
-        raise Misfit(f"{text.name}: {where} is {value!r}; a share is a whole number on that line")
-    return int(value)
+def _indented(name: str, wanted: Wanted) -> str:
+    return textwrap.indent(filled(name, wanted), "  ")
 
 
-def tell_function_url(text: YamlText, wanted: Wanted) -> None:
-    """A setting of the stack's secret, which tells every function where each is reached."""
-    last = re.search(r'^( *)"WEBHOOK_SOURCES":', text.text, re.MULTILINE)
-    if last is None:
-        raise Misfit(f'{text.name}: the secret has no line that begins with "WEBHOOK_SOURCES":')
-    line = f'"FUNCTION_URL_{wanted.setting}": "${{{wanted.logical}FunctionUrl.FunctionUrl}}",'
-    text.text = f"{text.text[: last.start()]}{last[1]}{line}\n{text.text[last.start() :]}"
+def insert(path: str, text: str, place: str, entry: str) -> str:
+    """The text with an entry at the end of each such place.
 
-
-def in_dashboard(path: str, text: str, wanted: Wanted) -> str:
-    """The log group, to each list of those that the dashboard's queries read."""
-    found, count = re.subn(
-        r"((?:SOURCE '/stashjobs/\$\{Stage\}/[\w-]+' \| )+)",
-        rf"\g<1>SOURCE '/stashjobs/${{Stage}}/{wanted.type}' | ",
-        text,
-    )
+    Raises:
+        Misfit: There is none.
+    """
+    text, count = re.subn(place, lambda found: found[0] + entry, text, flags=re.MULTILINE)
     if not count:
-        raise Misfit(f"{path}: there is no list of log groups (SOURCE '/stashjobs/${{Stage}}/…')")
-    return found
+        raise Misfit(f"{path} has no place for a new type: there is nothing like {place!r}")
+    return text
 
 
-def in_overview(path: str, text: str, wanted: Wanted) -> str:
-    """A row, at the end of the table of the job types."""
-    table = re.search(r"^\| type \| page \|\n(\|.*\n)+", text, re.MULTILINE)
-    if table is None:
-        raise Misfit(f"{path}: there is no table of the job types (| type | page |)")
-    row = f"| `{wanted.type}` | [{wanted.type}.md]({wanted.type}.md) |\n"
-    return text[: table.end()] + row + text[table.end() :]
+def share_connections(text: str, function: str) -> str:
+    """Give a function its share in every list of `Mappings.Connections`: of what is free, else of
+    the function that has most. Operators keep theirs.
+
+    Raises:
+        Misfit: There are no lists, or every function of one has only one connection.
+    """
+
+    def shared(found: re.Match[str]) -> str:
+        budget, lines = int(found[1]), found[2]
+        shares = {name: int(n) for name, n in re.findall(r"^ +(\w+): (\d+)", lines, re.MULTILINE)}
+        share = max(1, budget // PART_OF_BUDGET)
+        for _ in range(share - max(0, budget - sum(shares.values()))):
+            richest = max((name for name in shares if name != OPERATORS), key=shares.__getitem__)
+            if shares[richest] == 1:
+                raise Misfit(
+                    f"{TEMPLATE}: of the {budget} connections in Mappings.Connections every "
+                    "function has one; there is none for another. Offer a larger MaxConnections "
+                    "(docs/connections.md)"
+                )
+            shares[richest] -= 1
+            lines = re.sub(rf"\b{richest}: \d+", f"{richest}: {shares[richest]}", lines)
+        lines = re.sub(
+            rf"^(?= +{OPERATORS}:)", f"      {function}: {share}\n", lines, flags=re.MULTILINE
+        )
+        return f'    "{budget}":\n{lines}'
+
+    text, count = re.subn(SHARES, shared, text, flags=re.MULTILINE)
+    if not count:
+        raise Misfit(f"{TEMPLATE} has no place for a new type: there is no list of Connections")
+    return text

@@ -121,7 +121,7 @@ def clash(
             return f"{found.relative_to(root)} is there already; choose another name"
     own = {
         f"{wanted.logical}{end}"
-        for end in ("", "Function", "Logs", "FunctionName", "IsSlow", "Errors")
+        for end in ("", "Function", "Logs", "FunctionName", "NewVersionErrors", "IsSlow")
     }
     if found_names := own & set(names):
         return f"the templates have {min(found_names)} already; choose another name"

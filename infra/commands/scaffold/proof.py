@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from infra.commands.scaffold.texts import Misfit
+from stashjobs.errors import StashjobsError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,6 +31,10 @@ made.read_payload(made.example())
 clocks = [[each.cron, each.timezone] for each in schedules.declared() if each.job is made]
 print(json.dumps([made.endpoint, made.retries, made.timeout, made.encrypted, clocks]))
 """
+
+
+class Misfit(StashjobsError):
+    """A file does not look as expected. The message names it, and what was looked for."""
 
 
 def read(path: Path) -> Template:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from stashjobs.delivery.handler import GATEWAY_SECONDS, RECORD_SECONDS
@@ -46,11 +46,6 @@ class Wanted:
         return self.folder, self.logical, f"{self.logical}Result"
 
     @property
-    def setting(self) -> str:
-        """The end of `FUNCTION_URL_SEND_SMS`."""
-        return self.folder.upper()
-
-    @property
     def has_url(self) -> bool:
         """API Gateway hangs up before a long job is done; that one has a URL of its own."""
         return self.timeout > GATEWAY_SECONDS
@@ -58,18 +53,9 @@ class Wanted:
     def values(self) -> dict[str, Any]:
         """What the templates may name."""
         return {
-            "type": self.type,
+            **asdict(self),
             "folder": self.folder,
             "logical": self.logical,
-            "endpoint": self.endpoint,
-            "retries": self.retries,
-            "timeout": self.timeout,
-            "schedule": self.schedule,
-            "timezone": self.timezone,
-            "encrypted": self.encrypted,
             "has_url": self.has_url,
-            "attempts": self.retries + 1,
-            "function_timeout": self.timeout + SPARE_SECONDS,
-            "half_timeout": self.timeout // 2,
-            "near_timeout_ms": round(self.timeout * 900),
+            "spare": SPARE_SECONDS,
         }
