@@ -15,7 +15,13 @@ import psycopg
 from stashjobs import encryption, envelope
 from stashjobs.delivery import request as lambda_event
 from stashjobs.delivery.response import answer, refuse
-from stashjobs.errors import InvalidEnvelope, InvalidSignature, SettingError, UnknownJobType
+from stashjobs.errors import (
+    InvalidEnvelope,
+    InvalidSignature,
+    QStashFailed,
+    SettingError,
+    UnknownJobType,
+)
 from stashjobs.job_type import find, load
 from stashjobs.observability import redaction
 from stashjobs.observability.log import logger
@@ -30,7 +36,8 @@ if TYPE_CHECKING:
 
 
 def handler(event: Event, _lambda_context: Any) -> Response:
-    """Record a dead letter. Answers 200 only once it is recorded."""
+    """Record a dead letter, and tell the caller who asked for it. Answers 200 only once both are
+    done."""
     try:
         request = lambda_event.verified_request(event)
     except InvalidSignature as error:
@@ -45,6 +52,8 @@ def handler(event: Event, _lambda_context: Any) -> Response:
         changed = dead_letters.record([dead]) or _record_unseen(message, dead)
     except (psycopg.Error, SettingError) as error:
         return refuse(503, error)
+    if not dead_letters.tell_callers([dead.job_id], lambda _dlq_id: request.body):
+        return refuse(503, QStashFailed("the job's own failure callback could not be published"))
     return answer(200, {"jobId": dead.job_id, "changed": bool(changed)})
 
 

@@ -39,13 +39,14 @@ from stashjobs.errors import (
     StashjobsError,
     UnknownJobType,
 )
+from stashjobs.hooks import around
 from stashjobs.job import Job, job
 
 if TYPE_CHECKING:
     from stashjobs.producer.enqueue import Enqueued
     from stashjobs.producer.options import EnqueueOptions
     from stashjobs.producer.schedules import Schedule
-    from stashjobs.store.executions import JobState, Parent
+    from stashjobs.store.executions import JobState, NewJob, Parent
 
 __version__ = "0.1.0"
 
@@ -64,6 +65,7 @@ __all__ = [
     "JobState",
     "LeaseLost",
     "MigrationError",
+    "NewJob",
     "NoSuchJob",
     "NoSuchSchedule",
     "NotPossible",
@@ -80,6 +82,7 @@ __all__ = [
     "SnoozedTooOften",
     "StashjobsError",
     "UnknownJobType",
+    "around",
     "job",
 ]
 
@@ -95,7 +98,7 @@ def __getattr__(name: str) -> Any:
         from stashjobs.producer.options import EnqueueOptions
 
         return EnqueueOptions
-    if name in {"JobState", "Parent"}:
+    if name in {"JobState", "NewJob", "Parent"}:
         from stashjobs.store import executions
 
         return getattr(executions, name)

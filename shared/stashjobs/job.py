@@ -74,7 +74,7 @@ class Job(JobType[Payload, Result]):
             retries: How often to try again after a failed attempt, in place of the type's own.
             headers: Forwarded with the delivery.
             callback: A URL that QStash calls with the answer of every attempt.
-            failure_callback: A URL that QStash calls for a dead letter.
+            failure_callback: A URL that QStash calls for a dead letter, after it is recorded here.
             metadata: Kept on the row beside the payload, never interpreted, never encrypted.
             encrypted: Encrypt the payload and the result, even if the type is not encrypted.
             after: Jobs to wait for: ids, or what `enqueue` returned. This one is `waiting`, and

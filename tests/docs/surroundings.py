@@ -154,6 +154,10 @@ done = ran(process_webhook, event)
 assert (done.status, done.result) == ("completed", {"order": 12}), done.error
 assert orders.execute("SELECT paid FROM orders WHERE number = 12").fetchone()[0]
 """,
+    "docs/hooks.md": """
+done = ran(create_notification, hello)
+assert done.status == "completed", done.error
+""",
 }
 """What calls the functions that a page only defines. `ran` is `tests.docs.run_python`'s."""
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import json
 from typing import TYPE_CHECKING
 
-from infra.local.qstash import DeliveryResponse
+import pytest
+
+from infra.local.qstash import DeliveryError, DeliveryResponse
 from stashjobs.operators import retry_and_cancel
 from tests.faults.jobs import faulty
 
 if TYPE_CHECKING:
-    import pytest
-
     from infra.local.qstash import DeliveryRequest
     from tests.faults.conftest import Faults
 
@@ -41,6 +43,35 @@ async def test_the_relay_fails_the_job_when_the_callback_was_lost(faults: Faults
     rows = await faults.ended()
     assert {row["job_id"] for row in rows} == set(ids)
     assert all(row["status"] == "failed" and row["dlq_id"] for row in rows)
+
+
+@pytest.mark.parametrize("lost", [False, True])
+async def test_the_caller_is_told_once_whether_the_callback_was_lost_or_not(
+    faults: Faults, *, lost: bool
+) -> None:
+    def answer(request: DeliveryRequest) -> DeliveryResponse | DeliveryError | None:
+        if request.url.endswith("/mine"):
+            return DeliveryResponse(200, {}, b"")
+        if lost and request.url.endswith("/delivery-failed"):
+            return DeliveryError("lost")
+        return refusing_jobs(request)
+
+    def told() -> list[DeliveryRequest]:
+        return [each for each in faults.network.requests if each.url.endswith("/mine")]
+
+    faults.network.answer = answer
+    mine = "http://app.example/mine"
+    enqueued = await asyncio.to_thread(faulty.enqueue, {}, failure_callback=mine)
+    await faults.ended()
+    for _ in range(600):
+        if told():
+            break
+        await asyncio.sleep(0.1)
+    [request] = told()
+    said = json.loads(request.body)
+    assert json.loads(base64.b64decode(said["sourceBody"]))["jobId"] == enqueued.job_id
+    assert said["dlqId"] == (await faults.row(enqueued.job_id))["dlq_id"]
+    assert (said["status"], said["method"]) == (489, "POST")
 
 
 async def test_a_manually_retried_job_is_not_failed_by_its_old_message(

@@ -11,9 +11,12 @@ import pytest
 from functions.delivery_failed.handler import handler
 from stashjobs import RetryLater, encryption, job
 from stashjobs.ids import new_job_id
+from stashjobs.testing.qstash import serving
 from tests.deliveries import deliver, http_event, lambda_context, probe, sign
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tests.deliveries import Table
 
 PATH = "/api/jobs/delivery-failed"
@@ -66,6 +69,30 @@ def test_a_second_callback_changes_nothing(table: Table) -> None:
     before = table.row(job_id)
     assert call(callback(thin(job_id))) == (200, {"jobId": job_id, "changed": False})
     assert table.row(job_id) == before
+
+
+def test_the_callback_of_the_caller_is_called_too(
+    table: Table, use_qstash: Callable[..., None]
+) -> None:
+    delivery = {"failureCallback": "https://app.example/failed"}
+    job_id = table.add(PROBE, delivery=delivery)
+    body = callback(thin(job_id))
+    with serving() as server:
+        use_qstash(server.url)
+        server.status = 503
+        assert call(body)[0] == 503
+        assert table.status(job_id) == "failed"
+        server.status = 200
+        assert call(body)[0] == 200
+        [told] = server.received[-1].document
+        assert told["destination"] == "https://app.example/failed"
+        assert json.loads(told["body"]) == body
+        assert told["headers"]["Upstash-Deduplication-Id"] == "failed-1725323658779-0"
+        # A URL that QStash refuses keeps nothing from being recorded.
+        server.status = 400
+        other = table.add(PROBE, delivery=delivery)
+        assert call(callback(thin(other)))[0] == 200
+        assert table.status(other) == "failed"
 
 
 def test_a_completed_job_stays_completed(table: Table) -> None:

@@ -391,12 +391,6 @@ def test_qstash_calls_back_no_faster_than_the_function_for_it_can_bear(
     assert headers["Upstash-Failure-Callback-Flow-Control-Value"] == "parallelism=1"
 
 
-def test_a_failure_callback_of_ones_own_is_not_held_back(table: Table, qstash: Server) -> None:
-    any_job.enqueue({}, failure_callback="https://app.example/failed")
-    [message] = qstash.messages
-    assert not [name for name in message["headers"] if "Callback-Flow-Control" in name]
-
-
 def test_the_message_asks_what_the_enqueue_asks(table: Table, qstash: Server) -> None:
     enqueued = any_job.enqueue(
         {},
@@ -410,10 +404,13 @@ def test_the_message_asks_what_the_enqueue_asks(table: Table, qstash: Server) ->
     assert headers["Upstash-Retries"] == "4"
     assert headers["Upstash-Forward-X-Tenant"] == "t_1"
     assert headers["Upstash-Callback"] == "https://app.example/done"
-    assert headers["Upstash-Failure-Callback"] == "https://app.example/failed"
+    # Its own is told by ours.
+    ours = "https://jobs.example.test/api/jobs/delivery-failed"
+    assert headers["Upstash-Failure-Callback"] == ours
     assert 30 <= int(headers["Upstash-Not-Before"]) - time.time() <= 61
     row = table.row(enqueued.job_id)
     assert row["max_attempts"] == 5
+    assert row["delivery"]["failureCallback"] == "https://app.example/failed"
     assert 30 < (row["available_at"] - row["created_at"]).total_seconds() < 61
 
 

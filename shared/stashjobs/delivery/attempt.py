@@ -12,7 +12,7 @@ import typing
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from stashjobs import encryption, envelope
+from stashjobs import encryption, envelope, hooks
 from stashjobs.encryption import Place
 from stashjobs.errors import (
     Cancelled,
@@ -100,13 +100,7 @@ def _attempt(job: JobType[Any, Any], document: Any, context: Context) -> Outcome
         payload = job.read_payload(document)
         with _Stopping(context.deadline.timestamp()):
             # What it sets in a context variable is not the next delivery's.
-            result = contextvars.copy_context().run(job.function, payload, context)
-            if inspect.isawaitable(result):
-                from stashjobs.delivery import event_loop
-
-                # The loop cancels it at the deadline; the alarm is for what blocks the loop.
-                _postpone_alarm(event_loop.TIDY_UP_SECONDS)
-                result = event_loop.run(result, context.deadline.timestamp())
+            result = contextvars.copy_context().run(_call, job, payload, context)
         if not context.has_connection and database.close_if_in_transaction():
             raise PermanentError(
                 f"{job.type} left a transaction open, which was rolled back; use "
@@ -117,6 +111,24 @@ def _attempt(job: JobType[Any, Any], document: Any, context: Context) -> Outcome
         raise
     except BaseException as error:  # noqa: BLE001 - any of them ends just this attempt
         return _outcome_of(context, error)
+
+
+def _call(job: JobType[Any, Any], payload: Any, context: Context) -> Any:
+    if around := hooks.declared("attempt"):
+        with hooks.entered(around, payload, context):
+            return _run(job, payload, context)
+    return _run(job, payload, context)
+
+
+def _run(job: JobType[Any, Any], payload: Any, context: Context) -> Any:
+    result = job.function(payload, context)
+    if inspect.isawaitable(result):
+        from stashjobs.delivery import event_loop
+
+        # The loop cancels it at the deadline; the alarm is for what blocks the loop.
+        _postpone_alarm(event_loop.TIDY_UP_SECONDS)
+        return event_loop.run(result, context.deadline.timestamp())
+    return result
 
 
 def _outcome_of(context: Context, error: BaseException) -> Outcome:

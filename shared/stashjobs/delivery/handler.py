@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import psycopg
 
-from stashjobs import encryption, envelope
+from stashjobs import encryption, envelope, hooks
 from stashjobs.delivery import attempt
 from stashjobs.delivery import request as lambda_event
 from stashjobs.delivery.attempt import Outcome
@@ -141,6 +141,7 @@ def prepare() -> None:
     """
     log.logger()
     metrics.new()
+    hooks.declared("attempt")
     if os.environ.get("AWS_LAMBDA_INITIALIZATION_TYPE") != "snap-start":
         with contextlib.suppress(Exception):
             database.connection()

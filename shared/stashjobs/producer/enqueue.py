@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 
-from stashjobs import encryption, envelope
+from stashjobs import encryption, envelope, hooks
 from stashjobs.config import settings
 from stashjobs.encryption import Place
 from stashjobs.errors import InvalidPayload, PayloadTooLarge
@@ -147,6 +147,17 @@ def enqueue_prepared(
         # A missing setting is found before anything is written.
         settings.base_url()
         qstash_client.qstash()
+    if around := hooks.declared("enqueue"):
+        jobs = list(jobs)
+        with hooks.entered(around, jobs):
+            _refuse_unfit_metadata(jobs)
+            return _record_and_publish(jobs, connection)
+    return _record_and_publish(jobs, connection)
+
+
+def _record_and_publish(
+    jobs: Sequence[NewJob], connection: Connection[Any] | None
+) -> list[Enqueued]:
     with tracing.sending([new.job_type for new in jobs]) as headers:
         jobs = [_forwarding(headers, new) for new in jobs]
         if connection is not None:
@@ -164,9 +175,17 @@ async def enqueue_async(
     connection: AsyncConnection[Any],
 ) -> Enqueued:
     """Record one job within the transaction of an async connection."""
-    new = prepare(job, payload, Options.of(options))
-    with tracing.sending([new.job_type]) as headers:
-        jobs = [_forwarding(headers, new)]
+    jobs = [prepare(job, payload, Options.of(options))]
+    if around := hooks.declared("enqueue"):
+        with hooks.entered(around, jobs):
+            _refuse_unfit_metadata(jobs)
+            return await _record_async(jobs, connection)
+    return await _record_async(jobs, connection)
+
+
+async def _record_async(jobs: Sequence[NewJob], connection: AsyncConnection[Any]) -> Enqueued:
+    with tracing.sending([new.job_type for new in jobs]) as headers:
+        jobs = [_forwarding(headers, new) for new in jobs]
         try:
             return _enqueued(jobs, await executions.record_new_jobs_async(connection, jobs))[0]
         except psycopg.errors.InvalidParameterValue as error:
@@ -202,11 +221,7 @@ def prepare(job: JobType[Any, Any], payload: Any, options: Options) -> NewJob:
         "idempotency_key": options.idempotency_key,
     }
     metadata, delivery = to_json(dict(options.metadata or {})), _delivery(options)
-    if (misfit := envelope.unstorable(metadata)) is not None:
-        raise ValueError(f"metadata contains {misfit}")
-    if (size := envelope.size_of(metadata)) > envelope.MAX_METADATA_BYTES:
-        limit = envelope.MAX_METADATA_BYTES
-        raise ValueError(f"metadata has {size} bytes, the limit is {limit}")
+    _refuse_unfit(metadata)
     if (misfit := envelope.unstorable([*indexed.values(), delivery])) is not None:
         raise ValueError(f"an option contains {misfit}")
     for name, text in indexed.items():
@@ -233,6 +248,21 @@ def prepare(job: JobType[Any, Any], payload: Any, options: Options) -> NewJob:
         uniqueness=unique,
         expires_at=_expires_at(options, due),
     )
+
+
+def _refuse_unfit(metadata: dict[str, Any]) -> None:
+    if (misfit := envelope.unstorable(metadata)) is not None:
+        raise ValueError(f"metadata contains {misfit}")
+    if (size := envelope.size_of(metadata)) > envelope.MAX_METADATA_BYTES:
+        limit = envelope.MAX_METADATA_BYTES
+        raise ValueError(f"metadata has {size} bytes, the limit is {limit}")
+
+
+def _refuse_unfit_metadata(jobs: list[NewJob]) -> None:
+    """What hooks made of it."""
+    for number, new in enumerate(jobs):
+        jobs[number] = replace(new, metadata=to_json(new.metadata))
+        _refuse_unfit(jobs[number].metadata)
 
 
 def _refuse_too_long(name: str, text: str | None) -> None:

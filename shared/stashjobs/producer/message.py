@@ -74,10 +74,6 @@ def message_for(job: JobType[Any, Any], unpublished: Unpublished) -> BatchReques
         message["headers"] = delivery["headers"]
     if "callback" in delivery:
         message["callback"] = delivery["callback"]
-    if "failureCallback" in delivery:
-        # A function outside this stack, whose share is unknown here.
-        message["failure_callback"] = delivery["failureCallback"]
-        del message["failure_callback_headers"]
     return message
 
 
@@ -174,12 +170,19 @@ def deduplication_id(unpublished: Unpublished) -> str:
     """The job's id for its first message. QStash remembers an id for ten minutes (Upstash docs,
     "Deduplication") and would swallow a later message of the same job, so that one's has the run
     and the attempt that it follows, the dead letter, and how often it was moved."""
-    job_id = unpublished.job_id
-    if not re.fullmatch(r"[\w-]+", job_id, re.ASCII):
-        # A producer of another make chose it, and QStash takes no colon here, for one.
-        job_id = hashlib.sha256(job_id.encode()).hexdigest()
+    job_id = id_at_qstash(unpublished.job_id)
     moved = f"-moved-{unpublished.moved}" if unpublished.moved else ""
     if (unpublished.run, unpublished.attempt, unpublished.dlq_id) == (1, 0, None):
         return job_id + moved
     dead_letter = "" if unpublished.dlq_id is None else f"-{unpublished.dlq_id}"
     return f"{job_id}-{unpublished.run}-{unpublished.attempt}{dead_letter}{moved}"
+
+
+def id_at_qstash(text: str) -> str:
+    """An id as QStash takes it in a deduplication id: it takes no colon, for one, and a producer of
+    another make may have chosen it."""
+    return (
+        text
+        if re.fullmatch(r"[\w-]+", text, re.ASCII)
+        else hashlib.sha256(text.encode()).hexdigest()
+    )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import logging
 import time
 from datetime import UTC, datetime, timedelta
@@ -10,14 +12,17 @@ from typing import TYPE_CHECKING
 from stashjobs import envelope
 from stashjobs.errors import InvalidEnvelope
 from stashjobs.ids import job_id_from
+from stashjobs.observability import redaction
+from stashjobs.producer import message as messages
 from stashjobs.producer import qstash_client
 from stashjobs.store import database, outbox
 from stashjobs.store.outbox import DeadLetter
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from qstash.dlq import DlqMessage
+    from qstash.message import BatchRequest
 
 log = logging.getLogger("stashjobs")
 
@@ -54,9 +59,14 @@ def reconcile(deadline: float) -> int:
             count=PAGE,
             filter={"from_time": int(since.timestamp() * 1000)},
         )
-        letters = [found for message in page.messages if (found := _dead_letter_of(message))]
-        if letters:
-            changed += record(letters)
+        found = [
+            (letter, message) for message in page.messages if (letter := _dead_letter_of(message))
+        ]
+        if found:
+            ids = _record([letter for letter, _ in found])
+            changed += len(ids)
+            by_dlq_id = {message.dlq_id: message for _, message in found}
+            tell_callers(ids, lambda dlq_id, seen=by_dlq_id: _callback_of(seen.get(dlq_id)))  # type: ignore[misc]
         cursor = page.cursor
         if not cursor:
             _looked_at = now
@@ -66,10 +76,80 @@ def reconcile(deadline: float) -> int:
 
 def record(messages: Sequence[DeadLetter]) -> int:
     """Record these dead letters on their rows. Returns the number of rows changed."""
+    return len(_record(messages))
+
+
+def _record(messages: Sequence[DeadLetter]) -> list[str]:
     changed = outbox.record_dead_letters(database.connection(), messages)
     for job_id, status in changed:
         log.error("dead-lettered by QStash", extra={"job_id": job_id, "row_status": status})
-    return len(changed)
+    return [job_id for job_id, _ in changed]
+
+
+def tell_callers(job_ids: Sequence[str], callback_of: Callable[[str | None], bytes | None]) -> bool:
+    """Have QStash call the `failure_callback=` of those of these jobs that were enqueued with one.
+    QStash takes one such URL for a message, and that is our own. Never raises.
+
+    Args:
+        job_ids: Which.
+        callback_of: What QStash's failure callback says (Upstash docs, "Callbacks") of the dead
+            letter that a row has; None: nothing is to be said.
+
+    Returns:
+        False where QStash or Postgres could not be reached, so that it is worth trying again.
+    """
+    if not job_ids:
+        return True
+    try:
+        asked = outbox.read_failure_callbacks(database.connection(), job_ids)
+    except Exception as error:  # noqa: BLE001 - the row is what counts
+        log.error("callers could not be told of dead letters: %s", redaction.one_line(error))
+        return False
+    done = True
+    for job_id, url, dlq_id in asked:
+        body = callback_of(dlq_id)
+        if body is None:
+            continue
+        try:
+            told: BatchRequest = {
+                "url": url,
+                "body": body.decode(errors="replace"),
+                "content_type": "application/json",
+                # The callback and the relay may both see it.
+                "deduplication_id": f"failed-{messages.id_at_qstash(dlq_id or job_id)}",
+            }
+            qstash_client.qstash().message.batch([told])
+        except Exception as error:  # noqa: BLE001
+            why = redaction.one_line(error)
+            log.error("the caller could not be told: %s", why, extra={"job_id": job_id})
+            done = done and "status: 4" in why
+    return done
+
+
+def _callback_of(message: DlqMessage | None) -> bytes | None:
+    """What QStash's failure callback says of a dead letter."""
+    if message is None:
+        return None
+    source = {"body": message.body, "response": message.response_body}
+    encoded = {
+        name: base64.b64encode((text or "").encode()).decode() for name, text in source.items()
+    }
+    callback = {
+        "status": message.response_status,
+        "header": message.response_headers or {},
+        "body": message.response_body_base64 or encoded["response"],
+        "retried": message.max_retries,
+        "maxRetries": message.max_retries,
+        "dlqId": message.dlq_id,
+        "sourceMessageId": message.message_id,
+        "url": message.url,
+        "method": message.method,
+        "sourceHeader": message.headers or {},
+        "sourceBody": message.body_base64 or encoded["body"],
+        "notBefore": message.not_before,
+        "createdAt": message.created_at,
+    }
+    return json.dumps(callback).encode()
 
 
 def _dead_letter_of(message: DlqMessage) -> DeadLetter | None:

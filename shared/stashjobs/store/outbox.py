@@ -80,6 +80,11 @@ SELECT job_id, status
            dlq_ids => %(dlq_ids)s::text[], reasons => %(reasons)s::text[],
            patience_seconds => %(patience_seconds)s::float8[])
 """
+READ_FAILURE_CALLBACKS = """
+-- read_failure_callbacks
+SELECT job_id, delivery ->> 'failureCallback', dlq_id FROM job_executions
+ WHERE job_id = ANY(%(job_ids)s) AND delivery ->> 'failureCallback' IS NOT NULL
+"""
 FIND_SILENT = """
 SELECT job_id, message_id
   FROM stashjobs.find_silent(seconds => %(seconds)s, max_jobs => %(max_jobs)s)
@@ -148,6 +153,15 @@ def read_released(connection: Connection[Any], job_ids: Sequence[str]) -> list[U
     snoozed."""
     rows = call(connection, READ_RELEASED, {"job_ids": list(job_ids)})
     return [Unpublished(*row) for row in rows]
+
+
+def read_failure_callbacks(
+    connection: Connection[Any], job_ids: Sequence[str]
+) -> list[tuple[str, str, str | None]]:
+    """Where callers want to be told of a dead letter. Returns job id, URL and the row's dead
+    letter, of those that gave a URL."""
+    rows = call(connection, READ_FAILURE_CALLBACKS, {"job_ids": list(job_ids)})
+    return [(job_id, url, dlq_id) for job_id, url, dlq_id in rows]
 
 
 def record_dead_letters(
