@@ -46,6 +46,7 @@ def _all_nodes() -> list[tuple[str, ast.AST]]:
     return [(name, node) for name, text in named for node in ast.walk(ast.parse(text))]
 
 
+@cache
 def messages() -> list[Message]:
     """All that can be told from the source: what is made from a variable is not."""
     kinds = {_called(node.exc) for _, node in _nodes(ast.Raise) if isinstance(node.exc, ast.Call)}

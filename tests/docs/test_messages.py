@@ -37,12 +37,9 @@ def needs_no_row(message: Message) -> bool:
     return message.kind in BY_ITS_KIND or message.file.startswith(tuple(BY_ITS_PLACE))
 
 
-RAISED = messages()
-
-
 def test_the_collection_is_not_empty() -> None:
     assert {"SettingError", "WrongUse", "StackError", "red", "yellow"} <= {
-        each.kind for each in RAISED
+        each.kind for each in messages()
     }
 
 
@@ -55,7 +52,7 @@ def test_every_message_is_on_the_page() -> None:
     patterns = [as_pattern(quoted) for quoted in QUOTED]
     unknown = [
         str(message)
-        for message in RAISED
+        for message in messages()
         if not needs_no_row(message)
         if not any(each.search(" ".join(message.text.split())) for each in patterns)
     ]
@@ -69,7 +66,7 @@ def test_no_quotation_fits_everything() -> None:
 
 @pytest.mark.parametrize("exception", [*BY_ITS_PLACE, *BY_ITS_KIND])
 def test_every_exception_is_still_needed(exception: str) -> None:
-    assert any(exception in {each.kind, *_folders(each.file)} for each in RAISED)
+    assert any(exception in {each.kind, *_folders(each.file)} for each in messages())
 
 
 def _folders(file: str) -> list[str]:

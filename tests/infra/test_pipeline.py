@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 import yaml
-from cfnlint.schema import PROVIDER_SCHEMA_MANAGER  # type: ignore[import-untyped]
 
 from infra.local.template import _Loader
 from tests.translation import ROOT, translate
@@ -90,9 +89,16 @@ def _of_the_stack() -> set[str]:
     return {each["Type"] for each in everything["Resources"].values()} | nested
 
 
+def _schema(kind: str) -> dict[str, Any]:
+    # Imported here: it takes seconds, and every worker collects this file.
+    from cfnlint.schema import PROVIDER_SCHEMA_MANAGER  # type: ignore[import-untyped]
+
+    schema: dict[str, Any] = PROVIDER_SCHEMA_MANAGER.get_resource_schema("us-east-1", kind).schema
+    return schema
+
+
 def _needed(kind: str) -> set[str]:
-    schema = PROVIDER_SCHEMA_MANAGER.get_resource_schema("us-east-1", kind).schema
-    handlers = schema.get("handlers", {})
+    handlers = _schema(kind).get("handlers", {})
     return {
         action
         for name in ("create", "read", "update", "delete")
@@ -185,5 +191,4 @@ def test_the_workflow_changes_the_stack_by_cloudformations_role_alone() -> None:
 
 def test_a_versions_description_is_why_it_is_made_anew() -> None:
     """What the template rests on where a parameter changes (VersionDescription)."""
-    schema = PROVIDER_SCHEMA_MANAGER.get_resource_schema("us-east-1", "AWS::Lambda::Version").schema
-    assert "/properties/Description" in schema["createOnlyProperties"]
+    assert "/properties/Description" in _schema("AWS::Lambda::Version")["createOnlyProperties"]
