@@ -48,6 +48,7 @@ def probe(
     retry_delay: str | None = None,
     rate: int | tuple[int, str] | None = None,
     parallelism: int | None = None,
+    on_failed: Job[Any, Any] | None = None,
 ) -> Job[Any, Any]:
     """A job type that no registry knows. By default its result is its payload."""
     return Job(
@@ -59,6 +60,7 @@ def probe(
         retry_delay=retry_delay,
         rate=rate,
         parallelism=parallelism,
+        on_failed=on_failed,
     )
 
 

@@ -331,6 +331,7 @@ class JobType(Wire):
             "encrypted": False,
             "retention": None,
             "enqueuedBy": "apps",
+            "onFailed": None,
             "description": "Send one email.",
             "payloadSchema": {"type": "object"},
             "example": None,
@@ -348,6 +349,7 @@ class JobType(Wire):
     encrypted: bool
     retention: int | None
     enqueued_by: Literal["apps", "operators", "system"]
+    on_failed: str | None
     description: str
     payload_schema: dict[str, Any]
     example: Any

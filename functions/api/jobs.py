@@ -306,6 +306,7 @@ def _described(job: job_type.JobType[Any, Any]) -> JobType:
         encrypted=job.encrypted,
         retention=job.retention,
         enqueued_by=job.enqueued_by,
+        on_failed=None if job.on_failed is None else job.on_failed.type,
         description=(job.__doc__ or "").strip().partition("\n")[0],
         payload_schema=schema,
         example=next(iter(schema.get("examples", [])), None),

@@ -188,6 +188,7 @@ def job(
     encrypted: bool = False,
     retention: int | None = None,
     enqueued_by: Literal["apps", "operators", "system"] = "apps",
+    on_failed: JobType[Any, Any] | None = None,
 ) -> Callable[[Callable[[Payload, Context], Result]], Job[Payload, Result]]:
     """Declare a job type.
 
@@ -209,9 +210,13 @@ def job(
             `operators`: a token whose scope names the type (`enqueue:export-data`), or that has
             `operate` too; for what reads others' data or deletes. `system`: no token; for what
             stands for a verified source. Python code that has the database is not asked.
+        on_failed: Another job type, of which one is enqueued in the statement by which a job of
+            this type fails for good, whatever ends it. Its payload is `{"jobId": "…"}`, the failed
+            job's id, and `context.parents()` has that job (docs/composition.md).
 
     Raises:
         ValueError: An argument makes no sense, or another function has this type already.
+        TypeError: `on_failed` is no job type.
     """
     if not TYPE_NAME.fullmatch(type):
         raise ValueError(f"job type {type!r}: use lower case words joined by hyphens (send-email)")
@@ -230,6 +235,7 @@ def job(
             f"{type}: enqueued_by is {enqueued_by!r}, it must be one of {', '.join(ENQUEUED_BY)}"
         )
 
+    _refuse_no_follower(type, on_failed)
     number = rate[0] if isinstance(rate, tuple) and rate else rate
     _refuse_less_than_one(type, parallelism=parallelism, rate=number)
     if retry_delay is not None:
@@ -249,11 +255,26 @@ def job(
             encrypted=encrypted,
             retention=retention,
             enqueued_by=enqueued_by,
+            on_failed=on_failed,
         )
         register(declared)
         return declared
 
     return declare
+
+
+def _refuse_no_follower(type: str, on_failed: object) -> None:  # noqa: A002
+    if on_failed is None:
+        return
+    if not isinstance(on_failed, JobType):
+        raise TypeError(f"{type}: on_failed is {on_failed!r}; give a job type, as @job makes it")
+    if on_failed.type == type:
+        raise ValueError(f"{type}: on_failed is the type itself, which would follow without end")
+    if on_failed.encrypted:
+        raise ValueError(
+            f"{type}: on_failed is {on_failed.type}, which is declared encrypted; Postgres "
+            "enqueues it, and cannot encrypt"
+        )
 
 
 def _refuse_less_than_one(type: str, **options: Any) -> None:  # noqa: A002

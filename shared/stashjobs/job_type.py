@@ -63,6 +63,7 @@ class JobType(Generic[Payload, Result]):
         encrypted: bool = False,
         retention: int | None = None,
         enqueued_by: str = "apps",
+        on_failed: JobType[Any, Any] | None = None,
     ) -> None:
         self.function = function
         self.type = type
@@ -75,6 +76,7 @@ class JobType(Generic[Payload, Result]):
         self.encrypted = encrypted
         self.retention = retention
         self.enqueued_by = enqueued_by
+        self.on_failed = on_failed
         self.__doc__ = function.__doc__
 
     def __repr__(self) -> str:
@@ -90,6 +92,11 @@ class JobType(Generic[Payload, Result]):
         alone = SimpleNamespace(__annotations__={"payload": first.annotation})
         names = getattr(innermost(self.function), "__globals__", {})
         return typing.get_type_hints(alone, names, include_extras=True)["payload"]
+
+    @property
+    def follower(self) -> tuple[str, int] | None:
+        """The type of `on_failed`, and how many attempts its jobs have."""
+        return None if self.on_failed is None else (self.on_failed.type, self.on_failed.retries + 1)
 
     def read_payload(self, document: Any) -> Payload:
         """The payload as the job's function takes it, from plain JSON; read as JSON, so that a

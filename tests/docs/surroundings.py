@@ -52,7 +52,7 @@ example = {"to": "ada@example.com", "template": "welcome",
 
 PYTHON_BEFORE = {
     "docs/composition.md": """
-from stashjobs import Context, job
+from stashjobs import Context, PermanentError, job
 Nothing, url = dict, "https://example.com"
 
 @job("fetch", endpoint="/api/jobs/fetch")
@@ -129,6 +129,12 @@ assert ran(say_hello, {"name": "Ada"}).result == {"greeting": "Hello Ada, this i
 assert ran(collect, {}).result == 0
 for each in (fetch, resize, notify):
     assert ran(each, {}).status == "completed"
+from stashjobs.operators.search import Filter, newest
+from stashjobs.store import database
+from stashjobs.testing.deliveries import lambda_context
+assert ran(charge, {}).status == "failed"
+[told] = newest(database.connection(), Filter(job_type="tell-support"))
+tell_support.handler({"jobId": told.job_id, "type": "tell-support"}, lambda_context())
 """,
     "docs/creating-jobs.md": """
 assert ran(send_sms, {"message": "Hello"}).result == {"characters": 5}

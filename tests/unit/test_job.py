@@ -269,3 +269,18 @@ def test_whatever_can_be_called_is_a_job_s_function(
     made = stashjobs.job(f"unit-callable-{id(function)}", endpoint="/x")(function)
     assert made.payload_type is Cat
     assert made(made.read_payload({"kind": "cat"}), None) == result  # type: ignore[arg-type]
+
+
+def test_what_follows_a_failure_is_another_type_that_postgres_can_enqueue() -> None:
+    def refused(on_failed: Any, why: str, error: type[Exception] = ValueError) -> None:
+        with pytest.raises(error, match=f"followed: on_failed is .*{why}"):
+            stashjobs.job("followed", endpoint="/a", on_failed=on_failed)
+
+    def of(type_: str, **options: Any) -> Any:
+        return stashjobs.job(type_, endpoint="/a", **options)(lambda _payload, _context: None)
+
+    refused("tell", "give a job type", TypeError)
+    refused(of("follower-encrypted", encrypted=True), "is declared encrypted")
+    itself = of("follower-itself")
+    with pytest.raises(ValueError, match="on_failed is the type itself"):
+        stashjobs.job("follower-itself", endpoint="/a", on_failed=itself)

@@ -326,7 +326,9 @@ def _claim(
     same; so it is asked for again, with the same nonce."""
     key = (message.job_id, source.message_id)
     nonce = _unanswered.pop(key, None) or os.urandom(8).hex()
-    lease = Lease(lease_seconds, source.message_id, source.schedule_id, nonce)
+    lease = Lease(
+        lease_seconds, source.message_id, source.schedule_id, nonce, *(job.follower or ())
+    )
     try:
         connection = database.connection()
         for pause in PAUSES:

@@ -21,7 +21,7 @@ from stashjobs.observability import redaction
 from stashjobs.producer import flow_control, publish, qstash_client
 from stashjobs.producer import message as messages
 from stashjobs.recovery import dead_letters
-from stashjobs.store import database, executions, outbox
+from stashjobs.store import database, executions, job_types, outbox
 from stashjobs.store.outbox import Unpublished
 
 log = logging.getLogger("stashjobs")
@@ -65,6 +65,7 @@ def run(deadline: float, *, quiet_seconds: float = QUIET_SECONDS) -> Report:
         psycopg.Error: Postgres cannot be reached.
     """
     report = Report()
+    declare_followers()
     reconcile_types(report)
     look_around(report, deadline)
     release_overlooked()
@@ -83,6 +84,12 @@ def reconcile_types(report: Report) -> None:
         report.types_corrected += flow_control.reconcile()
     except Exception as error:  # noqa: BLE001 - QStash may be away; the next run looks again
         log.warning("flow control could not be compared: %s", redaction.one_line(error))
+
+
+def declare_followers() -> None:
+    """Have the database know what follows the failure of a job (`on_failed`)."""
+    followers = {job.type: job.follower for job in declared()}
+    job_types.declare_followers(database.connection(), followers)
 
 
 def look_around(report: Report, deadline: float) -> None:

@@ -52,12 +52,15 @@ class NewJob:
 
 class Lease(NamedTuple):
     """For how long a delivery takes a job, and what QStash says of the message it came with.
-    A `nonce` of its own lets a delivery ask again that did not hear the answer."""
+    A `nonce` of its own lets a delivery ask again that did not hear the answer. `on_failed` is the
+    type of the job that is to follow its failure, which has `follower_attempts`."""
 
     seconds: float
     message_id: str | None
     schedule_id: str | None
     nonce: str | None = None
+    on_failed: str | None = None
+    follower_attempts: int | None = None
 
 
 class Claim(NamedTuple):
@@ -146,7 +149,8 @@ SELECT held, status, job_type, attempt, max_attempts, run, payload::text, user_i
        organization_id, error, wait_seconds
   FROM stashjobs.claim(
            job_id => %(job_id)s, type => %(type)s, lease_seconds => %(lease_seconds)s,
-           message_id => %(message_id)s, schedule_id => %(schedule_id)s, nonce => %(nonce)s)
+           message_id => %(message_id)s, schedule_id => %(schedule_id)s, nonce => %(nonce)s,
+           on_failed => %(on_failed)s, follower_attempts => %(follower_attempts)s)
 """
 CLAIM_OR_RECORD = """
 SELECT held, status, job_type, attempt, last_attempt, run, document::text,
@@ -156,7 +160,8 @@ SELECT held, status, job_type, attempt, last_attempt, run, document::text,
            payload => %(payload)s, max_attempts => %(max_attempts)s, user_id => %(user_id)s,
            organization_id => %(organization_id)s, idempotency_key => %(idempotency_key)s,
            metadata => %(metadata)s, message_id => %(message_id)s,
-           schedule_id => %(schedule_id)s, nonce => %(nonce)s, expires_at => %(expires_at)s)
+           schedule_id => %(schedule_id)s, nonce => %(nonce)s, expires_at => %(expires_at)s,
+           on_failed => %(on_failed)s, follower_attempts => %(follower_attempts)s)
 """
 COMPLETE = """
 SELECT held, row_status, row_attempt, released
@@ -268,6 +273,8 @@ def claim(
         "message_id": lease.message_id,
         "schedule_id": lease.schedule_id,
         "nonce": lease.nonce,
+        "on_failed": lease.on_failed,
+        "follower_attempts": lease.follower_attempts,
     }
     rows = call(connection, CLAIM, parameters)
     return _claim(rows)
@@ -297,6 +304,8 @@ def claim_or_record(
         "message_id": lease.message_id,
         "schedule_id": lease.schedule_id,
         "nonce": lease.nonce,
+        "on_failed": lease.on_failed,
+        "follower_attempts": lease.follower_attempts,
         "expires_at": new.expires_at,
     }
     rows = call(connection, CLAIM_OR_RECORD, parameters)

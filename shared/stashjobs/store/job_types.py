@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from stashjobs.store.executions import call
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from psycopg import Connection
 
 Action = Literal["pause", "resume", "limit", "lift limit"]
@@ -55,6 +57,25 @@ CONFIRM_TYPE_APPLIED = """
 -- confirm_type_applied
 SELECT stashjobs.confirm_type_applied(job_type => %(job_type)s, changed_at => %(changed_at)s)
 """
+DECLARE_FOLLOWERS = """
+-- declare_followers
+SELECT stashjobs.declare_followers(
+           job_types => %(job_types)s::text[], on_failed => %(on_failed)s::text[],
+           max_attempts => %(max_attempts)s::int[])
+"""
+
+
+def declare_followers(
+    connection: Connection[Any], followers: Mapping[str, tuple[str, int] | None]
+) -> None:
+    """Write down what follows the failure of a job: for each type the type of that job and its
+    attempts, or None."""
+    parameters = {
+        "job_types": list(followers),
+        "on_failed": [follower and follower[0] for follower in followers.values()],
+        "max_attempts": [follower and follower[1] for follower in followers.values()],
+    }
+    call(connection, DECLARE_FOLLOWERS, parameters)
 
 
 def read(connection: Connection[Any]) -> dict[str, TypeState]:

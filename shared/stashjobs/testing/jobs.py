@@ -19,12 +19,12 @@ from stashjobs import envelope
 from stashjobs.config import settings
 from stashjobs.delivery import attempt, handler
 from stashjobs.delivery.context import Context
-from stashjobs.job_type import JobType, find
+from stashjobs.job_type import JobType, declared, find
 from stashjobs.operators import search
 from stashjobs.producer import enqueue
 from stashjobs.producer import message as messages
 from stashjobs.producer.options import Options
-from stashjobs.store import database, executions
+from stashjobs.store import database, executions, job_types
 from stashjobs.testing.deliveries import (
     DIED,
     Answer,
@@ -279,6 +279,8 @@ class Jobs:
             UnknownJobType: A job's type is not declared in this process; import its handler.
         """
         done: list[Delivered] = []
+        followers = {job.type: job.follower for job in declared()}
+        job_types.declare_followers(self._own, followers)
         while due := self._due():
             if len(done) >= limit:
                 named = "; ".join(f"{job_id} ({error or 'no error'})" for job_id, error in due)

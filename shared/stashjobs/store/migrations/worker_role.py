@@ -59,6 +59,7 @@ RIGHTS = {
     "access_tokens": "SELECT",
     "token_actions": "SELECT",
     "job_type_states": "SELECT",
+    "job_type_followers": "SELECT",
     "type_actions": "SELECT",
     "access_rates": "SELECT, INSERT, UPDATE",
     "archive_batches": "SELECT, INSERT, UPDATE, DELETE",

@@ -65,6 +65,11 @@ BEGIN
     THEN
         NEW.unique_key := NULL;
     END IF;
+    -- Here, since it is the one place that sees each failure, also one that release 0.1 records.
+    IF NEW.status = 'failed' AND TG_OP = 'UPDATE' AND OLD.status <> 'failed' THEN
+        PERFORM stashjobs.follow_failed(
+            NEW.job_id, NEW.job_type, NEW.user_id, NEW.organization_id);
+    END IF;
     RETURN NEW;
 END
 $$;

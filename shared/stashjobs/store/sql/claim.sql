@@ -10,7 +10,8 @@
 -- while the table was empty, when one index looked as good as another.
 CREATE OR REPLACE FUNCTION stashjobs.claim(
     job_id text, type text, lease_seconds float8,
-    message_id text DEFAULT NULL, schedule_id text DEFAULT NULL, nonce text DEFAULT NULL
+    message_id text DEFAULT NULL, schedule_id text DEFAULT NULL, nonce text DEFAULT NULL,
+    on_failed text DEFAULT NULL, follower_attempts integer DEFAULT NULL
 )
 RETURNS TABLE (
     held boolean, status text, job_type text, attempt integer, max_attempts integer, run integer,
@@ -23,6 +24,10 @@ DECLARE
     moment CONSTANT timestamptz := clock_timestamp();
     until CONSTANT timestamptz := moment + make_interval(secs => lease_seconds);
 BEGIN
+    IF claim.on_failed IS NOT NULL THEN
+        PERFORM stashjobs.declare_followers(
+            ARRAY[claim.type], ARRAY[claim.on_failed], ARRAY[claim.follower_attempts]);
+    END IF;
     -- One that is due.
     RETURN QUERY
     UPDATE job_executions AS job

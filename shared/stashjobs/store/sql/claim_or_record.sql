@@ -5,7 +5,8 @@ CREATE OR REPLACE FUNCTION stashjobs.claim_or_record(
     user_id text DEFAULT NULL, organization_id text DEFAULT NULL,
     idempotency_key text DEFAULT NULL, metadata jsonb DEFAULT '{}',
     message_id text DEFAULT NULL, schedule_id text DEFAULT NULL, nonce text DEFAULT NULL,
-    expires_at timestamptz DEFAULT NULL
+    expires_at timestamptz DEFAULT NULL,
+    on_failed text DEFAULT NULL, follower_attempts integer DEFAULT NULL
 )
 RETURNS TABLE (
     held boolean, status text, job_type text, attempt integer, last_attempt integer, run integer,
@@ -20,6 +21,11 @@ DECLARE
         SELECT FROM job_type_states AS state
          WHERE state.job_type = claim_or_record.type AND state.paused);
 BEGIN
+    IF claim_or_record.on_failed IS NOT NULL THEN
+        PERFORM stashjobs.declare_followers(
+            ARRAY[claim_or_record.type], ARRAY[claim_or_record.on_failed],
+            ARRAY[claim_or_record.follower_attempts]);
+    END IF;
     RETURN QUERY
     INSERT INTO job_executions AS job
            (job_id, job_type, status, payload, attempt, max_attempts, user_id, organization_id,

@@ -52,6 +52,10 @@ BEGIN
     IF FOUND THEN
         IF row_status <> 'retrying' THEN
             released := stashjobs.release_children(ARRAY[fail.job_id]);
+            IF row_status = 'failed' THEN  -- and what follows its failure
+                released := ARRAY(SELECT unnest(released)
+                                   UNION SELECT unnest(stashjobs.unpublished_children(fail.job_id)));
+            END IF;
         END IF;
         RETURN NEXT;
         RETURN;

@@ -22,6 +22,12 @@ BEGIN
             record_never_delivered.message_id, record_never_delivered.dlq_id,
             record_never_delivered.error, moment, moment, moment, moment, moment)
     ON CONFLICT DO NOTHING;
-    RETURN FOUND;
+    IF NOT FOUND THEN
+        RETURN false;
+    END IF;
+    PERFORM stashjobs.follow_failed(
+        record_never_delivered.job_id, type, record_never_delivered.user_id,
+        record_never_delivered.organization_id);
+    RETURN true;
 END
 $$;

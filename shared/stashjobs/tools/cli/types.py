@@ -40,6 +40,7 @@ def types(*, as_json: bool) -> None:
                 "parallelism": job.parallelism,
                 "encrypted": job.encrypted,
                 "retention": job.retention,
+                "onFailed": None if job.on_failed is None else job.on_failed.type,
             }
             for job in jobs
         ]
