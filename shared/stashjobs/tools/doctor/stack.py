@@ -35,8 +35,8 @@ def name() -> str:
     return f"stashjobs-{settings.stage()}"
 
 
-def client(service: str) -> Any:
-    """The process's client of an AWS service, with few and short tries. `close` closes all.
+def session() -> Any:
+    """AWS as it is reached from here.
 
     Raises:
         NotHere: There is no stack, or there are no credentials.
@@ -44,17 +44,27 @@ def client(service: str) -> Any:
     """
     name()
     import boto3
+
+    found = boto3.Session()
+    if found.get_credentials() is None:
+        raise NotHere("there are no AWS credentials here (AWS_PROFILE, say)")
+    if found.region_name is None:
+        raise NotHere("no AWS region is chosen here (AWS_REGION)")
+    return found
+
+
+def client(service: str) -> Any:
+    """The process's client of an AWS service, with few and short tries. `close` closes all.
+
+    Raises what `session` raises.
+    """
+    own = session()
     from botocore.config import Config
 
-    session = boto3.Session()
-    if session.get_credentials() is None:
-        raise NotHere("there are no AWS credentials here (AWS_PROFILE, say)")
-    if session.region_name is None:
-        raise NotHere("no AWS region is chosen here (AWS_REGION)")
     short = Config(connect_timeout=3, read_timeout=8, retries={"max_attempts": 2})
     with _lock:
         if service not in _clients:
-            _clients[service] = session.client(service, config=short)
+            _clients[service] = own.client(service, config=short)
         return _clients[service]
 
 
