@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from fastapi import FastAPI
 
 import stashjobs
-from functions.api import errors, health, job_types, jobs, notifications, schedules
+from functions.api import dead_letters, errors, health, job_types, jobs, notifications, schedules
 from functions.api.dashboard import routes as dashboard
 from stashjobs.job_type import load
 
@@ -42,6 +42,7 @@ errors.install(app)
 app.include_router(jobs.router)
 app.include_router(schedules.router)
 app.include_router(job_types.router)
+app.include_router(dead_letters.router)
 app.include_router(notifications.router)
 app.include_router(health.router)
 app.include_router(health.probes)

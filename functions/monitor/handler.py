@@ -27,7 +27,6 @@ UNITS: dict[str, Unit] = {"FailureRate": "Percent", "OldestPendingSeconds": "Sec
 QUERY_TIMEOUT_SECONDS = 10.0
 # All that there is to tell of a stage where nothing is open and nothing has ended within the hour.
 OF_AN_IDLE_STAGE = ("StuckJobs", "QueueDepth", "OldestPendingSeconds", "ProcessedLastHour")
-DEAD_LETTERS_PER_PAGE = 100
 MAX_DEAD_LETTERS = 1_000
 
 _idle = Idle()
@@ -94,17 +93,9 @@ def count_dead_letters() -> int:
         SettingError: `QSTASH_TOKEN` or `BASE_URL` is missing.
         Exception: QStash refused, or cannot be reached.
     """
-    from stashjobs.producer import message, qstash_client
+    from stashjobs.producer import dead_letters
 
-    count, looked_at, cursor = 0, 0, None
-    while looked_at < MAX_DEAD_LETTERS:
-        page = qstash_client.qstash().dlq.list(cursor=cursor, count=DEAD_LETTERS_PER_PAGE)
-        looked_at += len(page.messages)
-        count += sum(map(message.is_of_this_stage, page.messages))
-        cursor = page.cursor
-        if not cursor:
-            break
-    return count
+    return sum(1 for _ in dead_letters.of_this_stage(MAX_DEAD_LETTERS))
 
 
 def count_held_back() -> int:

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from functions.monitor.handler import count_dead_letters
 from stashjobs import wording
 from stashjobs.job_type import declared
 from stashjobs.observability import redaction
 from stashjobs.observability.log import logger
+from stashjobs.operators import dead_letters as operator
 from stashjobs.operators import health, statistics
 
 if TYPE_CHECKING:
@@ -192,9 +192,9 @@ def dead_letters() -> Condition:
     """Whether QStash's dead-letter queue has messages. Asks QStash, holding no connection."""
     state, now = UNKNOWN, ""
     try:
-        count = count_dead_letters()
-        state = _when(count > 0)
-        now = f"{wording.plural(count, 'message')} in QStash's dead-letter queue"
+        letters = operator.list_all()
+        state = _when(bool(letters))
+        now = operator.summary(letters)
     except Exception as error:  # noqa: BLE001 - the other conditions are worth having alone
         logger().warning("QStash could not be asked", error=redaction.one_line(error))
         now = "QStash could not be asked; the log says why"
@@ -204,8 +204,9 @@ def dead_letters() -> Condition:
         state,
         now,
         "any",
-        "Each is a failed job here, with the error of its last attempt. Retry the jobs here: that "
-        "sends a new message; then delete the dead letters in QStash's console.",
+        "Each failed job has the error of its last attempt. Retry the jobs: that sends a new "
+        "message and deletes the dead letter. Delete what is left when nothing is to be done about "
+        "it; the jobs stay as they are.",
         "/admin/jobs?status=failed",
     )
 

@@ -6,14 +6,15 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import APIRouter, Query, Request
-from fastapi.responses import HTMLResponse
+from fastapi.responses import HTMLResponse, RedirectResponse
+from starlette.responses import Response
 
 from functions.api.auth import Connected
 from functions.api.dashboard import alerts, audit
-from functions.api.dashboard.auth import Operator, Reader, borrowed
+from functions.api.dashboard.auth import Operator, OperatorsForm, Reader, borrowed
 from functions.api.dashboard.pages import Page, render
 from functions.api.errors import misfit
-from stashjobs.operators import health, search, statistics
+from stashjobs.operators import dead_letters, health, search, statistics
 
 if TYPE_CHECKING:
     from stashjobs.store.database import Connection
@@ -68,6 +69,13 @@ def _conditions() -> list[alerts.Condition]:
     with borrowed() as own:  # and given back before QStash is asked
         found = alerts.read(own)
     return alerts.in_order([*found, alerts.dead_letters()])
+
+
+@router.post("/alerts/dead-letters")
+def delete_dead_letters(session: OperatorsForm) -> Response:
+    """Delete the dead letters of this stage at QStash; their jobs stay as they are."""
+    dead_letters.delete_all(actor=session.actor)
+    return RedirectResponse("/admin/alerts#dead-letters", 303)
 
 
 @router.get("/audit")

@@ -16,7 +16,7 @@ from stashjobs.errors import InvalidPayload, NoSuchJob, NotPossible
 from stashjobs.job_type import declared
 from stashjobs.operators import sql
 from stashjobs.operators.search import Filter
-from stashjobs.producer import enqueue, publish
+from stashjobs.producer import dead_letters, enqueue, publish
 from stashjobs.store import database, jsonb
 from stashjobs.store.executions import call
 from stashjobs.store.outbox import Unpublished
@@ -209,11 +209,13 @@ def _retry(job_ids: list[str], actor: str, payload: Any) -> list[Unpublished]:
         "payload": None if payload is None else jsonb.parameter(payload),
     }
     with database.borrowed() as own:
-        retried = [Unpublished(*row) for row in call(own, sql.RETRY, parameters)]
+        rows = call(own, sql.RETRY, parameters)
+    retried = [Unpublished(*row[:7]) for row in rows]
     for each in retried:
         log.info("manual retry", extra={"job_id": each.job_id, "actor": actor})
     if retried:
         publish.publish(retried)
+        dead_letters.discard([row[7] for row in rows if row[7] is not None])
     return retried
 
 

@@ -125,9 +125,9 @@ def _tell_qstash(name: str, action: Literal["pause", "resume"], actor: str) -> N
     with database.borrowed() as own, own.transaction():
         _record(own, actor, action, name, None)
         if action == "pause":
-            _ask(lambda: schedules.pause(found))
+            ask(lambda: schedules.pause(found))
         else:
-            _ask(lambda: schedules.resume(found, own_schedule))
+            ask(lambda: schedules.resume(found, own_schedule))
 
 
 def _record(own: Connection[Any], actor: str, action: str, name: str, job_id: str | None) -> None:
@@ -136,10 +136,16 @@ def _record(own: Connection[Any], actor: str, action: str, name: str, job_id: st
 
 
 def _remote_by_name() -> dict[str, QStashSchedule]:
-    return {schedules.name_of(found): found for found in _ask(schedules.remote)}
+    return {schedules.name_of(found): found for found in ask(schedules.remote)}
 
 
-def _ask(question: Callable[[], Answer]) -> Answer:
+def ask(question: Callable[[], Answer]) -> Answer:
+    """What QStash answers.
+
+    Raises:
+        QStashFailed: It refused, or cannot be reached.
+        SettingError: A setting is missing.
+    """
     try:
         return question()
     except SettingError:

@@ -89,7 +89,7 @@ SELECT job_id FROM job_executions WHERE {conditions} AND status = ANY(%(statuses
 
 RETRY = """
 -- retry
-SELECT job_id, job_type, run, attempt, max_attempts, available_at, delivery
+SELECT job_id, job_type, run, attempt, max_attempts, available_at, delivery, dlq_id_before
   FROM stashjobs.retry(
            job_ids => %(job_ids)s::text[], actor => %(actor)s, payload => %(payload)s)
 """
@@ -118,6 +118,17 @@ DELETE_WAITING = """
 -- delete_waiting
 SELECT job_id, message_id
   FROM stashjobs.delete_waiting(job_ids => %(job_ids)s::text[], actor => %(actor)s)
+"""
+
+READ_STATUSES_OF = """
+-- read_statuses_of
+SELECT job_id, status FROM job_executions WHERE job_id = ANY(%(job_ids)s::text[])
+"""
+
+RECORD_DEAD_LETTERS_DELETED = """
+-- record_dead_letters_deleted
+SELECT stashjobs.record_dead_letters_deleted(
+           dlq_ids => %(dlq_ids)s::text[], job_ids => %(job_ids)s::text[], actor => %(actor)s)
 """
 
 READ_STATUS = "-- read_status\nSELECT status FROM job_executions WHERE job_id = %s"

@@ -9,10 +9,9 @@ import time
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from stashjobs import envelope
-from stashjobs.errors import InvalidEnvelope
 from stashjobs.ids import job_id_from
 from stashjobs.observability import redaction
+from stashjobs.producer import dead_letters as letters
 from stashjobs.producer import message as messages
 from stashjobs.producer import qstash_client
 from stashjobs.store import database, outbox
@@ -154,14 +153,11 @@ def _callback_of(message: DlqMessage | None) -> bytes | None:
 
 def _dead_letter_of(message: DlqMessage) -> DeadLetter | None:
     """The job of a dead letter. None where it is no job's: the queue is the whole account's."""
-    try:
-        read = envelope.read((message.body or "").encode())
-    except InvalidEnvelope:
-        return None
-    if read.job_id is None and message.schedule_id is None:
+    job = letters.job_of(message)
+    if job is None:
         return None
     return letter(
-        read.job_id,
+        job[0],
         message.message_id,
         message.dlq_id,
         status=message.response_status,

@@ -18,6 +18,7 @@ from stashjobs.config import settings
 from stashjobs.errors import SettingError
 from stashjobs.job_type import declared
 from stashjobs.observability import redaction
+from stashjobs.producer import dead_letters as letters
 from stashjobs.producer import flow_control, publish, qstash_client
 from stashjobs.producer import message as messages
 from stashjobs.recovery import dead_letters
@@ -216,6 +217,8 @@ def _take_turn(report: Report, turn: _Turn, rate: int, quiet_seconds: float) -> 
         else:
             outbox.confirm_published(database.connection(), told)
             report.published += len(told)
+            # Each has another message now.
+            letters.discard([each.dlq_id for each in batch if each.dlq_id is not None])
     there_is_more = len(batch) == turn.size
     turn.last, turn.size = batch[-1], min(BATCH, turn.size * 2)
     if rate:

@@ -6,7 +6,7 @@ CREATE OR REPLACE FUNCTION stashjobs.retry(
 )
 RETURNS TABLE (
     job_id text, job_type text, run integer, attempt integer, max_attempts integer,
-    available_at timestamptz, delivery jsonb
+    available_at timestamptz, delivery jsonb, dlq_id_before text
 )
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path FROM CURRENT SET enable_seqscan TO off AS $$
@@ -50,7 +50,7 @@ BEGIN
         SELECT retry.actor, 'retry', changed.job_id, changed.before, moment FROM changed
     )
     SELECT changed.job_id, changed.job_type, changed.run, changed.attempt, changed.max_attempts,
-           changed.available_at, changed.delivery
+           changed.available_at, changed.delivery, changed.before ->> 'dlqId'
       FROM changed;
     IF EXISTS (SELECT FROM job_dependencies AS link WHERE link.parent_id = ANY(retry.job_ids)) THEN
         PERFORM FROM job_executions AS job

@@ -15,6 +15,7 @@ COMMANDS = {
     "backup": "stashjobs.tools.cli.backup:backup",
     "cancel": "stashjobs.tools.cli.operate:cancel",
     "cost": "stashjobs.tools.cli.cost:cost",
+    "dead-letters": "stashjobs.tools.cli.dead_letters:dead_letters",
     "delete": "stashjobs.tools.cli.waiting:delete",
     "demo": "infra.commands.demo:demo",
     "dev": "infra.commands.dev:dev",
