@@ -37,7 +37,15 @@ FIXTURES = (
     "stashjobs_template",
     "stashjobs_server",
 )
-OF_THE_WORKER = {"commit", "rollback", "publish_enqueued", "has_connection"}
+OF_THE_WORKER = {
+    "commit",
+    "rollback",
+    "publish_enqueued",
+    "has_connection",
+    "undo_step",
+    "publish_enqueued_by_step",
+    "last_new_step",
+}
 """In `Context`, and not for a job to call."""
 ONE_LINE = 96
 SECTIONS = ("Args", "Attributes", "Raises", "Returns")

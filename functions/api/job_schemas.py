@@ -192,15 +192,39 @@ JOB_EXAMPLE: dict[str, Any] = {
 }
 
 
+class ShownStep(Wire):
+    """A step whose result is kept, the attempt that kept it, and how long it took, in seconds."""
+
+    position: int
+    name: str
+    attempt: int
+    started_at: datetime
+    ended_at: datetime
+    seconds: float
+
+
 class ShownJobWithStory(ShownJob):
-    """A job, and what happened to it, in order."""
+    """A job, what happened to it, in order, and its steps whose results are kept."""
 
     model_config = example(
         JOB_EXAMPLE
-        | {"story": [{"at": "2030-01-31T09:00:00Z", "state": "pending", "note": "recorded"}]}
+        | {
+            "story": [{"at": "2030-01-31T09:00:00Z", "state": "pending", "note": "recorded"}],
+            "steps": [
+                {
+                    "position": 1,
+                    "name": "render",
+                    "attempt": 1,
+                    "startedAt": "2030-01-31T09:00:00.2Z",
+                    "endedAt": "2030-01-31T09:00:00.7Z",
+                    "seconds": 0.5,
+                }
+            ],
+        }
     )
 
     story: list[Moments]
+    steps: list[ShownStep]
 
 
 class Page(Wire):
@@ -217,11 +241,13 @@ class Page(Wire):
 
 
 class Retry(Wire):
-    """How to retry one job: with its own payload, unless another is given."""
+    """How to retry one job: with its own payload, unless another is given; from the step of this
+    name on, if one is given, with those before it kept."""
 
     model_config = example({"payload": {"to": "ada@example.com"}})
 
     payload: Any = None
+    from_step: Text | None = None
 
 
 class Edit(Wire):

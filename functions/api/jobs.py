@@ -144,15 +144,27 @@ def show_job(
 ) -> ShownJobWithStory:
     """One job: its state, attempts, progress and result, and its story."""
     database.pool()
-    found, actions = _find(job_id)
+    found, actions, steps = _find(job_id)
     if wait and found.completed_at is None:
         ending.wait_until_ended(job_id, wait)
-        found, actions = _find(job_id)
+        found, actions, steps = _find(job_id)
     events = [
         {"at": event.at, "state": event.state, "note": event.note}
-        for event in story.tell(found, actions)
+        for event in story.tell(found, actions, steps)
     ]
-    return ShownJobWithStory.model_validate(_document(found) | {"story": events})
+    kept = [
+        {
+            "position": step.position,
+            "name": step.name,
+            "attempt": step.attempt,
+            "startedAt": step.started_at,
+            "endedAt": step.ended_at,
+            "seconds": step.seconds,
+        }
+        for step in steps
+        if step.is_kept
+    ]
+    return ShownJobWithStory.model_validate(_document(found) | {"story": events, "steps": kept})
 
 
 @router.get("/jobs", openapi_extra={"parameters": [METADATA]})
@@ -211,8 +223,10 @@ def list_jobs(
 def retry_job(
     job_id: JobId, actor: Annotated[str, needs("operate")], how: Retry | None = None
 ) -> Counted:
-    """Run a job again that has ended, with another payload if one is given."""
-    retry_and_cancel.retry(job_id, actor=actor, payload=None if how is None else how.payload)
+    """Run a job again that has ended, with another payload if one is given. Kept steps stay if it
+    had not completed and keeps its payload; with `fromStep`, those before that one."""
+    how = how or Retry()
+    retry_and_cancel.retry(job_id, actor=actor, payload=how.payload, from_step=how.from_step)
     return Counted(count=1, dry_run=False)
 
 
@@ -369,12 +383,13 @@ def _accepted(enqueued: enqueue.Enqueued) -> Accepted:
     return Accepted(job_id=enqueued.job_id, created=enqueued.created, published=enqueued.published)
 
 
-def _find(job_id: str) -> tuple[JobExecution, list[story.Action]]:
+def _find(job_id: str) -> tuple[JobExecution, list[story.Action], list[story.Step]]:
     with database.borrowed() as own:
         found = search.find(own, job_id)
         if found is None:
             raise HTTPException(404, f"there is no job {job_id}")
-        return found, story.read_actions(own, job_id)
+        actions = story.read_actions(own, job_id)
+        return found, actions, story.read_steps(own, job_id, actions)
 
 
 def _document(job: JobExecution) -> dict[str, Any]:

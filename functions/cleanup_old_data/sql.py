@@ -56,6 +56,8 @@ _LINE_BYTES = """
      + octet_length(delivery::text)
      + coalesce((SELECT sum(octet_length(before::text)) FROM job_actions AS action
                   WHERE action.job_id = job.job_id), 0)::bigint
+     + coalesce((SELECT sum(octet_length(step.result::text)) FROM job_steps AS step
+                  WHERE step.job_id = job.job_id), 0)::bigint
 """
 
 # The same rows always have the same key, and other rows never do. A batch of which one row stayed
@@ -173,16 +175,17 @@ MEMORY_FOR_A_BATCH = "SET LOCAL work_mem = '64MB'"
 DELETE_BATCH = f"""
 -- delete_batch
 WITH gone AS (
-    SELECT job, actions
+    SELECT job, actions, steps
       FROM stashjobs.delete_ended(ARRAY(
                SELECT job_id FROM job_executions AS job
                 WHERE job_id = ANY((SELECT job_ids FROM archive_batches
                                      WHERE object_key = %(key)s)::text[])
                   AND {_PAST_RETENTION}))),
 lines AS (
-    SELECT CASE WHEN actions IS NULL THEN row_to_json(job)::text
+    SELECT CASE WHEN actions IS NULL AND steps IS NULL THEN row_to_json(job)::text
                 ELSE left(row_to_json(job)::text, -1)
-                     || ',"actions":' || actions || '}}' END AS line
+                     || coalesce(',"actions":' || actions::text, '')
+                     || coalesce(',"steps":' || steps::text, '') || '}}' END AS line
       FROM gone
      ORDER BY (job).created_at, (job).job_id)
 SELECT count(*), convert_to(coalesce(string_agg(line || E'\n', ''), ''), 'UTF8') FROM lines

@@ -37,6 +37,7 @@ from stashjobs.errors import (
     Snooze,
     SnoozedTooOften,
     StashjobsError,
+    StepRefused,
     UnknownJobType,
 )
 from stashjobs.hooks import around
@@ -81,6 +82,7 @@ __all__ = [
     "Snooze",
     "SnoozedTooOften",
     "StashjobsError",
+    "StepRefused",
     "UnknownJobType",
     "around",
     "job",

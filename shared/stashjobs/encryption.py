@@ -15,7 +15,7 @@ import json
 import os
 import re
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from stashjobs.config import settings
 from stashjobs.errors import EncryptionError, InvalidPayload, SettingError
@@ -34,15 +34,14 @@ _KEY_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,31}")
 _KEY_TEXT = re.compile(r"[A-Za-z0-9+/]{43}=?")
 _FIELDS = {"v", "kid", "nonce", "data"}
 
-Purpose = Literal["payload", "result"]
-
 
 class Place(NamedTuple):
-    """What an encrypted document is bound to: the payload or the result of one job."""
+    """What an encrypted document is bound to: of one job the `payload`, the `result`, or the kept
+    result of a step, by its position (`step 3`)."""
 
     job_id: str
     job_type: str
-    purpose: Purpose
+    purpose: str
 
     def associated_data(self, key_id: str) -> bytes:
         """What GCM authenticates beside the plaintext. No part can contain U+0000 (Postgres

@@ -88,6 +88,11 @@ class Cancelled(StashjobsError):
     """The job found that it is no longer wanted: it becomes `cancelled` and QStash stops."""
 
 
+class StepRefused(PermanentError):
+    """A step cannot be taken here: another one was kept at its place, say, since the job's code has
+    changed between two attempts. The message names both."""
+
+
 class DeadlineNear(BaseException):
     """Raised inside a job's function shortly before its time is up, so that the lease can be given
     back before Lambda kills the process. No Exception, as KeyboardInterrupt is none, so that a

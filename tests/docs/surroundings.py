@@ -50,6 +50,12 @@ example = {"to": "ada@example.com", "template": "welcome",
            "data": {"name": "Ada", "getStartedUrl": "https://app.example.com/start"}}
 """
 
+_ORDERS = """
+from stashjobs.store import database
+orders = database.connection()
+orders.execute("CREATE TABLE IF NOT EXISTS orders (number int, paid bool)")
+"""
+
 PYTHON_BEFORE = {
     "docs/composition.md": """
 from stashjobs import Context, PermanentError, job
@@ -78,6 +84,7 @@ email = example
 with psycopg.connect(url) as connection:
     connection.execute("CREATE TABLE IF NOT EXISTS orders (number int, paid bool)")
 """,
+    "docs/steps.md": _ORDERS,
     "docs/email.md": """
 import asyncio, resend
 
@@ -115,12 +122,6 @@ database.connection().execute(
 """,
 }
 
-_ORDERS = """
-from stashjobs.store import database
-orders = database.connection()
-orders.execute("CREATE TABLE IF NOT EXISTS orders (number int, paid bool)")
-"""
-
 PYTHON_AFTER = {
     "README.md": """
 assert ran(say_hello, {"name": "Ada"}).result == {"greeting": "Hello Ada, this is attempt 1"}
@@ -150,6 +151,15 @@ done = ran(import_orders, {"source": "shop", "orders": [{"number": 11}]})
 assert (done.status, done.result) == ("completed", {"imported": 1}), done.error
 assert orders.execute("SELECT count(*) FROM orders WHERE number = 11").fetchone()[0] == 1
 assert ran(import_orders, {"source": "a pen"}).status == "failed"
+""",
+    "docs/steps.md": """
+orders.execute("INSERT INTO orders VALUES (21, false)")
+done = ran(fulfil_order, {"number": 21})
+assert (done.status, done.result) == ("completed", {"payment": "pay-21"}), done.error
+assert orders.execute("SELECT paid FROM orders WHERE number = 21").fetchone()[0]
+steps = "SELECT name FROM job_steps WHERE job_id = %s ORDER BY position"
+taken = orders.execute(steps, [done.job_id])
+assert [name for (name,) in taken] == ["charge", "mark paid", *(f"ship part {n}" for n in range(3))]
 """,
     "docs/webhooks.md": _ORDERS
     + """

@@ -141,6 +141,7 @@ def test_the_example_of_a_type_can_be_enqueued(table: Table) -> None:
         (["cancel", "--type", "nope", "--yes"], "unknown job type 'nope'; there are "),
         (["list", "--type", "nope"], "unknown job type 'nope'; there are "),
         (["retry", "--type", "told", "--payload", "{}"], "--payload is for one job"),
+        (["retry", "--type", "told", "--from-step", "a"], "--from-step is for one job"),
         (["retry", "--older-than", "soon"], "write 90s, 10m, 2h or 7d"),
         (["enqueue", "send-email", "--example", "--at", "soon"], "write 2030-01-31T09:00:00Z"),
         (["enqueue", "send-email", "--example", "--at", "2030-01-31T09:00:00"], "no time zone"),
@@ -248,6 +249,26 @@ def test_status_tells_what_operators_did_and_of_runs_before(table: Table) -> Non
     assert ["completed", "an earlier run"] in notes
     assert ["pending", "retried by ada"] in notes
     assert notes[-1] == ["cancelled", "by grace"]
+
+
+def test_retry_from_a_step_keeps_those_before_and_status_tells_of_all(table: Table) -> None:
+    job_id = table.add(told, {}, user_id="u_1")
+    deliver(told, job_id)
+    for position, name in enumerate(("fetch", "store"), start=1):
+        table.run(
+            "INSERT INTO job_steps VALUES (%s, %s, %s, '1', 1, now() - interval '2 s', now())",
+            job_id,
+            position,
+            name,
+        )
+    refused = run("retry", job_id, "--from-step", "sent", "--yes")
+    assert refused.exit_code == 1
+    assert "has kept no step 'sent'; it has kept 'fetch', 'store'" in refused.output
+    assert run("retry", job_id, "--from-step", "store", "--yes").exit_code == 0
+    output = run("status", job_id).output
+    assert "step 1 fetch, 2.000 s" in output
+    assert "step 2 store, 2.000 s" in output
+    assert table.run("SELECT name FROM job_steps") == [{"name": "fetch"}]
 
 
 def test_status_tells_when_a_job_is_due(table: Table) -> None:

@@ -226,7 +226,7 @@ def call_every_function(connection: database.Connection) -> None:
     outbox.record_dead_letters(connection, [dead])
     other = replace(jobs[0], job_id=f"other-{number}", idempotency_key=None)
     outbox.record_never_delivered(connection, other, dead)
-    parameters = {"job_ids": [made[0]], "actor": "ada", "payload": None}
+    parameters = {"job_ids": [made[0]], "actor": "ada", "payload": None, "from_step": None}
     executions.call(connection, operators_sql.RETRY, parameters)
     executions.call(connection, operators_sql.CANCEL, {"job_ids": made, "actor": "ada"})
     connection.execute("SELECT * FROM stashjobs.enqueue('probe', '{}')")

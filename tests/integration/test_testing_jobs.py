@@ -271,3 +271,31 @@ def test_what_a_dead_process_wrote_in_the_jobs_transaction_is_undone(jobs: Jobs)
 def test_a_job_may_die_wherever_a_test_says(jobs: Jobs) -> None:
     died = jobs.run_job(call, {"do": "die"})
     assert (died.answer.status, died.job.status, died.job.errors) == (502, "processing", [])
+
+
+@job("testing-steps", endpoint="/api/jobs/testing-steps", retries=2, timeout=20)
+def in_steps(_payload: dict[str, Any], context: Context) -> list[str]:
+    """Two steps, the second of which writes."""
+
+    def write() -> str:
+        ran.append("write")
+        context.connection.execute("INSERT INTO written VALUES (1)")
+        return "write"
+
+    return [context.step("look", lambda: ran.append("look")), context.step("write", write)]
+
+
+@pytest.mark.parametrize(("when", "wrote"), [("before", 0), ("after", 1)])
+def test_crash_kills_at_a_step(jobs: Jobs, when: Any, wrote: int) -> None:
+    with psycopg.connect(jobs.database_url, autocommit=True) as own:
+        own.execute("CREATE TABLE written (number int)")
+        enqueued = in_steps.enqueue({})
+        died = jobs.crash(enqueued, when=when, step="write")
+        assert (died.answer.status, jobs.steps(enqueued)) == (502, ["look"])
+        assert ran == ["look", *["write"] * wrote]
+        jobs.let_time_pass(minutes=15)
+        [done] = jobs.drain()
+        assert (done.job.status, done.job.result) == ("completed", [None, "write"])
+        assert jobs.steps(enqueued) == ["look", "write"]
+        assert ran == ["look", *["write"] * wrote, "write"]
+        assert own.execute("SELECT count(*) FROM written").fetchone() == (1,)

@@ -126,13 +126,15 @@ def show_part(request: Request, _session: Reader, own: Connected, job_id: str) -
 def _shown(own: Connection, job_id: str) -> dict[str, Any]:
     job = _find(own, job_id)
     actions = story.read_actions(own, job_id)
+    steps = story.read_steps(own, job_id, actions)
     parent = job.metadata.get(PARENT)
     parent_id = parent if isinstance(parent, str) else None
     return {
         "job": job,
         "payload": search.find_payload(own, job_id),
         "is_encrypted": encryption.is_encrypted,
-        "moments": timeline.moments(job, actions),
+        "moments": timeline.moments(job, actions, steps),
+        "steps": [step for step in steps if step.is_kept],
         "spans": timeline.spans(job),
         "parent_id": parent_id,
         "parent": search.find(own, parent_id) if parent_id else None,
@@ -143,9 +145,10 @@ def _shown(own: Connection, job_id: str) -> dict[str, Any]:
 
 
 @router.post("/jobs/{job_id:path}/retry")
-def retry(session: OperatorsForm, job_id: str) -> Response:
-    """Run a job again as it is."""
-    retry_and_cancel.retry(job_id, actor=session.actor)
+def retry(session: OperatorsForm, form: Posted, job_id: str) -> Response:
+    """Run a job again as it is, from one of its steps on if that is asked for."""
+    from_step = form.one("from_step") or None
+    retry_and_cancel.retry(job_id, actor=session.actor, from_step=from_step)
     return _done("retry", 1, _job_url(job_id))
 
 

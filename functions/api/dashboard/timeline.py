@@ -13,8 +13,10 @@ from stashjobs.operators import story
 from stashjobs.operators.story import PUBLISHED
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from stashjobs.operators.search import JobExecution
-    from stashjobs.operators.story import Action
+    from stashjobs.operators.story import Action, Step
 
 NOT_SHOWN = {"attempt", "type", "message", "traceback", "startedAt", "endedAt"}
 
@@ -36,7 +38,9 @@ class Moment:
     trace: str = ""
 
 
-def moments(job: JobExecution, actions: list[Action]) -> list[Moment]:
+def moments(
+    job: JobExecution, actions: Sequence[Action], steps: Sequence[Step] = ()
+) -> list[Moment]:
     """Everything, in order."""
     found = [Moment(job.created_at, "pending", "Enqueued", _enqueued(job))]
     if job.published_at is not None:
@@ -68,6 +72,7 @@ def moments(job: JobExecution, actions: list[Action]) -> list[Moment]:
         )
         for each in actions
     ]
+    found += [_step(each) for each in steps]
     if job.status == "processing" and job.started_at is not None:
         lease = (
             f"its lease runs until {formatting.utc(job.lease_expires_at)}"
@@ -99,6 +104,13 @@ def spans(job: JobExecution) -> list[Span]:
     ran.sort(key=lambda span: span.start)
     whole = Span(min(job.created_at, ran[0].start), max(span.end for span in ran), "waiting")
     return [whole, *ran]
+
+
+def _step(step: Step) -> Moment:
+    text = f"it took {wording.duration(step.seconds)}"
+    if not step.is_kept:
+        text += "; its result has been dropped since"
+    return Moment(step.ended_at, "processing", f"Step {step.position}: {step.name}", text)
 
 
 def _failed_attempt(error: dict[str, Any], end: str, job: JobExecution) -> Moment:

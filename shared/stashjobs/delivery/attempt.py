@@ -177,12 +177,16 @@ def _until_of(error: BaseException) -> datetime:
 
 def not_completed(context: Context, error: BaseException) -> Outcome:
     """The outcome of an attempt that may be repeated, while attempts are left."""
+    near = any(issubclass(type(each), DeadlineNear) for each in _leaves(error))
+    if near and (step := context.last_new_step) is not None:
+        on = Snooze(f"its time was over after the step {step!r}; it goes on from there", seconds=0)
+        return Outcome("retrying", error=on, counted=False, intended=True, until=on.until)
     status: Status = "retrying" if context.attempt < context.max_attempts else "failed"
     leaves = _leaves(error)
     waits = [_seconds_of(each) for each in leaves if issubclass(type(each), RetryLater)]
     asked_for = len(waits) == len(leaves)
     wait: float | None = max(waits) if asked_for else None
-    if any(issubclass(type(each), DeadlineNear) for each in leaves):
+    if near:
         wait = DEADLINE_RETRY_SECONDS
     intended = status == "retrying" and asked_for
     return Outcome(status, error=error, retry_after=wait, intended=intended)

@@ -15,13 +15,13 @@ from stashjobs.store import database, executions
 from stashjobs.store.jsonb import to_shown
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from aws_lambda_powertools import Logger
 
+    # A delivery that enqueues nothing never needs the producer, and few have steps.
+    from stashjobs.delivery.steps import Steps  # noqa: TC004
     from stashjobs.job import Job
-
-    # A delivery that enqueues nothing never needs the producer.
     from stashjobs.producer.enqueue import Enqueued  # noqa: TC004
     from stashjobs.store.executions import Parent
 
@@ -67,6 +67,7 @@ class Context:
     _beside: database.Connection | None = field(default=None, repr=False)
     _enqueued: list[Enqueued] = field(default_factory=list, repr=False)
     _undone: list[Enqueued] = field(default_factory=list, repr=False)
+    _steps: Steps | None = field(default=None, repr=False)
 
     @property
     def idempotency_key(self) -> str:
@@ -145,6 +146,17 @@ class Context:
         worker's to call, not the job's."""
         self._enqueued, self._undone = self._enqueued or self._undone, []
 
+    def undo_step(self) -> None:
+        """Undo the job's transaction for good, with what was enqueued in it. The worker's to call,
+        not the job's."""
+        self.rollback()
+        self._undone = []
+
+    def publish_enqueued_by_step(self) -> None:
+        """Publish the jobs that were committed with a step. The worker's to call, not the job's."""
+        self.publish_enqueued()
+        self._enqueued, self._undone = [], []
+
     def _close_beside(self) -> None:
         if self._beside is not None:
             self._beside.close()
@@ -177,6 +189,43 @@ class Context:
         enqueued = job.enqueue(payload, connection=self._begun(), **options)
         self._enqueued.append(enqueued)
         return enqueued
+
+    def step(self, name: str, function: Callable[..., Any], /, *args: Any, **options: Any) -> Any:
+        """Call `function` once in the life of the job, and keep what it returns: in a later attempt
+        it is not called again, and the kept result is the answer. What it writes through
+        `connection` is committed together with that, and what it enqueues is published at once.
+
+        An attempt whose time is over after it has kept a new step goes on in the next delivery, and
+        uses up no attempt.
+
+        Args:
+            name: What it does, in up to 200 characters. Kept as it is, also where the job is
+                encrypted. The steps of a job have the same names in the same order in each attempt.
+            function: Plain, or `async def`; then await the step. It must not call a step itself.
+            args: For the function; `options` too.
+
+        Returns:
+            What the function returned, as JSON: a tuple is a list, a model an object.
+
+        Raises:
+            StepRefused: Another step was kept at this place, since the code has changed meanwhile;
+                or the job has written in its transaction outside of a step; or a step is running,
+                or there are 1,000 of them.
+            PermanentError: The result is not JSON, or larger than 256 KiB, or all of them are
+                larger than 4 MiB.
+            LeaseLost: Another delivery has taken the job over. Stop.
+            Cancelled: An operator has cancelled the job; the step is kept. Let it pass on.
+        """
+        if self._steps is None:
+            from stashjobs.delivery.steps import Steps
+
+            self._steps = Steps(self)
+        return self._steps.call(name, function, *args, **options)
+
+    @property
+    def last_new_step(self) -> str | None:
+        """The name of the step that this attempt was the last to keep, if it has kept any."""
+        return self._steps.last if self._steps is not None and self._steps.new else None
 
     def progress(self, fraction: float, note: str = "", **details: Any) -> None:
         """Show on the row how far the job is, and extend the lease.

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from stashjobs import encryption
-from stashjobs.encryption import Place, Purpose
+from stashjobs.encryption import Place
 from stashjobs.errors import EncryptionError
 from stashjobs.operators import sql
 from stashjobs.store import database, jsonb
@@ -27,7 +27,8 @@ REENCRYPT_RESULTS = sql.REENCRYPT_PAYLOADS.replace("payload", "result")
 
 @dataclass(slots=True)
 class Rotation:
-    """What `rotate_keys` did, in encrypted documents (a job has up to two: payload and result).
+    """What `rotate_keys` did, in encrypted documents (a job has its payload, its result and those
+    of its steps).
 
     Attributes:
         reencrypted: Encrypted with the current key now; in a dry run, those that would be.
@@ -43,8 +44,8 @@ class Rotation:
 
 
 def rotate_keys(*, batch: int = BATCH, dry_run: bool = False) -> Rotation:
-    """Re-encrypt with the current key the payloads, the results, and the results in `job_actions`
-    that another key encrypted. Safe to repeat, and to run during deliveries.
+    """Re-encrypt with the current key the payloads, the results, those of steps, and those in
+    `job_actions` that another key encrypted. Safe to repeat, and to run during deliveries.
 
     Args:
         batch: Rows per statement.
@@ -57,7 +58,7 @@ def rotate_keys(*, batch: int = BATCH, dry_run: bool = False) -> Rotation:
     report = Rotation()
     for column in _COLUMNS:
         for page in _pages(column, current, batch):
-            found = [row for row in page if row[4] is not None]
+            found = [row for row in page if row[5] is not None]
             if dry_run:
                 report.reencrypted += len(found)
             elif found:
@@ -66,7 +67,7 @@ def rotate_keys(*, batch: int = BATCH, dry_run: bool = False) -> Rotation:
     counts: Counter[str] = Counter()
     for column in _COLUMNS:
         for page in _pages(column, None, batch):
-            counts.update(row[3] for row in page if row[3] and encryption.is_key_id(row[3]))
+            counts.update(row[4] for row in page if row[4] and encryption.is_key_id(row[4]))
     report.by_key = dict(sorted(counts.items()))
     return report
 
@@ -75,16 +76,16 @@ def rotate_keys(*, batch: int = BATCH, dry_run: bool = False) -> Rotation:
 class _Column:
     """One column with encrypted documents: the statements that page through and replace them."""
 
-    purpose: Purpose
     find: str
     reencrypt: str
     before_first: str | int
 
 
 _COLUMNS = (
-    _Column("payload", sql.FIND_ENCRYPTED_PAYLOADS, sql.REENCRYPT_PAYLOADS, ""),
-    _Column("result", FIND_ENCRYPTED_RESULTS, REENCRYPT_RESULTS, ""),
-    _Column("result", sql.FIND_ENCRYPTED_ACTIONS, sql.REENCRYPT_ACTIONS, 0),
+    _Column(sql.FIND_ENCRYPTED_PAYLOADS, sql.REENCRYPT_PAYLOADS, ""),
+    _Column(FIND_ENCRYPTED_RESULTS, REENCRYPT_RESULTS, ""),
+    _Column(sql.FIND_ENCRYPTED_ACTIONS, sql.REENCRYPT_ACTIONS, 0),
+    _Column(sql.FIND_ENCRYPTED_STEPS, sql.REENCRYPT_STEPS, '["", 0]'),
 )
 
 
@@ -101,9 +102,9 @@ def _pages(column: _Column, key_id: str | None, size: int) -> Iterator[list[tupl
 
 def _reencrypt(column: _Column, found: list[tuple[Any, ...]], report: Rotation) -> None:
     columns: dict[str, list[Any]] = {"ids": [], "before": [], "encrypted": []}
-    for row_id, job_id, job_type, _, document in found:
+    for row_id, job_id, job_type, purpose, _, document in found:
         try:
-            encrypted = encryption.reencrypt(document, Place(job_id, job_type, column.purpose))
+            encrypted = encryption.reencrypt(document, Place(job_id, job_type, purpose))
         except EncryptionError as error:
             report.unopened += 1
             log.warning("not re-encrypted: %s", error, extra={"job_id": job_id})

@@ -85,18 +85,21 @@ def _look(
             return own.execute(text, parameters).fetchall()
 
 
-def retry(job_id: str, *, actor: str, payload: Any = None) -> None:
-    """Have a job that has ended run again, from its first attempt, with its history kept.
+def retry(job_id: str, *, actor: str, payload: Any = None, from_step: str | None = None) -> None:
+    """Have a job that has ended run again, from its first attempt, with its history kept. The steps
+    that are kept stay where it had not completed and keeps its payload; else it begins anew.
 
     Args:
         job_id: Which.
         actor: Who asks for it.
         payload: Plain JSON in place of the job's own; None leaves it. Encrypted where the job's own
             is, or where the type is declared encrypted here.
+        from_step: The name of the first step whose kept result is dropped, with all after it; those
+            before it stay.
 
     Raises:
-        NotPossible: There is no such job, or it has not ended, or a payload is given for a type
-            that only the system enqueues.
+        NotPossible: There is no such job, or it has not ended, or has kept no such step, or a
+            payload is given for a type that only the system enqueues.
         InvalidPayload: The payload does not fit its type, where that is declared here, or has a
             reserved member.
         PayloadTooLarge: It is larger than `MAX_PAYLOAD_BYTES` allows.
@@ -104,8 +107,21 @@ def retry(job_id: str, *, actor: str, payload: Any = None) -> None:
     """
     if payload is not None:
         payload = checked_and_encrypted(job_id, payload)
-    if not _retry([job_id], actor, payload):
+    if not _retry([job_id], actor, payload, from_step):
+        if from_step is not None:
+            _refuse_unknown_step(job_id, from_step)
         explain(job_id, "retried", "it has not ended yet")
+
+
+def _refuse_unknown_step(job_id: str, name: str) -> None:
+    with database.borrowed() as own:
+        kept = [row[1] for row in own.execute(sql.READ_STEPS, [job_id])]
+        known = own.execute(sql.READ_STATUS, [job_id]).fetchone() is not None
+    if known and name not in kept:
+        raise NotPossible(
+            f"job {job_id} has kept no step {name[:200]!r}; "
+            f"it has kept {', '.join(map(repr, kept[:20])) or 'none'}"
+        )
 
 
 def checked_and_encrypted(job_id: str, payload: Any) -> Any:
@@ -144,13 +160,13 @@ def retry_all(which: Filter, *, actor: str, seconds: float | None = None) -> Cha
         NotPossible: The filter says nothing.
         psycopg.errors.QueryCanceled: To find them alone took longer than `seconds`.
     """
-    return change_all(RETRYABLE, which, seconds, lambda ids: len(_retry(ids, actor, None)))
+    return change_all(RETRYABLE, which, seconds, lambda ids: len(_retry(ids, actor)))
 
 
 def retry_these(job_ids: Sequence[str], *, actor: str) -> int:
     """Retry those of these jobs that have ended. Returns how many."""
     return sum(
-        len(_retry(list(job_ids[start : start + BATCH]), actor, None))
+        len(_retry(list(job_ids[start : start + BATCH]), actor))
         for start in range(0, len(job_ids), BATCH)
     )
 
@@ -202,11 +218,14 @@ def change_all(
     return Changed(changed, complete=len(found) != limit)
 
 
-def _retry(job_ids: list[str], actor: str, payload: Any) -> list[Unpublished]:
+def _retry(
+    job_ids: list[str], actor: str, payload: Any = None, from_step: str | None = None
+) -> list[Unpublished]:
     parameters = {
         "job_ids": job_ids,
         "actor": actor,
         "payload": None if payload is None else jsonb.parameter(payload),
+        "from_step": from_step,
     }
     with database.borrowed() as own:
         rows = call(own, sql.RETRY, parameters)

@@ -71,8 +71,15 @@ READ_JOB_ACTIONS = """
 -- read_job_actions
 SELECT at, actor, action, before ->> 'status', before ->> 'error',
        (before ->> 'completedAt')::timestamptz, (before ->> 'publishedAt')::timestamptz,
-       before ->> 'payloadHash', before -> 'payload', (before ->> 'availableAt')::timestamptz
+       before ->> 'payloadHash', before -> 'payload', (before ->> 'availableAt')::timestamptz,
+       coalesce(before -> 'steps', '[]')
   FROM job_actions WHERE job_id = %s ORDER BY at, action_id LIMIT 100
+"""
+
+READ_STEPS = """
+-- read_steps
+SELECT position, name, attempt, started_at, ended_at
+  FROM job_steps WHERE job_id = %s ORDER BY position
 """
 
 COUNT_JOBS = """
@@ -91,7 +98,8 @@ RETRY = """
 -- retry
 SELECT job_id, job_type, run, attempt, max_attempts, available_at, delivery, dlq_id_before
   FROM stashjobs.retry(
-           job_ids => %(job_ids)s::text[], actor => %(actor)s, payload => %(payload)s)
+           job_ids => %(job_ids)s::text[], actor => %(actor)s, payload => %(payload)s,
+           from_step => %(from_step)s::text)
 """
 
 CANCEL = """
@@ -142,7 +150,7 @@ SELECT job_type, payload -> '$sealed' IS NOT NULL FROM job_executions WHERE job_
 # large the table. A document comes along only where another key than the current one encrypted it.
 FIND_ENCRYPTED_PAYLOADS = """
 -- find_encrypted_payloads
-SELECT job_id, job_id, job_type, payload #>> '{$sealed,kid}',
+SELECT job_id, job_id, job_type, 'payload', payload #>> '{$sealed,kid}',
        CASE WHEN payload #>> '{$sealed,kid}' <> %(key_id)s THEN payload END
   FROM job_executions WHERE job_id > %(after)s ORDER BY job_id LIMIT %(limit)s
 """
@@ -150,9 +158,20 @@ FIND_ENCRYPTED_RESULTS = FIND_ENCRYPTED_PAYLOADS.replace("payload", "result")
 
 FIND_ENCRYPTED_ACTIONS = """
 -- find_encrypted_actions
-SELECT action_id, job_id, before ->> 'jobType', before #>> '{result,$sealed,kid}',
+SELECT action_id, job_id, before ->> 'jobType', 'result', before #>> '{result,$sealed,kid}',
        CASE WHEN before #>> '{result,$sealed,kid}' <> %(key_id)s THEN before -> 'result' END
   FROM job_actions WHERE action_id > %(after)s ORDER BY action_id LIMIT %(limit)s
+"""
+
+# A step's key is of two columns, which go on as the text of a JSON list.
+FIND_ENCRYPTED_STEPS = """
+-- find_encrypted_steps
+SELECT jsonb_build_array(job_id, step.position)::text, job_id, job.job_type,
+       'step ' || step.position, step.result #>> '{$sealed,kid}',
+       CASE WHEN step.result #>> '{$sealed,kid}' <> %(key_id)s THEN step.result END
+  FROM job_steps AS step JOIN job_executions AS job USING (job_id)
+ WHERE (job_id, step.position) > (%(after)s::jsonb ->> 0, (%(after)s::jsonb ->> 1)::integer)
+ ORDER BY job_id, step.position LIMIT %(limit)s
 """
 
 # Only a row that still holds the very document that was opened gets the new one, and a row that
@@ -177,6 +196,15 @@ UPDATE job_actions AS action SET before = jsonb_set(action.before, '{result}', n
   FROM unnest(%(ids)s::bigint[], %(before)s::jsonb[], %(encrypted)s::jsonb[])
     AS new (action_id, opened, encrypted)
  WHERE action.action_id = new.action_id AND action.before -> 'result' = new.opened
+"""
+
+REENCRYPT_STEPS = """
+-- reencrypt_steps
+UPDATE job_steps AS step SET result = new.encrypted
+  FROM unnest(%(ids)s::text[], %(before)s::jsonb[], %(encrypted)s::jsonb[])
+    AS new (step_id, opened, encrypted)
+ WHERE step.job_id = new.step_id::jsonb ->> 0
+   AND step.position = (new.step_id::jsonb ->> 1)::integer AND step.result = new.opened
 """
 
 # What was done, and who did it, is in one transaction with what it writes.

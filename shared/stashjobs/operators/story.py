@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -41,6 +41,7 @@ class Action:
     payload_hash_before: str | None = None
     payload_before: Any = None
     due_before: datetime | None = None
+    steps_before: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def edit(self) -> str:
@@ -76,6 +77,24 @@ class Action:
 
 
 @dataclass(frozen=True, slots=True)
+class Step:
+    """A step of a job, and the attempt that kept its result. Not `is_kept`: a retry by hand has
+    dropped that since."""
+
+    position: int
+    name: str
+    attempt: int
+    started_at: datetime
+    ended_at: datetime
+    is_kept: bool = True
+
+    @property
+    def seconds(self) -> float:
+        """How long it took."""
+        return (self.ended_at - self.started_at).total_seconds()
+
+
+@dataclass(frozen=True, slots=True)
 class Ends:
     """How attempts and runs ended.
 
@@ -94,13 +113,36 @@ def read_actions(connection: Connection, job_id: str) -> list[Action]:
     return [Action(*row) for row in connection.execute(sql.READ_JOB_ACTIONS, [job_id])]
 
 
-def tell(job: JobExecution, actions: Sequence[Action] = ()) -> list[Event]:
+def read_steps(connection: Connection, job_id: str, actions: Sequence[Action]) -> list[Step]:
+    """The steps of this job in the order in which they ended, with those that `actions` dropped."""
+    kept = [Step(*row) for row in connection.execute(sql.READ_STEPS, [job_id])]
+    dropped = [
+        Step(
+            step["position"],
+            step["name"],
+            step["attempt"],
+            datetime.fromisoformat(step["startedAt"]),
+            datetime.fromisoformat(step["endedAt"]),
+            is_kept=False,
+        )
+        for action in actions
+        for step in action.steps_before
+    ]
+    return sorted([*kept, *dropped], key=lambda step: step.ended_at)
+
+
+def tell(
+    job: JobExecution, actions: Sequence[Action] = (), steps: Sequence[Step] = ()
+) -> list[Event]:
     """What happened to the job, in order; `actions` is what operators did to it."""
     begin = "waiting" if job.status == "waiting" else "pending"
     by = f", by the token {job.enqueued_by}" if job.enqueued_by else ""
     events = [Event(job.created_at, begin, f"recorded{by}")]
     for action in actions:
         events += action.events()
+    for step in steps:
+        note = f"step {step.position} {step.name}, {step.seconds:.3f} s"
+        events.append(Event(step.ended_at, "processing", note))
     if job.due_at is not None:
         events.append(Event(job.due_at, job.status, "due"))
     if job.published_at is not None:

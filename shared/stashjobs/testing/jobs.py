@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import json
 import traceback
 import uuid
@@ -19,6 +20,7 @@ from stashjobs import envelope
 from stashjobs.config import settings
 from stashjobs.delivery import attempt, handler
 from stashjobs.delivery.context import Context
+from stashjobs.delivery.steps import Steps
 from stashjobs.job_type import JobType, declared, find
 from stashjobs.operators import search
 from stashjobs.producer import enqueue
@@ -46,6 +48,7 @@ AFTER_THE_JOB_SECONDS = 5.0
 FREE_AT_ONCE = 100
 
 FIND_ROWS = "SELECT * FROM job_executions ORDER BY created_at, job_id"
+FIND_STEPS = "SELECT name FROM job_steps WHERE job_id = %s ORDER BY position"
 FIND_DUE = """
 SELECT job_id, error FROM job_executions
  WHERE status IN ('pending', 'retrying') AND available_at <= now()
@@ -55,6 +58,9 @@ SELECT job_id, error FROM job_executions
 END_BACKOFF = """
 UPDATE job_executions SET available_at = least(available_at, now())
  WHERE status = 'retrying' AND backoff
+"""
+MOVE_STEPS_INTO_THE_PAST = """
+UPDATE job_steps SET started_at = started_at - %(time)s, ended_at = ended_at - %(time)s
 """
 MOVE_INTO_THE_PAST = """
 UPDATE job_executions
@@ -153,6 +159,10 @@ class Jobs:
         """Fail if a job of this type was enqueued that fits; see `assert_enqueued`."""
         self.assert_enqueued(job, payload, **where, times=0)
 
+    def steps(self, enqueued: str | Enqueued) -> list[str]:
+        """The names of the steps whose results a job has kept, in order."""
+        return [name for (name,) in self._own.execute(FIND_STEPS, [_id_of(enqueued)])]
+
     # --- deliveries
 
     def run_job(
@@ -248,10 +258,12 @@ class Jobs:
         enqueued: str | Enqueued,
         *,
         when: Literal["before", "after"] = "after",
+        step: str | None = None,
         job: JobType[Any, Any] | None = None,
     ) -> Delivered:
         """Deliver to a Lambda that dies: `before` the job's function, or `after` it has done all
-        of its work and nothing of that is recorded. Raise `Crash` in the job to die elsewhere.
+        of its work and nothing of that is recorded; with `step`, before or after the function of
+        the first step of this name. Raise `Crash` in the job to die elsewhere.
 
         The job's lease stays, as with a real crash: it is run again by what is delivered once the
         lease has run out (`let_time_pass`).
@@ -260,6 +272,9 @@ class Jobs:
         def die() -> None:
             raise Crash
 
+        if step is not None:
+            with _with_step(step, **{when: die}):
+                return self.deliver(enqueued, job=job)
         with _with_function(job or find(self._find(enqueued).job_type), **{when: die}):
             return self.deliver(enqueued, job=job)
 
@@ -300,7 +315,8 @@ class Jobs:
         Args:
             time: As for `datetime.timedelta`: `hours=2`, `seconds=90`.
         """
-        self._own.execute(MOVE_INTO_THE_PAST, {"time": timedelta(**time)})
+        for statement in (MOVE_INTO_THE_PAST, MOVE_STEPS_INTO_THE_PAST):
+            self._own.execute(statement, {"time": timedelta(**time)})
 
     # --- the steps
 
@@ -311,7 +327,7 @@ class Jobs:
         return self._own.execute(FIND_DUE).fetchall()
 
     def _find(self, enqueued: str | Enqueued) -> search.JobExecution:
-        job_id = enqueued if isinstance(enqueued, str) else enqueued.job_id
+        job_id = _id_of(enqueued)
         found = search.find(self._own, job_id)
         if found is None:
             raise LookupError(f"there is no job {job_id!r} in job_executions")
@@ -328,6 +344,10 @@ class Jobs:
         self._deliveries[recorded.job_id] += 1
         by_function_url = not url.startswith(settings.base_url())
         return http_event(url, body, headers, by_function_url=by_function_url)
+
+
+def _id_of(enqueued: str | Enqueued) -> str:
+    return enqueued if isinstance(enqueued, str) else enqueued.job_id
 
 
 def _hand_over(job: JobType[Any, Any], event: dict[str, Any], seconds: float) -> Answer:
@@ -376,3 +396,42 @@ def _with_function(
         yield
     finally:
         job.function = original
+
+
+@contextmanager
+def _with_step(
+    name: str, before: Callable[[], None] = lambda: None, after: Callable[[], None] = lambda: None
+) -> Iterator[None]:
+    """While the block lasts, something else happens too when the function of such a step is run."""
+    original = Steps.call
+
+    def call(
+        self: Steps, called: str, function: Callable[..., Any], /, *args: Any, **options: Any
+    ) -> Any:
+        if called == name:
+            function = _around(function, before, after)
+        return original(self, called, function, *args, **options)
+
+    Steps.call = call  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        Steps.call = original  # type: ignore[method-assign]
+
+
+def _around(
+    function: Callable[..., Any], before: Callable[[], None], after: Callable[[], None]
+) -> Callable[..., Any]:
+    async def run_async(*args: Any, **options: Any) -> Any:
+        before()
+        result = await function(*args, **options)
+        after()
+        return result
+
+    def run(*args: Any, **options: Any) -> Any:
+        before()
+        result = function(*args, **options)
+        after()
+        return result
+
+    return run_async if inspect.iscoroutinefunction(function) else run

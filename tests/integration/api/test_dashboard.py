@@ -596,6 +596,26 @@ def test_a_job_is_retried_and_cancelled_and_that_is_on_record(
     assert "ada cancel probe" in audit
 
 
+def test_a_job_with_steps_is_retried_from_one_of_them(operator: Browser, table: Table) -> None:
+    job_id = failed(table)
+    assert "From step" not in operator.get(f"/admin/jobs/{job_id}").words
+    for position, name in enumerate(("fetch", "store"), start=1):
+        table.run(
+            "INSERT INTO job_steps VALUES (%s, %s, %s, '1', 1, now() - interval '2 s', now())",
+            job_id,
+            position,
+            name,
+        )
+    page = operator.get(f"/admin/jobs/{job_id}")
+    assert "From step" in page.words
+    assert "Step 2: store" in page.words
+    assert "it took 2" in page.words
+    page = operator.post(f"/admin/jobs/{job_id}/retry", {"from_step": "store"})
+    assert "The job is retried" in page.words
+    assert "its result has been dropped since" in page.words
+    assert table.run("SELECT name FROM job_steps") == [{"name": "fetch"}]
+
+
 def test_what_is_not_possible_is_a_page_that_says_why(operator: Browser, table: Table) -> None:
     job_id = table.add(PROBE)
     page = operator.post(f"/admin/jobs/{job_id}/retry")

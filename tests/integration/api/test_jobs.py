@@ -393,6 +393,31 @@ def test_a_failed_job_is_retried_with_an_edited_payload_by_the_tokens_name(
     ]
 
 
+def test_a_job_is_retried_from_a_step_and_its_steps_are_shown(
+    app: TestClient, table: Table
+) -> None:
+    job_id = table.add(asked, {"fail": True})
+    deliver(asked, job_id)
+    for position, name in enumerate(("fetch", "store"), start=1):
+        table.run(
+            "INSERT INTO job_steps VALUES (%s, %s, %s, '1', 1, now() - interval '2 s', now())",
+            job_id,
+            position,
+            name,
+        )
+    shown = app.get(f"/api/jobs/{job_id}").json()
+    assert [(step["name"], step["attempt"], step["seconds"]) for step in shown["steps"]] == [
+        ("fetch", 1, 2.0),
+        ("store", 1, 2.0),
+    ]
+    path = f"/api/jobs/{job_id}/retry"
+    refused = app.post(path, json={"fromStep": "sent"})
+    assert refused.status_code == 409
+    assert "has kept no step 'sent'; it has kept 'fetch', 'store'" in refused.text
+    assert app.post(path, json={"fromStep": "store"}).status_code == 200
+    assert [step["name"] for step in app.get(f"/api/jobs/{job_id}").json()["steps"]] == ["fetch"]
+
+
 def test_an_edited_payload_is_bounded_as_a_new_one_is(app: TestClient, table: Table) -> None:
     job_id = table.add(asked, {"fail": True})
     deliver(asked, job_id)

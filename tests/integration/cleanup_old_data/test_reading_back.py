@@ -62,10 +62,17 @@ def test_rows_are_put_back_as_they_were(past: Past, bucket: Bucket, database_url
             ' \'{"error": "\\\\n", "result": null}\')',
             actor,
         )
+    past.table.run(
+        "INSERT INTO job_steps VALUES ('full', 1, %s, 'null', 2, '2026-01-01', '2026-01-02'),"
+        " ('plain', 2, 'other', '{\"a\": [1.10]}', 1, '2026-01-01', '2026-01-02')",
+        ODD_TEXT,
+    )
+    tables = ("job_executions", "job_actions", "job_steps")
     with psycopg.connect(database_url, autocommit=True) as connection:
-        before = [everything(connection, table) for table in ("job_executions", "job_actions")]
+        before = [everything(connection, table) for table in tables]
         assert past.clean().deleted == 4
         assert everything(connection, "job_executions") == []
+        assert everything(connection, "job_steps") == []
 
         connection.execute(PSQL.partition(";")[0])
         with connection.cursor().copy(f"COPY archived FROM STDIN {COPY_OPTIONS}") as copy:
@@ -73,5 +80,5 @@ def test_rows_are_put_back_as_they_were(past: Past, bucket: Bucket, database_url
                 copy.write(gzip.decompress(bucket.read(key)))
         connection.execute(PUT_BACK)
 
-        after = [everything(connection, table) for table in ("job_executions", "job_actions")]
+        after = [everything(connection, table) for table in tables]
     assert after == before

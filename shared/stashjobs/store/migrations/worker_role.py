@@ -53,6 +53,7 @@ GRANT = "GRANT {rights} ON TABLE {table} TO {role}"
 RIGHTS = {
     "job_executions": "SELECT, UPDATE (idempotency_key)",
     "job_dependencies": "SELECT",
+    "job_steps": "SELECT",
     "job_actions": "SELECT",
     "schedule_actions": "SELECT, INSERT",
     "access_log": "SELECT, INSERT",

@@ -38,10 +38,11 @@ def status(*, job_id: str, as_json: bool) -> None:
     if found is None:
         raise click.ClickException(f"there is no job {job_id}")
     actions = story.read_actions(connection, job_id)
+    steps = story.read_steps(connection, job_id, actions)
     if as_json:
         click.echo(json.dumps(found.to_document()))
         return
-    click.echo(tell(found, actions))
+    click.echo(tell(found, actions, steps))
     if found.undelivered_seconds > LONG_SECONDS:
         click.echo(_why_it_waits(found, search.count_running(connection, found.job_type)))
 
@@ -92,14 +93,18 @@ def list_jobs(
         click.echo("No jobs.")
 
 
-def tell(job: search.JobExecution, actions: Sequence[story.Action] = ()) -> str:
+def tell(
+    job: search.JobExecution,
+    actions: Sequence[story.Action] = (),
+    steps: Sequence[story.Step] = (),
+) -> str:
     """One job's story, for a person: a line per event, with the time since the first."""
     status = click.style(job.status, fg=COLORS.get(job.status))
     head = f"{click.style(job.job_type, bold=True)}  {job.job_id}  {status}"
     since = f"  {job.created_at:%Y-%m-%d} UTC"
     owners = {"user": job.user_id, "organization": job.organization_id}
     told = "".join(f"  {name} {value}" for name, value in owners.items() if value)
-    lines = [head, since + told, *lines_of(story.tell(job, actions))]
+    lines = [head, since + told, *lines_of(story.tell(job, actions, steps))]
     if job.result is not None:
         lines.append(f"  result    {json.dumps(job.result, ensure_ascii=False)[:500]}")
     return "\n".join(lines)

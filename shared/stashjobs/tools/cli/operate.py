@@ -60,15 +60,23 @@ def filters(function: Callable[..., None]) -> Callable[..., None]:
 @filters
 @click.option("--status", type=click.Choice(RETRYABLE), help="All jobs with this status.")
 @click.option("--payload", help="A JSON payload to replace the job's own. One job only.")
+@click.option(
+    "--from-step",
+    metavar="NAME",
+    help="Drop the kept results of this step and those after it. One job only.",
+)
 @command
-def retry(*, status: str | None, payload: str | None, **options: Any) -> None:
+def retry(
+    *, status: str | None, payload: str | None, from_step: str | None, **options: Any
+) -> None:
     """Retry failed, cancelled or completed jobs."""
     load_jobs()
-    one = retry_and_cancel.retry
+    one = functools.partial(retry_and_cancel.retry, from_step=from_step)
+    for given, name in ((payload, "--payload"), (from_step, "--from-step")):
+        if given is not None and not options["job_id"]:
+            raise WrongUse(f"{name} is for one job; give its id")
     if payload is not None:
-        if not options["job_id"]:
-            raise WrongUse("--payload is for one job; give its id")
-        one = functools.partial(retry_and_cancel.retry, payload=parse_json(payload))
+        one = functools.partial(one, payload=parse_json(payload))
     if not options["dry_run"]:
         wanted = options["job_type"]
         warn_without_function_urls(job for job in declared() if wanted in {None, job.type})
