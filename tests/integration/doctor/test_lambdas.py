@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import json
+import subprocess
 import zipfile
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +14,12 @@ from botocore.stub import Stubber
 
 from stashjobs.tools.doctor import lambdas, stack
 from stashjobs.tools.doctor.finding import Level
+from tests.programs import SAM
+from tests.translation import PYTHON
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.integration.doctor.conftest import Aws
 
 
@@ -72,6 +78,67 @@ def test_a_version_that_is_taking_over_is_yellow(client: Any) -> None:
         RoutingConfig={"AdditionalVersionWeights": {"2": 0.1}},
     )
     assert lambdas.live_is_the_build().level is Level.YELLOW
+
+
+def _built(folder: Path, *names: str) -> None:
+    for name in names:
+        (folder / name / "inner").mkdir(parents=True)
+        (folder / name / "inner" / "b.py").write_text("b")
+        (folder / name / "a.py").write_text(name)
+
+
+def _template(**keys: str) -> dict[str, Any]:
+    """A stack's template as SAM makes it, with the keys of its archives."""
+    resources = {}
+    for name, key in keys.items():
+        what, where = ("LayerVersion", "Content") if "Layer" in name else ("Function", "Code")
+        code = {where: {"S3Bucket": "archives", "S3Key": key}}
+        resources[name] = {"Type": f"AWS::Lambda::{what}", "Properties": code}
+    return {"TemplateBody": json.dumps({"Resources": resources})}
+
+
+def test_what_is_built_here_and_deployed_is_green(
+    production: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """moto would look for the archives; the template is what is looked at."""
+    production.setattr(lambdas, "BUILD", tmp_path)
+    _built(tmp_path, "ProbeFunction", "SharedLayer")
+    keys = {
+        "ProbeFunction": f"jobs/{lambdas.checksum(tmp_path / 'ProbeFunction')}",
+        "SharedLayer0123456789": f"jobs/{lambdas.checksum(tmp_path / 'SharedLayer')}",
+    }
+    client = boto3.client("cloudformation", region_name="eu-central-1")
+    production.setattr(stack, "client", lambda _service: client)
+    asked = {"StackName": "stashjobs-production", "TemplateStage": "Processed"}
+    with Stubber(client) as stub:
+        stub.add_response("get_template", _template(**keys), asked)
+        assert lambdas.deployed_is_this_build().level is Level.GREEN
+        (tmp_path / "SharedLayer" / "inner" / "b.py").write_text("c")
+        stub.add_response("get_template", _template(**keys), asked)
+        verdict = lambdas.deployed_is_this_build()
+    assert verdict.level is Level.YELLOW
+    assert "not what is deployed: SharedLayer" in verdict.what
+
+
+def test_without_a_build_there_is_nothing_to_compare(
+    production: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    production.setattr(lambdas, "BUILD", tmp_path / "build")
+    assert lambdas.deployed_is_this_build().level is Level.GREY
+
+
+def test_the_checksum_is_sams(tmp_path: Path) -> None:
+    _built(tmp_path, "ProbeFunction")
+    if not PYTHON.exists():
+        SAM.skip()
+    program = "import sys; from samcli.lib.utils.hash import dir_checksum as sum; "
+    ran = subprocess.run(
+        [PYTHON, "-c", f"{program}print(sum(sys.argv[1]))", tmp_path],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert ran.stdout.strip() == lambdas.checksum(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -75,7 +75,9 @@ def cost(
     click.echo("\n\n".join(_tell(bill) for bill in bills))
     unverified = ", ".join(prices.unverified())
     click.echo(
-        "\nUS dollars, without free tiers, tax and data transfer; Postgres is the same for all."
+        "\nUS dollars, without free tiers, tax and data transfer; Postgres is the same for all.\n"
+        "Not in it: a NAT gateway for functions in a VPC, and a database that the relay and the "
+        "monitor keep awake (docs/cost.md)."
     )
     if unverified:
         click.echo(f"Not verified: {unverified}. Check them; {prices.file.name} says why.")

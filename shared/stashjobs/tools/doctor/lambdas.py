@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
+from pathlib import Path
 from typing import Any
 
 from stashjobs.tools.doctor import stack
 from stashjobs.tools.doctor.aws import where_aws_is
-from stashjobs.tools.doctor.finding import Check, Verdict, green, red, yellow
+from stashjobs.tools.doctor.finding import Check, Verdict, green, not_checked, red, yellow
 
 ALIAS = "live"
 # What a version keeps of its function, and what a deploy can change of it.
 COMPARED = ("CodeSha256", "Layers", "Environment", "MemorySize", "Timeout", "Handler", "Runtime")
 # AWS leaves so many to the functions that reserve none (Lambda docs, "Lambda quotas").
 NEVER_RESERVED = 100
+BUILD = Path(".aws-sam/build")
 
 
 @where_aws_is
@@ -47,6 +50,44 @@ def live_is_the_build() -> Verdict:
     return green(f"{looked_at} functions run what was deployed last")
 
 
+@where_aws_is
+def deployed_is_this_build() -> Verdict:
+    """The stack has what `make build` made here, by the name that SAM gives to what it uploads."""
+    if not BUILD.is_dir():
+        return not_checked("there is no build here to compare with (make build)")
+    template = stack.client("cloudformation").get_template(
+        StackName=stack.name(), TemplateStage="Processed"
+    )["TemplateBody"]
+    uploaded: dict[str, str] = {}
+    for name, each in template["Resources"].items():
+        if each["Type"] == "AWS::Lambda::Function":
+            uploaded[name] = each["Properties"]["Code"]["S3Key"]
+        elif each["Type"] == "AWS::Lambda::LayerVersion":
+            # SAM appends ten characters to the layer's name.
+            uploaded[name[:-10]] = each["Properties"]["Content"]["S3Key"]
+    others = [
+        name
+        for name, key in sorted(uploaded.items())
+        if key.rpartition("/")[2].partition(".")[0] != checksum(BUILD / name)
+    ]
+    if others:
+        return yellow(
+            f"the build here is not what is deployed: {', '.join(others)}",
+            "deploy it, or build the commit that is deployed",
+        )
+    return green(f"{len(uploaded)} artefacts are those that were built here")
+
+
+def checksum(folder: Path) -> str:
+    """What SAM calls the archive of a folder, so that it need not upload the same one twice."""
+    whole = hashlib.md5(usedforsecurity=False)
+    for file in sorted(str(path) for path in folder.rglob("*") if path.is_file()):
+        whole.update(str(Path(file).relative_to(folder)).encode())
+        own = hashlib.md5(Path(file).read_bytes(), usedforsecurity=False)
+        whole.update(own.hexdigest().encode())
+    return whole.hexdigest()
+
+
 def _others(deployed: dict[str, Any], running: dict[str, Any]) -> list[str]:
     return [name for name in COMPARED if _told(deployed, name) != _told(running, name)]
 
@@ -77,5 +118,6 @@ def concurrency() -> Verdict:
 
 CHECKS = (
     Check("live version", live_is_the_build),
+    Check("local build", deployed_is_this_build),
     Check("concurrency quota", concurrency),
 )
