@@ -6,8 +6,6 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import pytest
-
 from stashjobs.tools.cli import COMMANDS
 from stashjobs.tools.doctor import GROUPS
 
@@ -17,19 +15,18 @@ TROUBLESHOOTING = (ROOT / "docs" / "troubleshooting.md").read_text()
 CHECKS = [check.subject for group in GROUPS for check in group]
 
 
-@pytest.mark.parametrize("subject", CHECKS)
-def test_every_check_ticks_a_box_of_the_checklist(subject: str) -> None:
-    assert f"**{subject}**" in DEPLOYMENT
+def test_every_check_ticks_a_box_of_the_checklist() -> None:
+    assert [subject for subject in CHECKS if f"**{subject}**" not in DEPLOYMENT] == []
 
 
-@pytest.mark.parametrize("subject", sorted(set(re.findall(r"\*\*([^*.]+)\*\*", TROUBLESHOOTING))))
-def test_troubleshooting_sends_nobody_to_a_check_that_is_not_there(subject: str) -> None:
-    assert subject in CHECKS
+def test_troubleshooting_sends_nobody_to_a_check_that_is_not_there() -> None:
+    named = set(re.findall(r"\*\*([^*.]+)\*\*", TROUBLESHOOTING))
+    assert named
+    assert named <= set(CHECKS)
 
 
-@pytest.mark.parametrize(
-    "command",
-    sorted(set(re.findall(r"(?m)(?:^|`) *stashjobs ([a-z]+)", DEPLOYMENT + TROUBLESHOOTING))),
-)
-def test_every_command_of_the_guides_exists(command: str) -> None:
-    assert command in COMMANDS
+def test_every_command_of_the_guides_exists() -> None:
+    guides = DEPLOYMENT + TROUBLESHOOTING
+    named = set(re.findall(r"(?m)(?:^|`) *stashjobs ([a-z][a-z-]*)", guides))
+    assert named
+    assert named <= COMMANDS.keys()

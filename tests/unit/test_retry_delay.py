@@ -60,15 +60,12 @@ def test_an_expression_is_computed(expression: str, retried: int, milliseconds: 
 
 @pytest.mark.parametrize(
     "expression",
-    ["", "1 +", "(1", "1)", "retries", "pow(1)", "min(1, 2, 3)", "2 ** 3", "a.b", "1; 2", "'x'"],
+    [
+        *["", "1 +", "(1", "1)", "retries", "pow(1)", "min(1, 2, 3)", "2 ** 3", "a.b", "1; 2"],
+        *["'x'", "(" * 500 + "1" + ")" * 500, "1" * 2000],
+    ],
 )
 def test_what_is_no_expression_is_refused(expression: str) -> None:
-    with pytest.raises(ExpressionError):
-        evaluate(expression, 0)
-
-
-@pytest.mark.parametrize("expression", ["(" * 500 + "1" + ")" * 500, "1" * 2000])
-def test_a_monstrous_expression_is_refused(expression: str) -> None:
     with pytest.raises(ExpressionError):
         evaluate(expression, 0)
 

@@ -100,11 +100,9 @@ def test_a_request_without_the_header_is_missing_it(token: str | None) -> None:
     assert refused(token) == "missing"
 
 
-@pytest.mark.parametrize(
-    "token", [".", "..", "a.b", "a.b.c", "a.b.c.d", "\ud800.é.\x00", "[]", "Bearer " + "A" * 40]
-)
-def test_what_is_no_token_is_malformed(token: str) -> None:
-    assert refused(token) == "malformed"
+def test_what_is_no_token_is_malformed() -> None:
+    tokens = [".", "..", "a.b", "a.b.c", "a.b.c.d", "\ud800.é.\x00", "[]", "Bearer " + "A" * 40]
+    assert {token: refused(token) for token in tokens} == dict.fromkeys(tokens, "malformed")
 
 
 def test_a_fourth_part_is_malformed() -> None:
@@ -288,9 +286,9 @@ def test_the_leeway_can_be_set() -> None:
 
 
 @pytest.mark.parametrize("name", ["exp", "nbf", "iat"])
-@pytest.mark.parametrize("odd", ["soon", [], {}, float("inf"), float("nan"), "1e9"])
-def test_a_time_that_is_none_is_not_accepted(name: str, odd: object) -> None:
-    assert refused(sign(claims_for() | {name: odd})) == "claims"
+def test_a_time_that_is_none_is_not_accepted(name: str) -> None:
+    odd: list[object] = ["soon", [], {}, float("inf"), float("nan"), "1e9"]
+    assert {refused(sign(claims_for() | {name: each})) for each in odd} == {"claims"}
 
 
 def test_a_time_with_hundreds_of_digits_is_compared_and_no_crash() -> None:

@@ -24,23 +24,25 @@ VALUES = st.recursive(
 )
 
 
-@pytest.mark.parametrize(
-    "name",
-    ["password", "Password", "userPassword", "reset_token", "resetToken", "tokens", "API_KEY",
-     "apiKey", "client-secret", "Authorization", "x-authorization", "cardNumber", "card", "cvc",
-     "privateKey", "resetUrl", "set-cookie", "sessionId", "otp", "inviteUrl"],
-)  # fmt: skip
-def test_these_names_are_secret(name: str) -> None:
-    assert is_secret(name)
+SECRET = [
+    "password", "Password", "userPassword", "reset_token", "resetToken", "tokens", "API_KEY",
+    "apiKey", "client-secret", "Authorization", "x-authorization", "cardNumber", "card", "cvc",
+    "privateKey", "resetUrl", "set-cookie", "sessionId", "otp", "inviteUrl",
+]  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    "name",
-    ["name", "author", "cardinality", "discard", "keyboard", "key", "url", "logoUrl", "opinion",
-     "ping", "shipping", "primaryKey", "idempotencyKey", "secretary", "tokenizer", "", "1", "ü"],
-)  # fmt: skip
-def test_these_names_are_not(name: str) -> None:
-    assert not is_secret(name)
+def test_these_names_are_secret() -> None:
+    assert [name for name in SECRET if not is_secret(name)] == []
+
+
+HARMLESS = [
+    "name", "author", "cardinality", "discard", "keyboard", "key", "url", "logoUrl", "opinion",
+    "ping", "shipping", "primaryKey", "idempotencyKey", "secretary", "tokenizer", "", "1", "ü",
+]  # fmt: skip
+
+
+def test_these_names_are_not() -> None:
+    assert [name for name in HARMLESS if is_secret(name)] == []
 
 
 def test_what_is_empty_is_shown_as_empty() -> None:

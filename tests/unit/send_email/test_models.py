@@ -94,26 +94,26 @@ def test_an_ordinary_address_is_accepted(address: str) -> None:
     Email.model_validate(payload(to=address))
 
 
-@pytest.mark.parametrize(
-    "address",
-    [
-        "",
-        "ada",
-        "ada@",
-        "@example.com",
-        "ada@example",
-        "ada@@example.com",
-        "ada@example..com",
-        "ada..b@example.com",
-        "ada@-example.com",
-        "ada@example.com, bob@example.com",
-        "Ada <ada@example.com> <bob@example.com>",
-        "ada@exam ple.com",
-        "a" * 65 + "@example.com",
-    ],
-)
-def test_something_else_is_not_an_address(address: str) -> None:
-    assert set(reasons(payload(to=[address]))) == {"to.0"}
+NO_ADDRESSES = [
+    "",
+    "ada",
+    "ada@",
+    "@example.com",
+    "ada@example",
+    "ada@@example.com",
+    "ada@example..com",
+    "ada..b@example.com",
+    "ada@-example.com",
+    "ada@example.com, bob@example.com",
+    "Ada <ada@example.com> <bob@example.com>",
+    "ada@exam ple.com",
+    "a" * 65 + "@example.com",
+]
+
+
+def test_something_else_is_not_an_address() -> None:
+    found = {each: [*reasons(payload(to=[each]))] for each in NO_ADDRESSES}
+    assert [each for each, fields in found.items() if fields != ["to.0"]] == []
 
 
 @pytest.mark.parametrize("break_", ["\r\n", "\n", "\r", "\u2028", "\x00"])
@@ -137,29 +137,30 @@ def test_text_that_reverses_its_direction_is_refused() -> None:
     assert set(reasons(payload(data=data))) == {"data.name"}
 
 
-@pytest.mark.parametrize(
-    "link",
-    [
-        "javascript:alert(1)",
-        "JavaScript://example.com/%0aalert(1)",
-        "data:text/html,x",
-        "ftp://example.com",
-        "//example.com",
-        "/start",
-        "https://",
-        "https:///path",
-        "https://user:secret@example.com",
-        "https://example.com/a b",
-        'https://example.com/"onclick="x',
-        "https://example.com\\@evil.example",
-        "https://example.com:port",
-        "https://example.com/\r\n",
-    ],
-)
-def test_a_link_that_is_not_plain_http_is_refused(link: str) -> None:
-    assert set(reasons(payload(data={"name": "Ada", "getStartedUrl": link}))) == {
-        "data.getStartedUrl"
+NO_LINKS = [
+    "javascript:alert(1)",
+    "JavaScript://example.com/%0aalert(1)",
+    "data:text/html,x",
+    "ftp://example.com",
+    "//example.com",
+    "/start",
+    "https://",
+    "https:///path",
+    "https://user:secret@example.com",
+    "https://example.com/a b",
+    'https://example.com/"onclick="x',
+    "https://example.com\\@evil.example",
+    "https://example.com:port",
+    "https://example.com/\r\n",
+]
+
+
+def test_a_link_that_is_not_plain_http_is_refused() -> None:
+    found = {
+        each: set(reasons(payload(data={"name": "Ada", "getStartedUrl": each})))
+        for each in NO_LINKS
     }
+    assert found == {key: {"data.getStartedUrl"} for key in NO_LINKS}
 
 
 @pytest.mark.parametrize("link", ["http://localhost:3000/x?a=1&b=2#c", "https://bücher.example/ä"])

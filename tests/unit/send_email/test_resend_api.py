@@ -32,26 +32,26 @@ def snooze(status: int, kind: str, **headers: str) -> float:
     return (found.until - datetime.now(UTC)).total_seconds()
 
 
-@pytest.mark.parametrize(
-    ("status", "kind"),
-    [
-        (400, "validation_error"),
-        (400, "invalid_idempotency_key"),
-        (401, "missing_api_key"),
-        (401, "restricted_api_key"),
-        (403, "invalid_api_key"),
-        (403, "validation_error"),
-        (404, "not_found"),
-        (405, "method_not_allowed"),
-        (409, "invalid_idempotent_request"),
-        (413, "application_error"),
-        (422, "missing_required_field"),
-        (422, "invalid_from_address"),
-        (451, "security_error"),
-    ],
-)
-def test_what_only_a_person_can_change_is_permanent(status: int, kind: str) -> None:
-    assert isinstance(meaning(error(status, kind)), PermanentError)
+PERMANENT = [
+    (400, "validation_error"),
+    (400, "invalid_idempotency_key"),
+    (401, "missing_api_key"),
+    (401, "restricted_api_key"),
+    (403, "invalid_api_key"),
+    (403, "validation_error"),
+    (404, "not_found"),
+    (405, "method_not_allowed"),
+    (409, "invalid_idempotent_request"),
+    (413, "application_error"),
+    (422, "missing_required_field"),
+    (422, "invalid_from_address"),
+    (451, "security_error"),
+]
+
+
+def test_what_only_a_person_can_change_is_permanent() -> None:
+    passing = [each for each in PERMANENT if not isinstance(meaning(error(*each)), PermanentError)]
+    assert passing == []
 
 
 @pytest.mark.parametrize(
