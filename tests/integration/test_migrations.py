@@ -437,7 +437,8 @@ def test_what_a_database_grants_everyone_is_revoked(empty_url: str) -> None:
         try:
             connection.execute(
                 "ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT ALL ON TABLES"
-                " TO anon, authenticated, PUBLIC"
+                " TO anon, authenticated, PUBLIC; ALTER DEFAULT PRIVILEGES IN SCHEMA public"
+                " GRANT ALL ON SEQUENCES TO anon, authenticated"
             )
             migrations.migrate(empty_url)
             assert worker_role.outsiders(connection) == []
@@ -446,6 +447,12 @@ def test_what_a_database_grants_everyone_is_revoked(empty_url: str) -> None:
                 " has_table_privilege('anon', 'access_tokens', 'INSERT')"
             )
             assert readable.fetchone() == (False, False)
+            # Who may set one back has the next insert fail.
+            open_ones = connection.execute(
+                "SELECT relname FROM pg_class WHERE CASE WHEN relkind = 'S'"
+                " THEN has_sequence_privilege('anon', oid, 'USAGE, SELECT, UPDATE') END"
+            )
+            assert open_ones.fetchall() == []
         finally:
             connection.execute("DROP OWNED BY anon, authenticated")
             connection.execute("DROP ROLE anon, authenticated")

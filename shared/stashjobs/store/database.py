@@ -321,6 +321,12 @@ def is_dropped(existing: Connection) -> bool:
     return bool(poll.poll(0))
 
 
+def other_defaults(existing: Connection) -> list[tuple[str, str]]:
+    """What statements rely on and does not hold on this connection, with its value: a pooler left
+    out our options."""
+    return existing.execute(READ_OTHERS).fetchall()
+
+
 def missing_timeouts(existing: Connection) -> list[str]:
     """Which of `statement_timeout` and `lock_timeout` do not hold on this connection, because a
     pooler left out our options and the role sets none."""
@@ -437,7 +443,7 @@ def _ask_for_what_is_relied_on(opened: Any) -> None:
 
 def _refuse_other_defaults(opened: Any) -> None:
     """For the pooler's clients alone they cannot be set."""
-    for name, value in opened.execute(READ_OTHERS).fetchall():
+    for name, value in other_defaults(opened):
         role = opened.info.user
         opened.close()
         raise SettingError(

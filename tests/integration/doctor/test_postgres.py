@@ -6,14 +6,17 @@ from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
+from psycopg import sql
 
-from stashjobs.store import migrations
+from stashjobs.store import database, migrations
 from stashjobs.tools.doctor import clock, postgres
 from stashjobs.tools.doctor.finding import Check, Level, run
+from tests import pgbouncer
 from tests.deliveries import probe
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from stashjobs.tools.servers.postgres import Postgres
     from tests.deliveries import Table
@@ -106,6 +109,26 @@ def test_timeouts_that_do_not_hold_are_yellow(
     settings.setenv("POSTGRES_URL", f"{database_url}&options=-c%20lock_timeout%3D0")
     verdict = postgres.timeouts()
     assert (verdict.level, "no lock_timeout" in verdict.what) == (Level.YELLOW, True)
+
+
+def test_a_pooler_that_ignores_options_is_noticed(
+    table: Table, settings: pytest.MonkeyPatch, database_url: str, tmp_path: Path
+) -> None:
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute(
+            sql.SQL("ALTER DATABASE {} SET default_transaction_isolation = serializable").format(
+                sql.Identifier(connection.info.dbname)
+            )
+        )
+    with pgbouncer.running(tmp_path, database_url, ignore_startup_parameters="options") as pooler:
+        settings.setenv("POSTGRES_URL", pooler.url_of(database_url))
+        verdict = postgres.timeouts()
+        database.close()
+    assert verdict.level is Level.RED
+    assert "ignores startup options, and default_transaction_isolation is serializable" in (
+        verdict.what
+    )
+    assert verdict.next.startswith("ALTER ROLE ")
 
 
 @pytest.mark.parametrize(

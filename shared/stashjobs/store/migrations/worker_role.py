@@ -81,7 +81,12 @@ SELECT DISTINCT relname::text, coalesce(rolname, 'public')::text
   FROM pg_class
  CROSS JOIN LATERAL aclexplode(relacl)
   LEFT JOIN pg_roles ON pg_roles.oid = grantee
- WHERE relname = ANY(%s)
+ WHERE (relname = ANY(%s)
+        OR pg_class.oid IN (SELECT sequence.objid FROM pg_depend AS sequence
+                              JOIN pg_class AS owner ON owner.oid = sequence.refobjid
+                             WHERE sequence.classid = 'pg_class'::regclass
+                               AND sequence.deptype IN ('a', 'i') AND pg_class.relkind = 'S'
+                               AND owner.relname = ANY(%s)))
    AND relnamespace = (SELECT relnamespace FROM pg_class WHERE oid = to_regclass('job_executions'))
    AND (grantee = 0 OR rolname IN ('anon', 'authenticated'))
  ORDER BY 1, 2
@@ -89,9 +94,9 @@ SELECT DISTINCT relname::text, coalesce(rolname, 'public')::text
 
 
 def outsiders(connection: Connection) -> list[tuple[str, str]]:
-    """The tables of stashjobs that others than apps and workers may use, each with the role;
-    `public` is everyone."""
-    return connection.execute(READ_OUTSIDERS, [list(RIGHTS)]).fetchall()
+    """The tables of stashjobs and their sequences that others than apps and workers may use, each
+    with the role; `public` is everyone."""
+    return connection.execute(READ_OUTSIDERS, [list(RIGHTS), list(RIGHTS)]).fetchall()
 
 
 def revoke_from_outsiders(connection: Connection) -> None:

@@ -155,7 +155,13 @@ def timeouts() -> Verdict:
     """No statement, and no wait for a lock, goes on for ever."""
     with _connected() as connection:
         missing = database.missing_timeouts(connection)
+        others = database.other_defaults(connection)
         role = connection.info.user
+    # A pooler that refuses options is noticed by every connection; one that ignores them only here.
+    if others:
+        [(name, value), *_] = others
+        then = f"ALTER ROLE {role} SET {name} = '{database.RELIED_ON[name]}' (docs/connections.md)"
+        return red(f"the pooler ignores startup options, and {name} is {value}", then)
     if missing:
         told = f"no {' and no '.join(missing)}: the pooler took no startup options"
         return yellow(told, f"ALTER ROLE {role} SET {missing[0]} = '30s' (docs/connections.md)")
