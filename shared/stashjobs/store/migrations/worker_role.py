@@ -74,6 +74,8 @@ RIGHTS = {
     "schema_functions": "SELECT",
     "schema_worker_roles": "SELECT",
 }
+# Those that no table owns.
+SEQUENCES = ["stripe_reading"]
 
 # Everyone, and those whom Supabase's API has ask: a database may grant them each new table.
 READ_OUTSIDERS = """
@@ -96,7 +98,7 @@ SELECT DISTINCT relname::text, coalesce(rolname, 'public')::text
 def outsiders(connection: Connection) -> list[tuple[str, str]]:
     """The tables of stashjobs and their sequences that others than apps and workers may use, each
     with the role; `public` is everyone."""
-    return connection.execute(READ_OUTSIDERS, [list(RIGHTS), list(RIGHTS)]).fetchall()
+    return connection.execute(READ_OUTSIDERS, [[*RIGHTS, *SEQUENCES], list(RIGHTS)]).fetchall()
 
 
 def revoke_from_outsiders(connection: Connection) -> None:
