@@ -195,7 +195,32 @@ async def _run_stack(root: Path, home: Path, ports: dict[str, int], *, as_json: 
             click.echo(json.dumps(ready))
         else:
             _show_urls(stack, home)
+        await _sync_schedules(root, home, quiet=as_json)
         await asyncio.Event().wait()
+
+
+async def _sync_schedules(root: Path, home: Path, *, quiet: bool) -> None:
+    """Bring the schedules that the code declares to the local QStash, as a deploy does."""
+    arguments = ("schedules", "sync", "--stage", "local", "--home", str(home))
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "stashjobs",
+        *arguments,
+        cwd=root,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    try:
+        told, _ = await process.communicate()
+    except asyncio.CancelledError:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        raise
+    if not quiet:
+        for line in told.decode(errors="replace").splitlines():
+            click.echo(f"{click.style('schedules', dim=True)} | {line}", err=True)
 
 
 async def _run_qstash(port: int, home: Path, token: str | None, *, as_json: bool) -> None:
@@ -252,6 +277,8 @@ def _show_line(name: str, line: str) -> None:
     """What a function wrote; of a JSON log line only what matters here: logs/ has all of it."""
     with contextlib.suppress(ValueError):
         record = json.loads(line)
+        if isinstance(record, dict) and "_aws" in record:
+            return  # metrics, which only CloudWatch reads
         if isinstance(record, dict) and "message" in record:
             facts = [record.get("level"), record["message"], record.get("job_id")]
             line = " ".join(str(fact) for fact in facts if fact)

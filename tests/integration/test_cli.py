@@ -15,11 +15,13 @@ from click.testing import CliRunner, Result
 import stashjobs
 from infra.local.stack import lock
 from stashjobs import Context, PermanentError, job
+from stashjobs.producer import qstash_client, schedules
 from stashjobs.tools.cli import COMMANDS, main
 from tests.deliveries import deliver, probe
+from tests.qstash_servers import qstash_running
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from tests.deliveries import Table
@@ -223,13 +225,17 @@ def test_another_stage_says_what_this_shell_decides(
     assert "of this shell, then .env.production." in result.stderr
 
 
+def story_of(job_id: str) -> list[str]:
+    return run("status", job_id).output.partition("\n\n")[0].splitlines()
+
+
 def test_status_tells_the_story_of_a_job_in_order(table: Table) -> None:
     job_id = table.add(told, {"stumble": True})
     deliver(told, job_id)
     table.run("""UPDATE job_executions SET payload = '{}' WHERE job_id = %s""", job_id)
     deliver(told, job_id)
 
-    lines = run("status", job_id).output.splitlines()
+    lines = story_of(job_id)
     states = [line.split()[3] for line in lines[2:-1]]
     assert states == ["pending", "pending", "processing", "retrying", "processing", "completed"]
     assert "RuntimeError: stumbled" in lines[5]
@@ -242,10 +248,10 @@ def test_status_tells_what_operators_did_and_of_runs_before(table: Table) -> Non
     run("retry", job_id, "--by", "ada", "--yes")
     run("cancel", job_id, "--by", "grace")
 
-    output = run("status", job_id).output
-    assert "cancelled" in output.splitlines()[0]
-    assert "user u_1" in output.splitlines()[1]
-    notes = [line.split(maxsplit=4)[3:] for line in output.splitlines()[2:]]
+    lines = story_of(job_id)
+    assert "cancelled" in lines[0]
+    assert "user u_1" in lines[1]
+    notes = [line.split(maxsplit=4)[3:] for line in lines[2:]]
     assert ["completed", "an earlier run"] in notes
     assert ["pending", "retried by ada"] in notes
     assert notes[-1] == ["cancelled", "by grace"]
@@ -274,7 +280,94 @@ def test_retry_from_a_step_keeps_those_before_and_status_tells_of_all(table: Tab
 def test_status_tells_when_a_job_is_due(table: Table) -> None:
     job_id = table.add(told, {})
     table.run("UPDATE job_executions SET available_at = now() + interval '1 hour'")
-    assert run("status", job_id).output.splitlines()[-1].split()[-2:] == ["pending", "due"]
+    assert story_of(job_id)[-1].split()[-2:] == ["pending", "due"]
+
+
+def test_status_shows_payload_metadata_and_traceback_without_secrets(table: Table) -> None:
+    payload = {"stumble": True, "password": "t-zyxw"}
+    job_id = table.add(told, payload, metadata={"from": "signup", "apiKey": "t-zyxw"})
+    deliver(told, job_id)
+    output = run("status", job_id).output
+    assert 'payload   {"stumble": true, "password": "[hidden]"}' in output
+    assert 'metadata  {"from": "signup", "apiKey": "[hidden]"}' in output
+    assert 'raise RuntimeError("stumbled")' in output
+    assert "zyxw" not in output
+    assert json.loads(run("status", job_id, "--json").stdout)["payload"]["password"] == "[hidden]"
+
+
+@pytest.mark.parametrize("shown", [lambda job_id: f"…{job_id[-8:]}", lambda job_id: job_id[-8:]])
+def test_the_short_id_of_a_list_is_accepted(table: Table, shown: Callable[[str], str]) -> None:
+    job_id, other = table.add(told), table.add(told)
+    short = shown(job_id)
+    assert run("status", short).output.splitlines()[0].split()[1] == job_id
+    assert run("cancel", short).exit_code == 0
+    assert (table.status(job_id), table.status(other)) == ("cancelled", "pending")
+    assert run("retry", short).exit_code == 0
+    assert run("reschedule", short, "--delay", "60").exit_code == 0
+    assert run("edit", short, "{}").exit_code == 0
+    assert run("enqueue", "told", "{}", "--after", short).exit_code == 0
+    assert run("run-now", short).exit_code == 0
+    assert run("delete", short, "--yes").exit_code == 0
+
+
+def test_a_part_of_an_id_that_is_several_jobs_is_refused(table: Table) -> None:
+    for number in (1, 2):
+        table.add(told, job_id=f"several-{number}")
+    result = run("cancel", "several-")
+    assert result.exit_code == 1
+    assert "several- is several jobs, among them several-1 and several-2" in result.output
+    assert run("status", "eral-1").exit_code == 0
+    assert run("status", "al-1").exit_code == 1  # too short to be meant
+
+
+def test_list_pages_and_filters_by_age_and_metadata(table: Table) -> None:
+    ids = [table.add(told, metadata={"n": number % 2}) for number in range(5)]
+    table.run(
+        "UPDATE job_executions SET created_at = now() - interval '3 h' WHERE job_id = %s", ids[0]
+    )
+
+    def listed(*options: str) -> list[str]:
+        return [one["jobId"] for one in json.loads(run("list", "--json", *options).stdout)]
+
+    assert listed("--newer-than", "2h") == ids[:0:-1]
+    assert listed("--older-than", "2h") == [ids[0]]
+    assert listed("--metadata", '{"n": 1}') == [ids[3], ids[1]]
+    assert listed("--limit", "2", "--page", "2") == [ids[2], ids[1]]
+    assert listed("--limit", "2", "--page", "3") == [ids[0]]
+    assert listed("--limit", "2", "--page", "4") == []
+    assert "There are more: --page 3" in run("list", "--limit", "2", "--page", "2").output
+    assert "more" not in run("list", "--limit", "2", "--page", "3").output
+    for wrong in (("--newer-than", "soon"), ("--metadata", "1"), ("--page", "0")):
+        result = run("list", *wrong)
+        assert (result.exit_code, wrong[0] in result.output) == (2, True)
+
+
+def test_a_misspelt_type_or_command_is_guessed() -> None:
+    for arguments in (
+        ["enqueue", "send-emial", "{}"],
+        ["list", "--type", "send-emial"],
+        ["stats", "--type", "send-emial"],
+        ["retry", "--type", "send-emial"],
+    ):
+        result = run(*arguments)
+        assert (result.exit_code, "Did you mean send-email?" in result.output) == (2, True)
+    result = run("enqeue", "send-email")
+    assert (result.exit_code, "Did you mean enqueue?" in result.output) == (2, True)
+
+
+def test_a_shell_can_complete_job_types_and_schedules() -> None:
+    def completed(words: str) -> list[str]:
+        environment = {
+            "_STASHJOBS_COMPLETE": "bash_complete",
+            "COMP_WORDS": f"stashjobs {words}",
+            "COMP_CWORD": str(len(words.split())),
+        }
+        result = CliRunner().invoke(main, [], env=environment, prog_name="stashjobs")
+        return [line.partition(",")[2] for line in result.output.splitlines()]
+
+    assert completed("enqueue send-e") == ["send-email"]
+    assert completed("list --type create-") == ["create-notification"]
+    assert "send-email" in completed("pause send")
 
 
 def test_status_of_a_job_that_qstash_does_not_deliver_names_a_busy_function_first(
@@ -302,7 +395,7 @@ def test_status_is_json_for_a_machine(table: Table) -> None:
     deliver(told, job_id)
     document = json.loads(run("status", job_id, "--json").stdout)
     assert (document["status"], document["error"]) == ("failed", "PermanentError: no luck")
-    assert "payload" not in document
+    assert (document["jobId"], document["payload"]) == (job_id, {"fail": True})
 
 
 def test_status_of_no_job_exits_with_1() -> None:
@@ -315,7 +408,7 @@ def test_list_shows_the_newest_first_and_filters(table: Table) -> None:
     deliver(told, first)
 
     def listed(*options: str) -> list[str]:
-        return [one["job_id"] for one in json.loads(run("list", "--json", *options).stdout)]
+        return [one["jobId"] for one in json.loads(run("list", "--json", *options).stdout)]
 
     assert listed() == [second, first]
     assert listed("--status", "completed") == [first]
@@ -380,6 +473,33 @@ def test_a_job_waits_for_another_and_says_so(table: Table) -> None:
     assert table.rows()[-1]["status"] == "waiting"
     refused = run("enqueue", "send-email", "--example", "--after", "nobody")
     assert (refused.exit_code, "there is no job nobody" in refused.output) == (2, True)
+
+
+def test_a_schedule_is_paused_resumed_and_run(
+    table: Table, settings: pytest.MonkeyPatch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nightly = schedules.Schedule("cli-nightly", told, "0 3 * * *", "UTC", {"n": 1})
+    monkeypatch.setattr(schedules, "_declared", {"cli-nightly": nightly})
+    with qstash_running() as server:
+        for name, value in server.environment.items():
+            settings.setenv(name, value)
+        assert "not at QStash" in run("schedules", "list").output
+        assert run("schedules", "pause", "cli-nightly").exit_code == 1  # not synced yet
+        assert "created cli-nightly" in run("schedules", "sync").output
+        assert run("schedules", "pause", "cli-nightly").output == "cli-nightly is paused.\n"
+        assert json.loads(run("schedules", "list", "--json").output)[0]["state"] == "paused"
+        resumed = run("schedules", "resume", "cli-nightly", "--by", "ada", "--json")
+        assert json.loads(resumed.output) == {"name": "cli-nightly", "state": "active"}
+        answer = json.loads(run("schedules", "run", "cli-nightly", "--json").output)
+        assert table.row(answer["jobId"])["payload"] == {"n": 1}
+        for action in ("pause", "resume", "run"):
+            result = run("schedules", action, "cli-nihgtly")
+            assert result.exit_code == 2
+            assert "Did you mean cli-nightly?" in result.output
+        qstash_client.close()
+    done = table.run("SELECT actor, action FROM schedule_actions ORDER BY action_id")
+    assert [each["action"] for each in done] == ["pause", "resume", "run"]
+    assert done[1]["actor"] == "ada"
 
 
 def test_a_job_has_metadata_expires_and_is_one_of_a_kind(table: Table) -> None:

@@ -59,9 +59,7 @@ def list_jobs(request: Request, _session: Reader, own: Connected) -> Response:
     """A page of jobs; a job's id leads to it at once."""
     wanted = request.query_params.get("id", "").strip()
     if wanted:
-        if search.find(own, wanted) is None:
-            raise HTTPException(404, f"there is no job {wanted[:128]}")
-        return RedirectResponse(_job_url(wanted), 303)
+        return RedirectResponse(_job_url(search.id_of(own, wanted[:128])), 303)
     query = Query.read(request.query_params.multi_items(), OF_THE_PAGE)
     return render(
         request,

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from stashjobs import wording
 from stashjobs.errors import NotPossible
 from stashjobs.operators import sql
 from stashjobs.operators.schedules import ask
@@ -79,17 +78,19 @@ def list_all() -> list[Listed]:
 
 def summary(letters: Sequence[Listed]) -> str:
     """How many there are, and of which jobs: why they may be more than the failed jobs."""
-    told = f"{wording.plural(len(letters), 'message')} in QStash's dead-letter queue"
+    told = f"{_several(len(letters), 'message')} in QStash's dead-letter queue"
     of_jobs = {each.job_id: each.status for each in letters if each.status is not None}
-    parts = [
-        f"{wording.number(count)} {status}"
-        for status, count in sorted(Counter(of_jobs.values()).items())
-    ]
+    counts = sorted(Counter(of_jobs.values()).items())
+    parts = [f"{count} {status}" for status, count in counts]
     if parts:
-        told += f", of {wording.plural(len(of_jobs), 'job')}: {', '.join(parts)}"
+        told += f", of {_several(len(of_jobs), 'job')}: {', '.join(parts)}"
     if others := sum(each.status is None for each in letters):
-        told += f"; {wording.number(others)} of no job that has a row"
+        told += f"; {others} of no job that has a row"
     return told
+
+
+def _several(count: int, what: str) -> str:
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
 
 def delete(dlq_ids: Sequence[str], *, actor: str) -> int:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from psycopg.types.json import set_json_loads
 
 from stashjobs import envelope
+from stashjobs.errors import NoSuchJob, NotPossible
 from stashjobs.operators import sql
 from stashjobs.store import jsonb
 from stashjobs.store.jsonb import to_json
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 
 # How many jobs a search looks at before it says how far it has come.
 LOOK_AT = 5_000
+# Among so many an end of an id is looked for, and it has so many characters at least.
+NEWEST_LOOKED_AT = 50_000
+SHORTEST_PART = 6
 # Parsers that read what the API answers give up at 255 levels, and more are around a document.
 MAX_SHOWN_LEVELS = 200
 STATUSES = ("waiting", "pending", "processing", "retrying", "completed", "failed", "cancelled")
@@ -84,9 +88,9 @@ class JobExecution:
         return max(0.0, (datetime.now(UTC) - since).total_seconds())
 
     def to_document(self) -> dict[str, Any]:
-        """As JSON, with the names of the columns."""
+        """As JSON, with the names of the HTTP API."""
         document: dict[str, Any] = to_json(asdict(self))
-        return document
+        return {_camel(name): value for name, value in document.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,6 +208,34 @@ def find(connection: Connection, job_id: str) -> JobExecution | None:
     return JobExecution(*row) if row else None
 
 
+def id_of(connection: Connection, text: str) -> str:
+    """The id of the one job that is meant: its id, the end that lists show of it (`…1f2c3d4e`), or
+    its beginning. Of an end, the newest `NEWEST_LOOKED_AT` jobs are looked at.
+
+    Raises:
+        NoSuchJob: There is none.
+        NotPossible: There are several. The message has them.
+    """
+    part = text.strip().removeprefix("…")
+    if not part:
+        raise NoSuchJob("there is no job with an empty id")
+    if connection.execute(sql.READ_STATUS, [text]).fetchone():
+        return text
+    if len(part) >= SHORTEST_PART:
+        parameters = {
+            "part": part,
+            "after": f"{part}\U0010ffff",
+            "end": f"%{_escaped(part)}",
+            "look_at": NEWEST_LOOKED_AT,
+        }
+        found = [job_id for (job_id,) in connection.execute(sql.FIND_BY_PART, parameters)]
+        if len(found) == 1:
+            return str(found[0])
+        if found:
+            raise NotPossible(f"{text} is several jobs, among them {' and '.join(found)}")
+    raise NoSuchJob(f"there is no job {text}")
+
+
 def find_payload(connection: Connection, job_id: str) -> Any:
     """The payload of a job as the row has it, encrypted where it is. None: there is no such job."""
     row = _cursor(connection).execute(sql.FIND_PAYLOAD, [job_id]).fetchone()
@@ -293,6 +325,11 @@ def _cut(found: list[JobExecution], limit: int) -> Page:
     jobs = found[:limit]
     more = len(found) > limit
     return Page(jobs, (jobs[-1].created_at, jobs[-1].job_id) if more else None)
+
+
+def _camel(name: str) -> str:
+    first, *rest = name.split("_")
+    return first + "".join(map(str.capitalize, rest))
 
 
 def _all_of(names: Iterable[str]) -> str:

@@ -6,6 +6,18 @@ from __future__ import annotations
 
 FIND_JOB = "-- find_job\nSELECT {columns} FROM job_executions WHERE job_id = %s"
 
+FIND_BY_PART = """
+-- find_by_part
+(SELECT job_id FROM job_executions
+  WHERE job_id >= %(part)s AND job_id < %(after)s ORDER BY job_id LIMIT 2)
+UNION
+(SELECT job_id
+   FROM (SELECT job_id FROM job_executions ORDER BY created_at DESC, job_id DESC
+          LIMIT %(look_at)s) AS newest
+  WHERE job_id LIKE %(end)s LIMIT 2)
+ORDER BY job_id LIMIT 2
+"""
+
 FIND_PAYLOAD = "-- find_payload\nSELECT payload FROM job_executions WHERE job_id = %s"
 
 FIND_CHILDREN = """

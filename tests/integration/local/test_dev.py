@@ -19,6 +19,7 @@ import psycopg
 import pytest
 from dotenv import dotenv_values
 
+from infra.commands.dev import _show_line
 from infra.local.stack import own_qstash
 from tests.clusters import make_ready
 from tests.integration.local.conftest import eventually
@@ -369,12 +370,22 @@ def test_for_people_it_lists_the_urls_and_then_every_delivery(dev: Callable[...,
         lines.append(running.process.stdout.readline())
     app = next(line.split()[1] for line in lines if line.strip().startswith("app"))
     post(f"{app}/job", "hello")
+    assert running.process.stderr
+    told = ""
+    while "schedules | " not in told:  # it syncs them by itself
+        told += running.process.stderr.readline()
     running.process.send_signal(signal.SIGTERM)
 
     output, errors = running.process.communicate(timeout=60)
 
     assert output.split()[:3] == ["POST", "/job", "200"]
-    assert errors.strip().endswith("Job | handled hello")
+    assert "Job | handled hello" in told + errors
+
+
+def test_for_people_it_prints_no_metrics(capsys: pytest.CaptureFixture[str]) -> None:
+    _show_line("Job", '{"_aws": {"Timestamp": 1}, "Completed": [1]}')
+    _show_line("Job", '{"level": "INFO", "message": "completed", "job_id": "j1"}')
+    assert capsys.readouterr().err == "Job | INFO completed j1\n"
 
 
 def test_qstash_alone_takes_a_token_and_prints_what_an_app_needs(dev: Callable[..., Dev]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import difflib
 import functools
 import json
 import os
@@ -26,7 +28,7 @@ from stashjobs.observability import redaction
 from stashjobs.tools.servers import surroundings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
 R = TypeVar("R")
 
@@ -68,7 +70,13 @@ def command(function: Callable[..., R]) -> Callable[..., R]:
             return function(**options)
         except SettingError as error:
             raise WrongUse(f"{error}{_local_hint()}") from error
-        except (InvalidPayload, PayloadTooLarge, UnknownJobType) as error:
+        except UnknownJobType as error:
+            from stashjobs.job_type import declared
+
+            asked = str(options.get("job_type") or "")
+            near = close_to(asked, [job.type for job in declared()])
+            raise WrongUse(f"{error}{near}") from error
+        except (InvalidPayload, PayloadTooLarge) as error:
             raise WrongUse(str(error)) from error
         except StashjobsError as error:
             if _is_refused_by_postgres(error.__cause__):
@@ -201,6 +209,33 @@ def _where_it_is_wrong(error: Exception) -> str:
     return f"{own[-1].filename}, line {own[-1].lineno}: {words}"
 
 
+def job_id_of(text: str) -> str:
+    """The id of the job that is meant, by its id or a part of it (`search.id_of`).
+
+    Raises:
+        NoSuchJob | NotPossible: There is none, or there are several.
+    """
+    from stashjobs.operators import search
+    from stashjobs.store import database
+
+    return search.id_of(database.connection(), text)
+
+
+def close_to(wrong: str, known: Iterable[str]) -> str:
+    """A question for a message, where one of these is close."""
+    near = difflib.get_close_matches(wrong, list(known), n=1)
+    return f". Did you mean {near[0]}?" if near else ""
+
+
+def complete_types(_context: click.Context, _param: click.Parameter, begun: str) -> list[str]:
+    """The job types of this checkout, for a shell that completes one."""
+    from stashjobs.job_type import declared
+
+    with contextlib.suppress(Exception):
+        load_jobs()
+    return [job.type for job in declared() if job.type.startswith(begun)]
+
+
 def refuse_unknown_type(job_type: str | None) -> None:
     """A type that is neither declared nor has a job is misspelt. None is no type, and well.
 
@@ -219,7 +254,8 @@ def refuse_unknown_type(job_type: str | None) -> None:
     load_jobs()
     known = sorted({*with_jobs, *(job.type for job in declared())})
     if job_type not in known:
-        raise WrongUse(f"unknown job type {job_type!r}; there are {', '.join(known)}")
+        near = close_to(job_type, known)
+        raise WrongUse(f"unknown job type {job_type!r}; there are {', '.join(known)}{near}")
 
 
 def parse_json(text: str) -> Any:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 import click
 
+from stashjobs.errors import NoSuchJob, NotPossible
 from stashjobs.job_type import find
 from stashjobs.producer import enqueue as producer
 from stashjobs.producer import message as messages
@@ -15,6 +16,8 @@ from stashjobs.tools.cli.common import (
     WrongUse,
     age_or_moment,
     command,
+    complete_types,
+    job_id_of,
     json_object,
     json_option,
     load_jobs,
@@ -24,11 +27,13 @@ from stashjobs.tools.cli.common import (
 from stashjobs.tools.cli.publishing import warn_without_function_urls
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from stashjobs.producer.options import EnqueueOptions
 
 
 @click.command()
-@click.argument("job_type", metavar="TYPE")
+@click.argument("job_type", metavar="TYPE", shell_complete=complete_types)
 @click.argument("payload", required=False)
 @click.option("--example", is_flag=True, help="Use the example of the type's payload model.")
 @click.option("--user-id", help="The user the job is for.")
@@ -102,6 +107,7 @@ def enqueue(
     if example == (payload is not None):
         raise WrongUse("give either a payload as JSON (or - for standard input), or --example")
     document = chosen.example() if example else parse_json(payload or "")
+    options["after"] = _ids_of(options.get("after") or [])
     if unique_fields:
         if options.get("unique") is not None:
             raise WrongUse("give --unique or --unique-field, not both")
@@ -136,6 +142,13 @@ def enqueue(
             f"{enqueued.job_id} recorded. QStash could not be reached; the relay publishes it "
             "within a minute once it can."
         )
+
+
+def _ids_of(jobs: Iterable[object]) -> list[str]:
+    try:
+        return [job_id_of(str(each)) for each in jobs]
+    except (NoSuchJob, NotPossible) as error:
+        raise WrongUse(f"--after: {error}") from error
 
 
 def _due(*, delay: float | None, at: datetime | None, **_options: Any) -> datetime:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from stashjobs.operators import job_types
-from stashjobs.tools.cli.common import WrongUse, command, json_option, load_jobs
+from stashjobs.tools.cli.common import WrongUse, command, complete_types, json_option, load_jobs
 from stashjobs.wording import plural
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ _by = click.option("--by", "actor", help="Who does it, for the audit.  [default:
 
 
 @click.command()
-@click.argument("job_type")
+@click.argument("job_type", shell_complete=complete_types)
 @_by
 @json_option
 @command
@@ -30,7 +30,7 @@ def pause(*, job_type: str, actor: str | None, as_json: bool) -> None:
 
 
 @click.command()
-@click.argument("job_type")
+@click.argument("job_type", shell_complete=complete_types)
 @_by
 @json_option
 @command
@@ -41,7 +41,7 @@ def resume(*, job_type: str, actor: str | None, as_json: bool) -> None:
 
 
 @click.command()
-@click.argument("job_type")
+@click.argument("job_type", shell_complete=complete_types)
 @click.option("--rate", type=click.IntRange(1, 1_000_000), help="At most so many in a period.")
 @click.option("--per", default="1s", show_default=True, help="The period: 10s, 1m, 2h, up to 7d.")
 @click.option("--parallelism", type=click.IntRange(1, 1_000_000), help="At most so many at once.")

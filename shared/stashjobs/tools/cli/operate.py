@@ -19,6 +19,8 @@ from stashjobs.tools.cli.common import (
     WrongUse,
     age,
     command,
+    complete_types,
+    job_id_of,
     json_option,
     load_jobs,
     parse_json,
@@ -35,7 +37,9 @@ def filters(function: Callable[..., None]) -> Callable[..., None]:
     """The options that say which jobs, and how to go about it."""
     options = [
         click.argument("job_id", required=False),
-        click.option("--type", "job_type", help="All jobs of this type."),
+        click.option(
+            "--type", "job_type", shell_complete=complete_types, help="All jobs of this type."
+        ),
         click.option("--user-id", help="All jobs of this user."),
         click.option("--organization-id", help="All jobs of this organization."),
         click.option(
@@ -131,6 +135,8 @@ def operate(
     if job_id is None and not by_filter:
         raise WrongUse("give the id of one job, or at least one of the filters")
     refuse_unknown_type(which.job_type)
+    if job_id is not None:
+        job_id = job_id_of(job_id)
     actor = actor or getpass.getuser()
     if job_id is not None:
         if dry_run:

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
+import getpass
 import json
 import sys
 from dataclasses import asdict
 
 import click
 
+from stashjobs.operators import schedules as operator
 from stashjobs.producer import schedules as declared_schedules
-from stashjobs.tools.cli.common import WrongUse, command, json_option, load_jobs
+from stashjobs.tools.cli.common import WrongUse, close_to, command, json_option, load_jobs
 from stashjobs.tools.cli.publishing import require_function_urls
 from stashjobs.wording import plural
 
 
 @click.group()
 def schedules() -> None:
-    """List schedules, and bring QStash in step with those declared in code."""
+    """List, pause, resume and run schedules, and bring QStash in step with the code."""
 
 
 @schedules.command("list")
@@ -77,6 +80,77 @@ def sync(*, dry_run: bool, moved_from: str | None, as_json: bool) -> None:
         raise click.ClickException("QStash refused " + "; ".join(reasons))
     if not any(changes[done] for done in ("created", "changed", "deleted")):
         click.echo(f"{plural(len(changes['unchanged']), 'schedule is', 'schedules are')} in step.")
+
+
+def _complete_names(_context: click.Context, _param: click.Parameter, begun: str) -> list[str]:
+    with contextlib.suppress(Exception):
+        load_jobs()
+    names = [schedule.name for schedule in declared_schedules.declared()]
+    return [name for name in names if name.startswith(begun)]
+
+
+name_argument = click.argument("name", shell_complete=_complete_names)
+by_option = click.option("--by", "actor", help="Who does it, for the audit.  [default: your login]")
+
+
+@schedules.command()
+@name_argument
+@by_option
+@json_option
+@command
+def pause(*, name: str, actor: str | None, as_json: bool) -> None:
+    """Have QStash not fire a schedule until it is resumed."""
+    _known(name)
+    operator.pause(name, actor=actor or getpass.getuser())
+    _say(name, "paused", as_json=as_json)
+
+
+@schedules.command()
+@name_argument
+@by_option
+@json_option
+@command
+def resume(*, name: str, actor: str | None, as_json: bool) -> None:
+    """Have a paused schedule fire again, as it is declared now."""
+    _known(name)
+    operator.resume(name, actor=actor or getpass.getuser())
+    _say(name, "active", as_json=as_json)
+
+
+@schedules.command()
+@name_argument
+@by_option
+@json_option
+@command
+def run(*, name: str, actor: str | None, as_json: bool) -> None:
+    """Enqueue a schedule's job now, paused or not."""
+    _known(name)
+    enqueued = operator.run_now(name, actor=actor or getpass.getuser())
+    if as_json:
+        answer = {
+            "jobId": enqueued.job_id,
+            "created": enqueued.created,
+            "published": enqueued.published,
+        }
+        click.echo(json.dumps(answer))
+    else:
+        click.echo(f"{enqueued.job_id} enqueued. See it with: stashjobs status {enqueued.job_id}")
+
+
+def _known(name: str) -> None:
+    """A name that neither the code declares nor QStash has is misspelt."""
+    load_jobs()
+    names = {schedule.name for schedule in declared_schedules.declared()}
+    if name in names:
+        return
+    names |= {each.name for each in operator.list_all()}
+    if name not in names:
+        known = ", ".join(sorted(names)) or "none"
+        raise WrongUse(f"unknown schedule {name!r}; there are {known}{close_to(name, names)}")
+
+
+def _say(name: str, state: str, *, as_json: bool) -> None:
+    click.echo(json.dumps({"name": name, "state": state}) if as_json else f"{name} is {state}.")
 
 
 def _state(found: object) -> str:

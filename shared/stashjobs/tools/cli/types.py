@@ -11,7 +11,14 @@ from pydantic.alias_generators import to_camel
 from stashjobs.job_type import declared
 from stashjobs.operators import health
 from stashjobs.store import database
-from stashjobs.tools.cli.common import WrongUse, command, json_option, load_jobs
+from stashjobs.tools.cli.common import (
+    WrongUse,
+    close_to,
+    command,
+    complete_types,
+    json_option,
+    load_jobs,
+)
 from stashjobs.wording import plural
 
 COLORS = {"healthy": "green", "unhealthy": "red", "idle": "bright_black"}
@@ -58,7 +65,7 @@ def types(*, as_json: bool) -> None:
 
 
 @click.command()
-@click.option("--type", "job_type", help="Only this type.")
+@click.option("--type", "job_type", shell_complete=complete_types, help="Only this type.")
 @json_option
 @command
 def stats(*, job_type: str | None, as_json: bool) -> None:
@@ -68,7 +75,8 @@ def stats(*, job_type: str | None, as_json: bool) -> None:
         load_jobs()
         known = [job.type for job in declared()]
         if job_type not in known:
-            raise WrongUse(f"unknown job type {job_type!r}; there are {', '.join(known)}")
+            near = close_to(job_type, known)
+            raise WrongUse(f"unknown job type {job_type!r}; there are {', '.join(known)}{near}")
     found = [each for each in health.read(connection, job_type) if each.job_type or not job_type]
     if job_type is not None and not found:
         found = [health.idle(job_type)]

@@ -13,6 +13,7 @@ from stashjobs.operators.waiting import RUNNABLE, WAITING
 from stashjobs.tools.cli.common import (
     WrongUse,
     command,
+    job_id_of,
     json_option,
     load_jobs,
     moment,
@@ -59,6 +60,7 @@ def reschedule(
 ) -> None:
     """Have a waiting job due at another time."""
     load_jobs()
+    job_id = job_id_of(job_id)
     try:
         due = waiting.reschedule(job_id, actor=actor or getpass.getuser(), at=at, delay=delay)
     except ValueError as error:
@@ -78,5 +80,6 @@ def reschedule(
 def edit(*, job_id: str, payload: str, actor: str | None, as_json: bool) -> None:
     """Give a waiting job another PAYLOAD: JSON, or - to read it from standard input."""
     load_jobs()
+    job_id = job_id_of(job_id)
     waiting.edit(job_id, actor=actor or getpass.getuser(), payload=parse_json(payload))
     click.echo(json.dumps({"edited": 1}) if as_json else f"{job_id} has the new payload.")
