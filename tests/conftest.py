@@ -103,6 +103,12 @@ def stashjobs_server(postgres: Postgres) -> Iterator[databases.Server]:
         yield server
 
 
+@pytest.fixture(scope="session")
+def stashjobs_template(stashjobs_server: databases.Server, postgres: Postgres) -> str:
+    """The database that was migrated before its server was copied."""
+    return stashjobs_server.create("template", template=postgres.url)
+
+
 @pytest.fixture
 def database_url(stashjobs_database: str) -> str:
     """The URL of a migrated database that is this test's alone."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import time
+from contextlib import ExitStack
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -104,14 +106,30 @@ def deliver(job: Job[Any, Any], job_id: str, *, seconds: float = 60) -> Answer:
 
 
 class Table:
-    """`job_executions`, over a connection of its own."""
+    """`job_executions`, over connections of its own, which are opened where they are used: a
+    session costs more than what most tests do in it."""
 
     def __init__(self, url: str) -> None:
-        self.connection: psycopg.Connection[DictRow] = psycopg.connect(
-            url, autocommit=True, row_factory=dict_row
-        )
-        # What another worker would have; the first delivery of a test finds no open connection.
-        self.other: psycopg.Connection[Any] = psycopg.connect(url, autocommit=True)
+        self._url = url
+        self._opened = ExitStack()
+
+    @cached_property
+    def connection(self) -> psycopg.Connection[DictRow]:
+        """In autocommit; rows are dictionaries."""
+        connection = psycopg.connect(self._url, autocommit=True, row_factory=dict_row)
+        self._opened.callback(connection.close)
+        return connection
+
+    @cached_property
+    def other(self) -> psycopg.Connection[Any]:
+        """What another worker would have; the first delivery of a test finds no open connection."""
+        connection = psycopg.connect(self._url, autocommit=True)
+        self._opened.callback(connection.close)
+        return connection
+
+    def close(self) -> None:
+        """End its sessions."""
+        self._opened.close()
 
     def add(self, job: JobType[Any, Any], payload: Any = None, **fields: Any) -> str:
         """Record a pending job and tell its id."""

@@ -257,8 +257,7 @@ async def test_every_handler_starts_and_answers(
 
 @pytest.fixture
 def table(database_url: str) -> Iterator[Table]:
-    opened = Table(database_url)
-    with closing(opened.connection), closing(opened.other):
+    with closing(Table(database_url)) as opened:
         yield opened
 
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,8 +25,7 @@ REPOSITORY = Path(__file__).parents[2]
 @pytest.fixture
 def table(settings: pytest.MonkeyPatch, database_url: str) -> Iterator[Table]:
     """The table of this test's database; the settings point to it."""
-    opened = Table(database_url)
-    with opened.connection, opened.other:
+    with closing(Table(database_url)) as opened:
         yield opened
 
 

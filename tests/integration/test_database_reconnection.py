@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -132,8 +133,7 @@ def row_of(server: Postgres, job_id: str) -> tuple[Any, ...]:
 
 
 def added(server: Postgres) -> str:
-    table = Table(server.url)
-    with table.connection, table.other:
+    with closing(Table(server.url)) as table:
         return table.add(probe())
 
 
