@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+import re
 from typing import TYPE_CHECKING
 
 import pytest
@@ -9,7 +11,10 @@ import pytest
 from functions.api.dashboard import audit
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tests.deliveries import Table
+    from tests.integration.api.dashboards import Browser
 
 # Three tables, and in the first a bulk operation whose actions are all of one moment.
 ACTIONS = (
@@ -60,6 +65,54 @@ def test_the_access_log_is_read_page_by_page_too(table: Table) -> None:
     second = audit.read_accesses(table.other, first[audit.PAGE - 1].access_id)
     paths = [one.path for one in [*first[: audit.PAGE], *second]]
     assert paths == [f"/{n}" for n in range(60, 0, -1)]
+
+
+OLDER = re.compile(r'rel="next" href="([^"]+)"')
+
+
+@pytest.mark.parametrize(
+    ("path", "insert"),
+    [
+        (
+            "/admin/audit",
+            (
+                "INSERT INTO job_actions (at, actor, action, job_id, before)"
+                " SELECT now(), 'ada', 'cancel', 'row-' || n, '{}'"
+                " FROM generate_series(1, %s) AS n"
+            ),
+        ),
+        (
+            "/admin/audit/access",
+            (
+                "INSERT INTO access_log (method, path, outcome)"
+                " SELECT 'GET', '/row-' || n, 'allowed' FROM generate_series(1, %s) AS n"
+            ),
+        ),
+    ],
+)
+def test_a_page_leads_to_the_next_one_where_there_is_one(
+    table: Table, browser: Browser, token: Callable[..., str], path: str, insert: str
+) -> None:
+    browser.sign_in(token("read", "operate"))
+    own = int("access" in path)  # the request itself is in the log
+    for statement in ("DELETE FROM job_actions", "DELETE FROM token_actions"):
+        table.run(statement)
+    table.run("DELETE FROM access_log")  # signing in is in it
+    table.run(insert, audit.PAGE - own)
+    full = browser.get(path)
+    assert (len(set(re.findall(r"row-\d+", full.text))), OLDER.search(full.text)) == (
+        audit.PAGE - own,
+        None,
+    )
+    table.run("DELETE FROM access_log")
+    table.run("DELETE FROM job_actions")
+    table.run(insert, audit.PAGE + 1 - own)
+    first = browser.get(path)
+    older = OLDER.search(first.text)
+    assert older is not None
+    second = browser.get(html.unescape(older[1]))
+    assert "row-1 " in f"{second.words} "
+    assert OLDER.search(second.text) is None
 
 
 @pytest.mark.parametrize("before", ["x", "2026-06-01", "2026-06-01T00:00:00+00:00_a_1"])

@@ -85,3 +85,6 @@ def test_a_failure_rate_is_red_above_the_threshold_and_the_threshold_is_drawn_at
     assert chart.ticks == ["10 %", "5 %", "0 %"]
     assert chart.threshold == 50
     assert [round(bar.height) for column in chart.columns for bar in column.bars] == [50, 60]
+    worse = charts.failure_rates([Bucket(START, 80, 20, 0)], 0.05)
+    assert worse.ticks == ["20 %", "10 %", "0 %"]
+    assert worse.threshold == 75  # from the top
