@@ -11,6 +11,7 @@ send_email.enqueue(Email(...), user_id="u_1")      # what an app calls
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 from stashjobs.delivery.context import Context
@@ -87,6 +88,12 @@ __all__ = [
     "around",
     "job",
 ]
+
+
+if os.environ.get("AWS_LAMBDA_INITIALIZATION_TYPE") == "snap-start":
+    from stashjobs import snapstart
+
+    snapstart.register()
 
 
 def __getattr__(name: str) -> Any:

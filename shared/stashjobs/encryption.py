@@ -138,6 +138,11 @@ def _parse_key(number: int, entry: str) -> Key:
     return Key(key_id, base64.b64decode(standard[:43] + "="))
 
 
+def forget() -> None:
+    """Forget the keys, as in a new process."""
+    parse_keys.cache_clear()
+
+
 def is_key_id(text: str) -> bool:
     """Whether this can be the id of a key."""
     return _KEY_ID.fullmatch(text) is not None

@@ -89,6 +89,11 @@ def _hmac(key: bytes, data: bytes) -> bytes:
     return keyed.digest()
 
 
+def forget() -> None:
+    """Forget the signing keys, as in a new process."""
+    _keyed.cache_clear()
+
+
 @functools.lru_cache(maxsize=8)  # to look for SHA-256 and set the key costs as much as the rest
 def _keyed(key: bytes) -> hmac.HMAC:
     return hmac.new(key, digestmod="sha256")

@@ -74,6 +74,11 @@ def _event(error: BaseException, client: Client) -> Event:
     return event
 
 
+def forget() -> None:
+    """Forget where errors go."""
+    _client.cache_clear()
+
+
 @functools.lru_cache(maxsize=1)
 def _client(dsn: str, stage: str) -> Client | None:
     try:

@@ -284,6 +284,14 @@ def close() -> None:
         _close(mine.it)
 
 
+def forget() -> None:
+    """Close every connection of this process, and forget the URLs, which have passwords in them."""
+    close()
+    close_pool()
+    _by_thread.clear()
+    _refusing_options.clear()
+
+
 def close_if_in_transaction() -> bool:
     """Close this thread's connection where a transaction was left open on it, which undoes that
     transaction. Returns whether there was one."""
