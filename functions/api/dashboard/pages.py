@@ -17,7 +17,14 @@ from starlette.responses import HTMLResponse, Response
 from functions.api import base_path
 from functions.api.dashboard import auth, charts, formatting, redaction
 from stashjobs.config import settings
-from stashjobs.errors import NotPossible, QStashFailed, SettingError, StashjobsError, UnknownJobType
+from stashjobs.errors import (
+    NoSuchJob,
+    NotPossible,
+    QStashFailed,
+    SettingError,
+    StashjobsError,
+    UnknownJobType,
+)
 from stashjobs.observability.log import logger
 from stashjobs.observability.redaction import one_line, redact
 
@@ -42,7 +49,12 @@ TITLES = {
     503: "Not possible just now",
 }
 # Who must act; with any other of the layer's errors it is the user who filled in the form.
-STATUSES: dict[type, int] = {NotPossible: 409, UnknownJobType: 404, QStashFailed: 503}
+STATUSES: dict[type, int] = {
+    NotPossible: 409,
+    NoSuchJob: 404,
+    UnknownJobType: 404,
+    QStashFailed: 503,
+}
 
 
 class Page(APIRoute):

@@ -469,9 +469,11 @@ def test_a_job_is_found_by_its_id(operator: Browser, table: Table) -> None:
     job_id = table.add(PROBE)
     page = operator.get(f"/admin/jobs?id=+{job_id}+")
     assert f"<code>{job_id}</code>" in page.text
+    assert f"<code>{job_id}</code>" in operator.get(f"/admin/jobs?id={job_id[-8:]}").text
     missing = operator.get("/admin/jobs?id=missing")
     assert missing.status == 404
     assert "there is no job missing" in missing.words
+    assert operator.post("/admin/jobs/missing/retry", {}).status == 404
 
 
 @pytest.mark.parametrize("query", ["type=%00", "user=%00x", "error=%00", "id=%00"])
@@ -621,7 +623,7 @@ def test_what_is_not_possible_is_a_page_that_says_why(operator: Browser, table: 
     page = operator.post(f"/admin/jobs/{job_id}/retry")
     assert page.status == 409
     assert "is pending and cannot be retried" in page.words
-    assert operator.post("/admin/jobs/missing/cancel").status == 409
+    assert operator.post("/admin/jobs/missing/cancel").status == 404
     assert operator.post("/admin/jobs/delete").status == 404
 
 
