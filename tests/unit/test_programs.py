@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests import pgbouncer
 from tests.programs import CHROMIUM, PGBOUNCER, Program, costs
 
 if TYPE_CHECKING:
@@ -31,6 +33,23 @@ def test_without_a_program_ci_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CI", "true")
     with pytest.raises(pytest.fail.Exception, match="apt-get install -y no-such-program"):
         NOWHERE.path()
+
+
+@pytest.mark.parametrize(
+    ("ci", "outcome"), [("", pytest.skip.Exception), ("true", pytest.fail.Exception)]
+)
+def test_without_pgbouncer_its_tests_are_skipped_but_fail_in_ci(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, ci: str, outcome: type[BaseException]
+) -> None:
+    monkeypatch.setenv("CI", ci)
+    monkeypatch.setenv("PATH", "/nowhere")
+    monkeypatch.setattr("tests.programs.SBIN", "/nowhere")
+    with (
+        pytest.raises(outcome, match=re.escape(PGBOUNCER.missing)),
+        pgbouncer.running(tmp_path, "postgresql://127.0.0.1:9/none"),
+    ):
+        pass
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_tests_that_each_missing_program_cost_are_counted() -> None:
