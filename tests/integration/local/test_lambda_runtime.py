@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import textwrap
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -344,6 +343,4 @@ def test_no_process_outlives_a_parent_that_is_killed(tmp_path: Path) -> None:
     parent.kill()
     parent.wait()
 
-    started = time.monotonic()
     assert eventually(lambda: not is_alive(worker))
-    assert time.monotonic() - started < 2
