@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING
 from fastapi import FastAPI
 
 import stashjobs
-from functions.api import dead_letters, errors, health, job_types, jobs, notifications, schedules
+from functions.api import (
+    batches,
+    dead_letters,
+    errors,
+    health,
+    job_types,
+    jobs,
+    notifications,
+    schedules,
+)
 from functions.api.dashboard import routes as dashboard
 from stashjobs.job_type import load
 
@@ -31,6 +40,7 @@ app = FastAPI(
         {"name": "jobs", "description": "Enqueue, look, retry and cancel."},
         {"name": "schedules", "description": "What is enqueued again and again."},
         {"name": "types", "description": "Pause, resume and limit job types."},
+        {"name": "batches", "description": "How batches stand."},
         {"name": "notifications", "description": "What users have been told."},
         {"name": "health", "description": "Whether the service is up, and how the jobs are."},
     ],
@@ -43,6 +53,7 @@ app.include_router(jobs.router)
 app.include_router(schedules.router)
 app.include_router(job_types.router)
 app.include_router(dead_letters.router)
+app.include_router(batches.router)
 app.include_router(notifications.router)
 app.include_router(health.router)
 app.include_router(health.probes)

@@ -29,7 +29,7 @@ class NewJob(Wire):
     whatever way. No attempt begins after `expires`, in seconds or a moment. `unique` is a key, or
     names of the payload's fields: while a job of the type with the same ones waits (or runs, with
     `uniqueWhile`), it is the answer; with `replace`, or `debounce` in seconds and `maxWait`, it
-    gets this payload and time.
+    gets this payload and time. `batch` is the id of a batch that has not ended.
     """
 
     model_config = ConfigDict(
@@ -70,6 +70,7 @@ class NewJob(Wire):
     replace: StrictBool = False
     debounce: Seconds | None = None
     max_wait: Seconds | None = None
+    batch: Given | None = None
 
 
 NOTIFICATION = {"userId": "u_1", "type": "news", "title": "Hello", "message": "It works."}
@@ -143,6 +144,7 @@ class ShownJob(Wire):
     dlq_id: str | None
     schedule_id: str | None
     enqueued_by: str | None
+    batch_id: str | None
     created_at: datetime
     available_at: datetime
     expires_at: datetime | None
@@ -181,6 +183,7 @@ JOB_EXAMPLE: dict[str, Any] = {
     "dlqId": None,
     "scheduleId": None,
     "enqueuedBy": "my-app",
+    "batchId": None,
     "createdAt": "2030-01-31T09:00:00Z",
     "availableAt": "2030-01-31T09:00:00Z",
     "expiresAt": None,
@@ -307,6 +310,7 @@ class Selection(Wire):
     created_after: Moment | None = None
     error: Given | None = None
     metadata: Annotated[dict[str, Any], Field(min_length=1)] | None = None
+    batch_id: Text | None = None
     dry_run: StrictBool = False
 
     def to_filter(self) -> Filter:
@@ -324,6 +328,7 @@ class Selection(Wire):
             created_after=self.created_after,
             error_contains=self.error,
             metadata=self.metadata,
+            batch_id=self.batch_id,
         )
         retry_and_cancel.refuse_empty(which)
         return which

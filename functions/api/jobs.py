@@ -186,6 +186,7 @@ def list_jobs(
         Text | None, Query(description="A part of the last error's text.", examples=["timeout"])
     ] = None,
     metadata: Annotated[str | None, Query(include_in_schema=False)] = None,
+    batch_id: Annotated[Text | None, Query(alias="batchId", examples=["0190f1c2"])] = None,
     limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = 50,
     cursor: Annotated[
         str | None,
@@ -202,6 +203,7 @@ def list_jobs(
         created_after=created_after,
         error_contains=error,
         metadata=None if metadata is None else _object(metadata),
+        batch_id=batch_id,
     )
     before = None if cursor is None else _read_cursor(cursor)
     with own.transaction():
@@ -374,6 +376,7 @@ def _prepared(new: NewJob, asker: access.Decision) -> executions.NewJob:
         replace=new.replace,
         debounce=new.debounce,
         max_wait=new.max_wait,
+        batch=new.batch,
     )
     prepared = enqueue.prepare(find(new.type), new.payload, options)
     return replace(prepared, enqueued_by=asker.actor)

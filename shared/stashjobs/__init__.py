@@ -45,6 +45,7 @@ from stashjobs.hooks import around
 from stashjobs.job import Job, job
 
 if TYPE_CHECKING:
+    from stashjobs.producer.batch import Batch, batch
     from stashjobs.producer.enqueue import Enqueued
     from stashjobs.producer.options import EnqueueOptions
     from stashjobs.producer.schedules import Schedule
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "Batch",
     "Cancelled",
     "Context",
     "DeadlineNear",
@@ -86,6 +88,7 @@ __all__ = [
     "StepRefused",
     "UnknownJobType",
     "around",
+    "batch",
     "job",
 ]
 
@@ -99,6 +102,10 @@ if os.environ.get("AWS_LAMBDA_INITIALIZATION_TYPE") == "snap-start":
 def __getattr__(name: str) -> Any:
     """What annotations name. Imported when it is: a worker that enqueues nothing starts without
     the producer."""
+    if name in {"Batch", "batch"}:
+        from stashjobs.producer import batch as module
+
+        return getattr(module, name)
     if name == "Enqueued":
         from stashjobs.producer.enqueue import Enqueued
 

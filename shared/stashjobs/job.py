@@ -88,6 +88,8 @@ class Job(JobType[Payload, Result]):
             debounce: As `replace`, due so many seconds from now: of a burst of enqueues
                 one job is run, so long after the last. Not together with `delay` or `at`.
             max_wait: Not later than so many seconds after it was first enqueued.
+            batch: A batch, or its id, that has not ended: this job becomes one of it
+                (docs/composition.md).
             expires: No attempt begins later than so many seconds from now (a `timedelta` will do
                 too), or than this aware datetime: what waits then is cancelled, with the error
                 "Expired".

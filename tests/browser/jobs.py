@@ -30,6 +30,17 @@ VALUES (%(job_id)s, %(type)s, %(status)s, %(payload)s, %(error)s, %(errors)s, 1,
         CASE WHEN %(status)s IN ('completed', 'failed', 'cancelled')
              THEN now() - make_interval(secs => %(age)s - 0.4) END)
 """
+# All that failed, and the last of them is what runs at its end.
+MAKE_BATCH = """
+WITH batch AS (
+    INSERT INTO job_batches VALUES (%(batch_id)s, %(name)s, now())
+), links AS (
+    INSERT INTO job_dependencies (job_id, parent_id, position, required, open)
+    SELECT %(batch_id)s, job_id, row_number() OVER (), 'ended', false FROM job_executions
+     WHERE job_id <> %(batch_id)s
+)
+UPDATE job_executions SET batch_id = %(batch_id)s WHERE job_id <> %(batch_id)s
+"""
 
 
 @dataclass
@@ -89,4 +100,6 @@ class Jobs:
         for status in ("pending", "processing", "retrying", "cancelled"):
             self.add(status, type="generate-report", delay=3_600, age=100)
         self.add("completed", type=LONG_TYPE)
-        return self.add("failed", type=LONG_TYPE, error=LONG_ERROR, payload={"a": "x" * 3_000})
+        last = self.add("failed", type=LONG_TYPE, error=LONG_ERROR, payload={"a": "x" * 3_000})
+        self.connection.execute(MAKE_BATCH, {"batch_id": last, "name": "import of " + LONG_TYPE})
+        return last

@@ -27,6 +27,8 @@ PATHS = (
     "/admin/jobs?user=nobody",
     "/admin/jobs/{failed}",
     "/admin/jobs/{failed}/edit",
+    "/admin/batches",
+    "/admin/batches/{failed}",
     "/admin/schedules",
     "/admin/types",
     "/admin/types/create-notification",

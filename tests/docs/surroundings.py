@@ -58,7 +58,7 @@ orders.execute("CREATE TABLE IF NOT EXISTS orders (number int, paid bool)")
 
 PYTHON_BEFORE = {
     "docs/composition.md": """
-from stashjobs import Context, PermanentError, job
+from stashjobs import Context, PermanentError, batch, job
 Nothing, url = dict, "https://example.com"
 
 @job("fetch", endpoint="/api/jobs/fetch")

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from stashjobs.operators.statistics import Bucket, Durations
+    from stashjobs.store.batches import BatchState
 
 WIDTH, HEIGHT = 1_000.0, 100.0
 GAP_SHARE = 0.22
@@ -75,6 +76,21 @@ class Chart:
         """The heights of the labels, but for the lowest, which is the axis."""
         steps = len(self.ticks) - 1
         return [round(HEIGHT * index / steps, 2) for index in range(steps)]
+
+
+def shares(batch: BatchState) -> list[Bar]:
+    """How much of a batch is done, failed or cancelled, and waiting, from left to right."""
+    bars, x = [], 0.0
+    for kind, jobs in (
+        ("completed", batch.done),
+        ("failed", batch.failed),
+        ("waiting", batch.waiting),
+    ):
+        width = WIDTH * jobs / max(1, batch.total)
+        if jobs:
+            bars.append(Bar(round(x, 2), 0.0, round(width, 2), HEIGHT, kind))
+        x += width
+    return bars
 
 
 def outcomes(buckets: Sequence[Bucket]) -> Chart:

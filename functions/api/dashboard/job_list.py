@@ -48,6 +48,7 @@ class Query:
     organization: str = ""
     error: str = ""
     metadata: str = ""
+    batch: str = ""
     period: str = ""
     cursor: str = ""
 
@@ -85,7 +86,7 @@ class Query:
         what is in an error or in metadata, so without a period every job would be read."""
         if self.period:
             return self.period
-        is_narrow = self.user or self.organization
+        is_narrow = self.user or self.organization or self.batch
         return "24h" if (self.error or self.metadata) and not is_narrow else "all"
 
     @property
@@ -102,6 +103,7 @@ class Query:
             organization_id=self.organization or None,
             error_contains=self.error or None,
             metadata=_read_metadata(self.metadata),
+            batch_id=self.batch or None,
             created_after=datetime.now(UTC) - length if length else None,
         )
 

@@ -22,6 +22,7 @@ from stashjobs.delivery.context import PARENT
 from stashjobs.errors import InvalidPayload
 from stashjobs.job_type import declared
 from stashjobs.operators import retry_and_cancel, search, statistics, story, waiting
+from stashjobs.store import batches
 
 if TYPE_CHECKING:
     from stashjobs.operators.search import JobExecution
@@ -127,7 +128,17 @@ def _shown(own: Connection, job_id: str) -> dict[str, Any]:
     steps = story.read_steps(own, job_id, actions)
     parent = job.metadata.get(PARENT)
     parent_id = parent if isinstance(parent, str) else None
+    enqueuer = search.find(own, parent_id) if parent_id else None
+    enqueued = search.find_children(own, job_id)
+    links = search.find_links(own, job_id)
+    is_last = batches.find(own, job_id) is not None
+    linked = {one.job_id for one in (*links.parents, *links.children)}
     return {
+        "links": links,
+        "enqueuer": enqueuer if enqueuer and parent_id not in linked else None,
+        "enqueued": [one for one in enqueued if one.job_id not in linked],
+        "is_last_of_batch": is_last,
+        "has_graph": bool(linked or enqueuer or enqueued or job.batch_id or is_last),
         "job": job,
         "payload": search.find_payload(own, job_id),
         "is_encrypted": encryption.is_encrypted,
@@ -135,8 +146,8 @@ def _shown(own: Connection, job_id: str) -> dict[str, Any]:
         "steps": [step for step in steps if step.is_kept],
         "spans": timeline.spans(job),
         "parent_id": parent_id,
-        "parent": search.find(own, parent_id) if parent_id else None,
-        "children": search.find_children(own, job_id),
+        "parent": enqueuer,
+        "children": enqueued,
         "operations": retry_and_cancel,
         "waiting": waiting,
     }

@@ -9,6 +9,7 @@ from starlette.responses import Response
 from functions.api.auth import Connected, asked, log_access
 from functions.api.dashboard import (
     auth,
+    batch_pages,
     job_pages,
     overview_pages,
     pages,
@@ -104,6 +105,7 @@ PARTS = (
     overview_pages.router,
     job_pages.router,
     type_pages.router,
+    batch_pages.router,
     schedule_pages.router,
     last,
 )

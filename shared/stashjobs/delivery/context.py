@@ -180,6 +180,14 @@ class Context:
         found = executions.find_parents(self.recording_connection, self.job_id)
         return [_decrypted(parent) for parent in found]
 
+    @property
+    def batch_id(self) -> str | None:
+        """The batch that this job belongs to, for `context.enqueue(..., batch=context.batch_id)`.
+        It asks Postgres each time."""
+        from stashjobs.store import batches
+
+        return batches.find_id_of(self.recording_connection, self.job_id)
+
     def enqueue(self, job: Job[Any, Any], payload: Any, **options: Any) -> Enqueued:
         """Enqueue another job if and only if this one completes; the options are those of
         `Job.enqueue`. It is published right after the commit."""

@@ -54,6 +54,7 @@ class JobExecution:
     dlq_id: str | None
     schedule_id: str | None
     enqueued_by: str | None
+    batch_id: str | None
     created_at: datetime
     available_at: datetime
     expires_at: datetime | None
@@ -103,6 +104,17 @@ class Relative:
 
 
 @dataclass(frozen=True, slots=True)
+class Links:
+    """The jobs that a job waits or waited for, and those that wait or waited for it: the first of
+    them, and how many more there are."""
+
+    parents: list[Relative]
+    more_parents: int
+    children: list[Relative]
+    more_children: int
+
+
+@dataclass(frozen=True, slots=True)
 class Filter:
     """Which jobs: those that fit every condition that is given.
 
@@ -111,6 +123,7 @@ class Filter:
         created_after: Only younger ones, or as old.
         error_contains: A part of the last error's text, upper and lower case alike.
         metadata: All these members, with these values.
+        batch_id: Of this batch.
     """
 
     job_type: str | None = None
@@ -121,6 +134,7 @@ class Filter:
     created_after: datetime | None = None
     error_contains: str | None = None
     metadata: dict[str, Any] | None = None
+    batch_id: str | None = None
 
     def conditions(self) -> tuple[str, dict[str, Any]]:
         """The SQL after WHERE, with only what is given so that each has the plan it needs, and its
@@ -160,11 +174,12 @@ _CONDITIONS = {
     "created_after": "created_at >= %(created_after)s",
     "error_contains": "error ILIKE %(error_contains)s",
     "metadata": "metadata @> %(metadata)s",
+    "batch_id": "batch_id = %(batch_id)s",
 }
 
 _COLUMNS = ", ".join(field.name for field in fields(JobExecution))
 _LOOKED_FOR = {"error_contains", "metadata"}
-_NARROWER = {"job_type", "status", "user_id", "organization_id"}
+_NARROWER = {"job_type", "status", "user_id", "organization_id", "batch_id"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,6 +260,21 @@ def find_payload(connection: Connection, job_id: str) -> Any:
 def find_children(connection: Connection, job_id: str, limit: int = 50) -> list[Relative]:
     """The jobs that this job enqueued, the oldest first."""
     return [Relative(*row) for row in connection.execute(sql.FIND_CHILDREN, [job_id, limit])]
+
+
+def find_links(connection: Connection, job_id: str, limit: int = 8) -> Links:
+    """What a job waits for, and what waits for it, at most so many of each; of those that it waits
+    for the ones that did not complete come first."""
+    parents, children = (
+        connection.execute(text, {"job_id": job_id, "limit": limit}).fetchall()
+        for text in (sql.FIND_LINKED_PARENTS, sql.FIND_LINKED_CHILDREN)
+    )
+    return Links(
+        [Relative(*row[:3]) for row in parents],
+        parents[0][3] - len(parents) if parents else 0,
+        [Relative(*row[:3]) for row in children],
+        children[0][3] - len(children) if children else 0,
+    )
 
 
 def read_types(connection: Connection) -> list[str]:

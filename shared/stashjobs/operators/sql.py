@@ -28,6 +28,24 @@ SELECT job_id, job_type, status FROM job_executions
  LIMIT %s
 """
 
+FIND_LINKED_PARENTS = """
+-- find_linked_parents
+SELECT parent.job_id, parent.job_type, parent.status, count(*) OVER ()
+  FROM job_dependencies AS link JOIN job_executions AS parent ON parent.job_id = link.parent_id
+ WHERE link.job_id = %(job_id)s
+ ORDER BY parent.status = 'completed', link.position, link.parent_id
+ LIMIT %(limit)s
+"""
+
+FIND_LINKED_CHILDREN = """
+-- find_linked_children
+SELECT child.job_id, child.job_type, child.status, count(*) OVER ()
+  FROM job_dependencies AS link JOIN job_executions AS child ON child.job_id = link.job_id
+ WHERE link.parent_id = %(job_id)s
+ ORDER BY child.job_id
+ LIMIT %(limit)s
+"""
+
 COUNT_RUNNING = """
 -- count_running
 SELECT count(*) FROM job_executions WHERE status = 'processing' AND job_type = %s

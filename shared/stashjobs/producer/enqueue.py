@@ -199,7 +199,9 @@ def _record(connection: Connection[Any], jobs: Sequence[NewJob]) -> list[New]:
         raise ValueError(error.diag.message_primary) from None
 
 
-def prepare(job: JobType[Any, Any], payload: Any, options: Options) -> NewJob:
+def prepare(
+    job: JobType[Any, Any], payload: Any, options: Options, *, job_id: str | None = None
+) -> NewJob:
     """The row of a new job. Everything that can be wrong with an enqueue is found here.
 
     Raises:
@@ -215,6 +217,8 @@ def prepare(job: JobType[Any, Any], payload: Any, options: Options) -> NewJob:
         raise ValueError(f"retries is {retries}, it must be 0 or more")
     if options.idempotency_key == "":
         raise ValueError("idempotency_key is empty; leave it out or give it a value")
+    if options.batch == "":
+        raise ValueError("batch is empty; leave it out or give a batch")
     indexed = {
         "user_id": options.user_id,
         "organization_id": options.organization_id,
@@ -226,7 +230,7 @@ def prepare(job: JobType[Any, Any], payload: Any, options: Options) -> NewJob:
         raise ValueError(f"an option contains {misfit}")
     for name, text in indexed.items():
         _refuse_too_long(name, text)
-    job_id = new_job_id()
+    job_id = job_id or new_job_id()
     encrypted = _is_encrypted(job, options)
     unique = uniqueness.of(options, document, encrypted=encrypted)
     _refuse_too_long("unique", unique["key"] if unique else None)
@@ -247,6 +251,7 @@ def prepare(job: JobType[Any, Any], payload: Any, options: Options) -> NewJob:
         after=_after(options),
         uniqueness=unique,
         expires_at=_expires_at(options, due),
+        batch_id=options.batch,
     )
 
 

@@ -12,6 +12,7 @@ from uuid import UUID
 if TYPE_CHECKING:
     from typing import Self
 
+    from stashjobs.producer.batch import Batch
     from stashjobs.producer.enqueue import Enqueued
 
 
@@ -38,6 +39,7 @@ class EnqueueOptions(TypedDict, total=False):
     debounce: float | None
     max_wait: float | None
     expires: float | timedelta | datetime | None
+    batch: str | UUID | Batch | None
 
 
 _KINDS: dict[str, tuple[type, ...]] = {
@@ -60,8 +62,9 @@ _KINDS: dict[str, tuple[type, ...]] = {
     "debounce": (int, float),
     "max_wait": (int, float),
     "expires": (int, float, timedelta, datetime),
+    "batch": (str, UUID),
 }
-_KEPT_AS_TEXT = ("user_id", "organization_id", "idempotency_key")
+_KEPT_AS_TEXT = ("user_id", "organization_id", "idempotency_key", "batch")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,6 +90,7 @@ class Options:
     debounce: float | None = None
     max_wait: float | None = None
     expires: float | timedelta | datetime | None = None
+    batch: str | None = None
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> Self:
@@ -95,6 +99,8 @@ class Options:
         Raises:
             TypeError: There is no such option, or its value has another type. The option is named.
         """
+        if hasattr(given.get("batch"), "batch_id"):
+            given = {**given, "batch": given["batch"].batch_id}
         for name, value in given.items():
             if name not in _KINDS:
                 raise TypeError(f"there is no option {name}; there are {', '.join(_KINDS)}")

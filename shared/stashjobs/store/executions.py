@@ -32,7 +32,7 @@ class NewJob:
     """A job about to be recorded. `payload` is plain JSON; `delivery` is what the job asks of
     QStash beyond its type's defaults, kept so that the relay can publish it the same way; `after`
     is what it waits for: `ids`, and `when`; `uniqueness` has `key`, `running`, `replace` and
-    `maxWait`."""
+    `maxWait`; `batch_id` is that of the batch it belongs to."""
 
     job_id: str
     job_type: str
@@ -48,6 +48,7 @@ class NewJob:
     enqueued_by: str | None = None
     uniqueness: dict[str, Any] | None = None
     expires_at: datetime | None = None
+    batch_id: str | None = None
 
 
 class Lease(NamedTuple):
@@ -142,7 +143,7 @@ SELECT asked_id, job_id, due
            idempotency_keys => %(idempotency_keys)s::text[], metadata => %(metadata)s::jsonb[],
            delivery => %(delivery)s::jsonb[], after => %(after)s::jsonb[],
            enqueued_by => %(enqueued_by)s::text[], uniqueness => %(uniqueness)s::jsonb[],
-           expires_at => %(expires_at)s::timestamptz[])
+           expires_at => %(expires_at)s::timestamptz[], batch_ids => %(batch_ids)s::text[])
 """
 CLAIM = """
 SELECT held, status, job_type, attempt, max_attempts, run, payload::text, user_id,
@@ -443,6 +444,7 @@ def _claim(rows: list[tuple[Any, ...]]) -> Claim | None:
 
 def _columns(jobs: Sequence[NewJob]) -> dict[str, list[Any] | None]:
     waiting = any(job.after for job in jobs)
+    of_batches = any(job.batch_id for job in jobs)
     return {
         "job_ids": [job.job_id for job in jobs],
         "types": [job.job_type for job in jobs],
@@ -458,4 +460,5 @@ def _columns(jobs: Sequence[NewJob]) -> dict[str, list[Any] | None]:
         "enqueued_by": [job.enqueued_by for job in jobs],
         "uniqueness": [job.uniqueness and jsonb.parameter(job.uniqueness) for job in jobs],
         "expires_at": [job.expires_at for job in jobs],
+        "batch_ids": [job.batch_id for job in jobs] if of_batches else [],
     }

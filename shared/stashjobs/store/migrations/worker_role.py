@@ -61,6 +61,7 @@ RIGHTS = {
     "token_actions": "SELECT",
     "job_type_states": "SELECT",
     "job_type_followers": "SELECT",
+    "job_batches": "SELECT",
     "type_actions": "SELECT",
     "access_rates": "SELECT, INSERT, UPDATE",
     "archive_batches": "SELECT, INSERT, UPDATE, DELETE",

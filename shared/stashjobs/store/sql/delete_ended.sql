@@ -7,7 +7,10 @@ SET search_path FROM CURRENT SET enable_seqscan TO off AS $$
 #variable_conflict use_column
 DECLARE
     latest CONSTANT timestamptz := clock_timestamp() - interval '1 day';
+    batches text[];
 BEGIN
+    SELECT array_agg(DISTINCT ended.batch_id) INTO batches FROM job_executions AS ended
+     WHERE ended.job_id = ANY(job_ids) AND ended.batch_id IS NOT NULL;
     RETURN QUERY
     WITH gone AS (
         DELETE FROM job_executions AS ended
@@ -34,5 +37,10 @@ BEGIN
     SELECT gone.row, of_job.all_of_them, steps_of_job.all_of_them
       FROM gone LEFT JOIN of_job ON of_job.job_id = gone.job_id
       LEFT JOIN steps_of_job ON steps_of_job.job_id = gone.job_id;
+    IF batches IS NOT NULL THEN
+        DELETE FROM job_batches AS batch
+         WHERE batch.batch_id = ANY(batches)
+           AND NOT EXISTS (SELECT FROM job_executions AS rest WHERE rest.batch_id = batch.batch_id);
+    END IF;
 END
 $$;

@@ -12,7 +12,7 @@ CREATE OR REPLACE FUNCTION stashjobs.enqueue(
     after text[] DEFAULT NULL, after_when text DEFAULT 'completed',
     unique_key text DEFAULT NULL, unique_while text DEFAULT 'waiting', replace boolean DEFAULT false,
     debounce interval DEFAULT NULL, max_wait interval DEFAULT NULL,
-    expires_at timestamptz DEFAULT NULL
+    expires_at timestamptz DEFAULT NULL, batch text DEFAULT NULL
 )
 RETURNS TABLE (job_id text, created boolean)
 LANGUAGE plpgsql SECURITY DEFINER
@@ -113,6 +113,7 @@ BEGIN
                    'key', unique_key, 'running', unique_while = 'running',
                    'replace', replace OR debounce IS NOT NULL,
                    'maxWait', extract(epoch FROM max_wait)) END],
-               expires_at => ARRAY[enqueue.expires_at]) AS made;
+               expires_at => ARRAY[enqueue.expires_at],
+               batch_ids => CASE WHEN batch IS NULL THEN '{}' ELSE ARRAY[batch] END) AS made;
 END
 $$;

@@ -11,7 +11,7 @@ CREATE OR REPLACE FUNCTION stashjobs.enqueue_many(
     available_at timestamptz[], user_ids text[], organization_ids text[],
     idempotency_keys text[], metadata jsonb[], delivery jsonb[], after jsonb[] DEFAULT NULL,
     enqueued_by text[] DEFAULT '{}', uniqueness jsonb[] DEFAULT '{}',
-    expires_at timestamptz[] DEFAULT '{}'
+    expires_at timestamptz[] DEFAULT '{}', batch_ids text[] DEFAULT '{}'
 )
 RETURNS TABLE (asked_id text, job_id text, due boolean)
 LANGUAGE plpgsql SECURITY DEFINER
@@ -27,18 +27,19 @@ BEGIN
         INSERT INTO job_executions AS job
                (job_id, job_type, status, payload, max_attempts, available_at, user_id, organization_id,
                 idempotency_key, metadata, delivery, enqueued_by, unique_key, unique_running,
-                expires_at, created_at, updated_at)
+                expires_at, batch_id, created_at, updated_at)
         SELECT new.id, new.type, CASE WHEN new.after IS NULL THEN 'pending' ELSE 'waiting' END,
                new.payload, new.attempts, coalesce(new.at, moment), new.user_id,
                new.organization_id, new.key, new.about, new.asked, new.asker,
                new.uniqueness ->> 'key', coalesce((new.uniqueness ->> 'running')::boolean, false),
-               new.expires, moment, moment
+               new.expires, new.batch, moment, moment
           FROM unnest(job_ids, types, payloads, enqueue_many.max_attempts,
                       enqueue_many.available_at, user_ids, organization_ids, idempotency_keys,
                       enqueue_many.metadata, enqueue_many.delivery, enqueue_many.after,
-                      enqueue_many.enqueued_by, enqueue_many.uniqueness, enqueue_many.expires_at)
+                      enqueue_many.enqueued_by, enqueue_many.uniqueness, enqueue_many.expires_at,
+                      enqueue_many.batch_ids)
             AS new (id, type, payload, attempts, at, user_id, organization_id, key, about, asked,
-                    after, asker, uniqueness, expires)
+                    after, asker, uniqueness, expires, batch)
          ORDER BY new.type, new.key NULLS FIRST, new.uniqueness ->> 'key' NULLS FIRST, new.id
         ON CONFLICT DO NOTHING
         RETURNING job.job_id
@@ -49,6 +50,11 @@ BEGIN
           FROM unnest(job_ids, enqueue_many.after) AS new (id, after)
          WHERE new.after IS NOT NULL AND new.id = ANY(recorded);
         PERFORM stashjobs.add_parents(waiting, parents);
+    END IF;
+    IF cardinality(batch_ids) > 0 THEN
+        PERFORM stashjobs.join_batches(recorded);
+    END IF;
+    IF enqueue_many.after IS NOT NULL THEN
         RETURN QUERY
         SELECT job.job_id, job.job_id, job.status = 'pending' FROM job_executions AS job
          WHERE job.job_id = ANY(recorded);

@@ -14,6 +14,7 @@ import click
 
 COMMANDS = {
     "backup": "stashjobs.tools.cli.backup:backup",
+    "batches": "stashjobs.tools.cli.batches:list_batches",
     "cancel": "stashjobs.tools.cli.operate:cancel",
     "cost": "stashjobs.tools.cli.cost:cost",
     "dead-letters": "stashjobs.tools.cli.dead_letters:dead_letters",

@@ -80,6 +80,7 @@ def status(*, job_id: str, as_json: bool) -> None:
     metavar="JSON",
     help="Only jobs whose metadata has these members too.",
 )
+@click.option("--batch", "batch_id", help="Only jobs of this batch.")
 @click.option("--limit", type=click.IntRange(1, 1000), default=20, show_default=True)
 @click.option(
     "--page", type=click.IntRange(1, 10_000), default=1, help="The first is 1, of the newest."
@@ -96,6 +97,7 @@ def list_jobs(
     newer_than: timedelta | None,
     older_than: timedelta | None,
     metadata: dict[str, Any] | None,
+    batch_id: str | None,
     limit: int,
     page: int,
     as_json: bool,
@@ -111,6 +113,7 @@ def list_jobs(
         metadata=metadata,
         created_after=None if newer_than is None else datetime.now(UTC) - newer_than,
         created_before=None if older_than is None else datetime.now(UTC) - older_than,
+        batch_id=batch_id,
     )
     found = _page(which, limit, page)
     jobs = found.jobs

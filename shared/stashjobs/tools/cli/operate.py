@@ -50,6 +50,7 @@ def filters(function: Callable[..., None]) -> Callable[..., None]:
         ),
         click.option("--newer-than", type=age, metavar="AGE", help="All jobs younger than this."),
         click.option("--error", "error_contains", help="All jobs whose error contains this text."),
+        click.option("--batch", "batch_id", help="All jobs of this batch."),
         click.option("--by", "actor", help="Who does it, for the audit.  [default: your login]"),
         click.option("--dry-run", is_flag=True, help="Only count."),
         click.option("--yes", is_flag=True, help="Do not ask for confirmation."),

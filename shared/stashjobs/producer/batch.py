@@ -1,0 +1,191 @@
+"""A batch: jobs that are enqueued together, seen together, and followed by one when all have
+ended."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from stashjobs.config import settings
+from stashjobs.ids import new_job_id
+from stashjobs.producer import enqueue as producer
+from stashjobs.producer import qstash_client
+from stashjobs.producer.enqueue import Enqueued
+from stashjobs.producer.options import Options
+from stashjobs.store import batches, database
+from stashjobs.store.outbox import Unpublished
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from types import TracebackType
+    from typing import Self, Unpack
+
+    from psycopg import Connection
+
+    from stashjobs.job_type import JobType
+    from stashjobs.producer.options import EnqueueOptions
+    from stashjobs.store.executions import NewJob
+
+MAX_NAME = 200
+# So many rows in one INSERT.
+CHUNK = 1_000
+# What would make the batch's own job another one, or have it wait for something else.
+NOT_AT_THE_END = ("after", "when", "batch", "idempotency_key", "unique", "debounce")
+
+
+class Batch:
+    """Jobs that belong together: made by `with batch(...) as b`, and enqueued at the end of the
+    block, all of them or, where it raises, none.
+
+    Attributes:
+        batch_id: Names it to `enqueue(batch=)`, on the dashboard and in the API. It is also the id
+            of the job of `on_ended`.
+        name: As it was given.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        on_ended: JobType[Any, Any] | None = None,
+        payload: Any = None,
+        connection: Connection[Any] | None = None,
+        **options: Unpack[EnqueueOptions],
+    ) -> None:
+        """See `batch`."""
+        _refuse_no_name(name)
+        if on_ended is None and (payload is not None or options):
+            raise ValueError("payload and options are those of the job of on_ended; give it too")
+        for option in NOT_AT_THE_END:
+            if options.get(option) is not None:
+                raise ValueError(f"{option} is not for the job of on_ended: it waits for its batch")
+        self.batch_id = new_job_id()
+        self.name = name
+        self._connection = connection
+        self._jobs: list[tuple[NewJob, Enqueued]] = []
+        self._last: tuple[NewJob, Enqueued] | None = None
+        if on_ended is not None:
+            given = {"batchId": self.batch_id} if payload is None else payload
+            new = producer.prepare(on_ended, given, Options.of(options), job_id=self.batch_id)
+            self._last = (new, _planned(new))
+
+    @property
+    def on_ended(self) -> Enqueued | None:
+        """The job that runs when all of the batch's have ended."""
+        return self._last and self._last[1]
+
+    def enqueue(
+        self,
+        job: JobType[Any, Any],
+        payload: Any,
+        **options: Unpack[EnqueueOptions],
+    ) -> Enqueued:
+        """Add a job, with the options of `Job.enqueue`. It is checked now and recorded at the end
+        of the block; until then the answer says nothing but the id.
+
+        Raises:
+            InvalidPayload | PayloadTooLarge | TypeError | ValueError | SettingError: As
+                `Job.enqueue`.
+        """
+        if options.get("batch") is not None:
+            raise ValueError("batch is this one; leave it out")
+        new = replace(producer.prepare(job, payload, Options.of(options)), batch_id=self.batch_id)
+        self._jobs.append((new, _planned(new)))
+        return self._jobs[-1][1]
+
+    def enqueue_many(
+        self,
+        job: JobType[Any, Any],
+        payloads: Iterable[Any],
+        **options: Unpack[EnqueueOptions],
+    ) -> list[Enqueued]:
+        """Add many jobs of one type, as `enqueue` adds one."""
+        return [self.enqueue(job, payload, **options) for payload in payloads]
+
+    def publish(self) -> None:
+        """Publish what is due. For after the commit of the transaction that `connection=` joined;
+        where it is left out, the relay does it within a minute."""
+        producer.publish_enqueued([one for one in self._all() if not one.published])
+
+    def __enter__(self) -> Self:
+        if self._connection is None:
+            # A missing setting is found before anything is done.
+            settings.base_url()
+            qstash_client.qstash()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if error is not None:
+            return
+        if self._connection is not None:
+            self._record(self._connection)
+            return
+        with database.borrowed() as own, own.transaction():
+            self._record(own)
+        self.publish()
+
+    def _record(self, connection: Any) -> None:
+        batches.create(connection, self.batch_id, self.name)
+        members: list[str] = []
+        for start in range(0, len(self._jobs), CHUNK):
+            chunk = self._jobs[start : start + CHUNK]
+            members += _record(connection, chunk)
+        if self._last is not None:
+            new, planned = self._last
+            after = {"ids": list(dict.fromkeys(members)), "when": "ended"} if members else None
+            _record(connection, [(replace(new, after=after), planned)])
+
+    def _all(self) -> list[Enqueued]:
+        return [one for _, one in (*self._jobs, *([self._last] if self._last else ()))]
+
+
+def batch(
+    name: str,
+    *,
+    on_ended: JobType[Any, Any] | None = None,
+    payload: Any = None,
+    connection: Connection[Any] | None = None,
+    **options: Unpack[EnqueueOptions],
+) -> Batch:
+    """Make a batch, for a `with` block in which jobs are added to it: `b.enqueue(part, {...})`.
+
+    Args:
+        name: What people call it; it need not be unique.
+        on_ended: A job type. One job of it runs when all of the batch's have ended, however they
+            did; `context.parents()` has them.
+        payload: That job's; `{"batchId": "…"}` where it is left out.
+        connection: The batch joins this connection's transaction, as in `Job.enqueue`. Call
+            `publish()` on it after the commit, or leave that to the relay.
+        options: Those of `Job.enqueue`, of the job of `on_ended`.
+
+    Raises:
+        ValueError | TypeError: An argument makes no sense. The message names it.
+        InvalidPayload | PayloadTooLarge | SettingError: As `Job.enqueue`.
+    """
+    return Batch(name, on_ended=on_ended, payload=payload, connection=connection, **options)
+
+
+def _refuse_no_name(name: object) -> None:
+    if not (isinstance(name, str) and name.isprintable() and 1 <= len(name.strip()) <= MAX_NAME):
+        raise ValueError(f"name is {name!r}; a batch's has 1 to {MAX_NAME} characters, on one line")
+
+
+def _planned(new: NewJob) -> Enqueued:
+    unpublished = Unpublished(
+        new.job_id, new.job_type, 1, 0, new.max_attempts, new.available_at, new.delivery
+    )
+    return Enqueued(new.job_id, created=False, published=False, due=False, _unpublished=unpublished)
+
+
+def _record(connection: Any, planned: list[tuple[NewJob, Enqueued]]) -> list[str]:
+    """Record these jobs; what was planned becomes what is. Returns their ids."""
+    recorded = producer.enqueue_prepared([new for new, _ in planned], connection)
+    for (_, plan), found in zip(planned, recorded, strict=True):
+        plan.job_id, plan.created, plan.due = found.job_id, found.created, found.due
+        plan._unpublished = found._unpublished
+    return [found.job_id for found in recorded]
