@@ -133,6 +133,16 @@ for each in (fetch, resize, notify):
 from stashjobs.operators.search import Filter, newest
 from stashjobs.store import database
 from stashjobs.testing.deliveries import lambda_context
+for each in (import_part, collect_import, import_catalogue):
+    assert ran(each, {"part": 1}).status == "completed"
+from stashjobs.store.executions import Parent
+collected = Parent("1", "a", "completed", {"rows": 1, "failed": 0}, None)
+reported = Parent("1", "a", "failed", None, "no")
+class Stub:
+    def __init__(self, parent): self.parent = parent
+    def parents(self): return [self.parent]
+assert report_import({}, Stub(collected)) == "1 rows, 0 parts failed"
+assert tell_team({}, Stub(reported)) == "the import failed: no"
 assert ran(charge, {}).status == "failed"
 [told] = newest(database.connection(), Filter(job_type="tell-support"))
 tell_support.handler({"jobId": told.job_id, "type": "tell-support"}, lambda_context())

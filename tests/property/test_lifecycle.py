@@ -34,7 +34,7 @@ from stashjobs.operators import retry_and_cancel
 from stashjobs.producer import message as messages
 from stashjobs.producer import publish, qstash_client
 from stashjobs.recovery import dead_letters, relay
-from stashjobs.store import database, executions
+from stashjobs.store import batches, database, executions
 from stashjobs.store.executions import Lease, NewJob
 from stashjobs.store.outbox import DeadLetter, Unpublished
 
@@ -48,6 +48,8 @@ Choice = TypeVar("Choice")
 ENDED = {"completed", "failed", "cancelled"}
 EXPIRED = "LeaseExpired"
 JOBS = 2
+# Types that nobody publishes: what becomes of their jobs is the statements' doing alone.
+CHILD, KIND = "lifecycle-child", "lifecycle-kind"
 ANY = st.integers(0, 7)
 LEGAL = {
     "pending": {"processing", "cancelled", "failed"},
@@ -179,6 +181,9 @@ class Lifecycle(RuleBasedStateMachine):
         super().__init__()
         self.rows: dict[str, Row] = {}
         self.seen: dict[str, str] = {}
+        self.children: dict[str, str] = {}
+        self.waiting_of_a_kind: str | None = None
+        self.running_of_a_kind: list[tuple[str, int]] = []
         self.attempts: list[Attempt] = []
         self.qstash = QStash()
         self.patch = pytest.MonkeyPatch()
@@ -187,7 +192,7 @@ class Lifecycle(RuleBasedStateMachine):
         self.db: psycopg.Connection[dict[str, Any]] = psycopg.connect(
             self.url, autocommit=True, row_factory=dict_row
         )
-        self.db.execute("DELETE FROM job_executions")
+        self.db.execute("TRUNCATE job_executions, job_dependencies, job_batches")
         self.db.execute("DELETE FROM effects")
 
     # --- an app
@@ -202,6 +207,17 @@ class Lifecycle(RuleBasedStateMachine):
     def enqueue(self, retries: tuple[int, ...], dies: tuple[str, ...]) -> None:
         for one in zip(retries, dies, strict=True):
             self._enqueue(*one)
+        self._enqueue_children()
+
+    def _enqueue_children(self) -> None:
+        """One that waits until all have completed, and one that runs at the end of their batch."""
+        own = database.connection()
+        batches.create(own, "end", "a batch")
+        self.db.execute("UPDATE job_executions SET batch_id = 'end'")
+        for child, when in (("then", "completed"), ("end", "ended")):
+            after = {"ids": list(self.rows), "when": when}
+            executions.record_new_jobs(own, [NewJob(child, CHILD, {}, 1, after=after)])
+            self.children[child] = "waiting"
 
     def _enqueue(self, retries: int, dies: str) -> None:
         new = NewJob(new_job_id(), lifecycle.type, {}, retries + 1)
@@ -274,6 +290,42 @@ class Lifecycle(RuleBasedStateMachine):
 
     def _running(self) -> list[Row]:
         return [row for row in self.rows.values() if row.status == "processing"]
+
+    @precondition(lambda self: self.attempts)
+    @rule(which=ANY)
+    def snooze(self, which: int) -> None:
+        self._end(which, "snoozed", "not")
+
+    # --- jobs that are one of a kind
+
+    @rule(does=st.sampled_from(["is enqueued", "is claimed", "tries again", "completes"]))
+    def one_of_a_kind(self, does: str) -> None:
+        own = database.connection()
+        if does == "is enqueued":
+            kind = {"key": "k", "running": False, "replace": False, "maxWait": None}
+            new = NewJob(new_job_id(), KIND, {}, 3, uniqueness=kind)
+            [found] = executions.record_new_jobs(own, [new])
+            assert found.due == (self.waiting_of_a_kind is None)
+            self.waiting_of_a_kind = self.waiting_of_a_kind or found.job_id
+            assert found.job_id == self.waiting_of_a_kind
+        elif does == "is claimed" and self.waiting_of_a_kind is not None:
+            job_id, self.waiting_of_a_kind = self.waiting_of_a_kind, None
+            claim = executions.claim(
+                own, job_id=job_id, job_type=KIND, lease=Lease(3600, None, None)
+            )
+            assert claim is not None
+            if claim.held:
+                self.running_of_a_kind.append((job_id, claim.attempt))
+        elif self.running_of_a_kind:
+            job_id, attempt = self.running_of_a_kind.pop()
+            if does == "tries again":
+                executions.record_not_completed(
+                    own, job_id=job_id, attempt=attempt, status="retrying", details={}
+                )
+                # Where another one took its key meanwhile, it waits beside that one, without it.
+                self.waiting_of_a_kind = self.waiting_of_a_kind or job_id
+            else:
+                executions.record_completed(own, job_id=job_id, attempt=attempt, result=None)
 
     # --- operators
 
@@ -372,8 +424,11 @@ class Lifecycle(RuleBasedStateMachine):
     def rows_say_what_happened(self) -> None:
         effects = {row["job_id"]: row["runs"] for row in self.db.execute(READ_EFFECTS)}
         found = self.db.execute("SELECT * FROM job_executions").fetchall()
-        assert {row["job_id"] for row in found} == set(self.rows)
-        for row in found:
+        of_type = [row for row in found if row["job_type"] == lifecycle.type]
+        assert {row["job_id"] for row in of_type} == set(self.rows)
+        self._children_run_exactly_if_their_condition_holds(found)
+        self._one_of_a_kind_waits(found)
+        for row in of_type:
             model = self.rows[row["job_id"]]
             errors = [(error["attempt"], error["type"]) for error in row["errors"]]
             assert (row["status"], row["attempt"], row["max_attempts"], row["run"]) == (
@@ -390,6 +445,23 @@ class Lifecycle(RuleBasedStateMachine):
             )
             assert row["retry_count"] == max(0, row["attempt"] - 1)
             assert effects.get(row["job_id"], []) == model.completed_runs
+
+    def _children_run_exactly_if_their_condition_holds(self, found: list[dict[str, Any]]) -> None:
+        parents = {row.status for row in self.rows.values()}
+        for child, status in self.children.items():
+            if status != "waiting":  # whatever becomes of its parents now
+                continue
+            if child == "then" and parents & {"failed", "cancelled"}:
+                self.children[child] = "cancelled"
+            elif parents <= ENDED:
+                self.children[child] = "pending"
+        children = {row["job_id"]: row["status"] for row in found if row["job_type"] == CHILD}
+        assert children == self.children
+
+    def _one_of_a_kind_waits(self, found: list[dict[str, Any]]) -> None:
+        kinds = [row for row in found if row["job_type"] == KIND and row["unique_key"] is not None]
+        waiting = [row["job_id"] for row in kinds if row["status"] in {"pending", "retrying"}]
+        assert waiting == [self.waiting_of_a_kind] * bool(self.waiting_of_a_kind)
 
     @invariant()
     def a_run_completes_at_most_once(self) -> None:
@@ -437,6 +509,8 @@ class Lifecycle(RuleBasedStateMachine):
         self.attempts.clear()
         for _ in range(12):
             if all(row.status in ENDED for row in self.rows.values()):
+                self.rows_say_what_happened()
+                assert "waiting" not in self.children.values()
                 return
             for row in self.rows.values():
                 if row.status == "processing":
@@ -508,6 +582,11 @@ class Lifecycle(RuleBasedStateMachine):
             row.completed_runs.append(row.run)
             return 200
         row.errors.append((row.attempt, "OSError"))
+        if how == "snoozed":
+            row.max_attempts, row.before_run = row.max_attempts + 1, row.before_run + 1
+            row.published = False
+            row.status = "cancelled" if row.asked_to_stop else "retrying"
+            return 200
         if how == "retrying" and row.dlq_id is not None:
             row.published = False
         row.status = how = "cancelled" if row.asked_to_stop else how
@@ -534,8 +613,10 @@ class Lifecycle(RuleBasedStateMachine):
             database.connection(),
             job_id=attempt.job_id,
             attempt=attempt.attempt,
-            status=how,
+            status="retrying" if how == "snoozed" else how,
             details={"type": "OSError", "message": "m"},
+            counted=how != "snoozed",
+            snoozed=how == "snoozed",
         )
         assert recorded is not None
         assert recorded.held == holds

@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     # A delivery that enqueues nothing never needs the producer, and few have steps.
     from stashjobs.delivery.steps import Steps  # noqa: TC004
     from stashjobs.job import Job
+    from stashjobs.producer.batch import Batch
     from stashjobs.producer.enqueue import Enqueued  # noqa: TC004
+    from stashjobs.producer.options import EnqueueOptions
     from stashjobs.store.executions import Parent
 
 MAX_NOTE_CHARACTERS = 1_000
@@ -187,6 +189,21 @@ class Context:
         from stashjobs.store import batches
 
         return batches.find_id_of(self.recording_connection, self.job_id)
+
+    def batch(self, name: str, **arguments: Any) -> Batch:
+        """A batch that is there if and only if this job completes; the arguments are those of
+        `stashjobs.batch`. It is published right after the commit."""
+        from stashjobs.producer import batch
+
+        owners: EnqueueOptions = {
+            "user_id": self.user_id,
+            "organization_id": self.organization_id,
+            "metadata": {PARENT: self.job_id},
+        }
+        if arguments.get("on_ended") is not None:
+            arguments = {**owners, **arguments}
+        made = batch.batch(name, connection=self._begun(), **arguments)
+        return made.within(owners, self._enqueued.extend)
 
     def enqueue(self, job: Job[Any, Any], payload: Any, **options: Any) -> Enqueued:
         """Enqueue another job if and only if this one completes; the options are those of

@@ -16,7 +16,7 @@ from stashjobs.store import batches, database
 from stashjobs.store.outbox import Unpublished
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from types import TracebackType
     from typing import Self, Unpack
 
@@ -62,6 +62,8 @@ class Batch:
         self.batch_id = new_job_id()
         self.name = name
         self._connection = connection
+        self._defaults: EnqueueOptions = {}
+        self._recorded: Callable[[list[Enqueued]], object] = list
         self._jobs: list[tuple[NewJob, Enqueued]] = []
         self._last: tuple[NewJob, Enqueued] | None = None
         if on_ended is not None:
@@ -89,7 +91,8 @@ class Batch:
         """
         if options.get("batch") is not None:
             raise ValueError("batch is this one; leave it out")
-        new = replace(producer.prepare(job, payload, Options.of(options)), batch_id=self.batch_id)
+        given = Options.of({**self._defaults, **options})
+        new = replace(producer.prepare(job, payload, given), batch_id=self.batch_id)
         self._jobs.append((new, _planned(new)))
         return self._jobs[-1][1]
 
@@ -101,6 +104,14 @@ class Batch:
     ) -> list[Enqueued]:
         """Add many jobs of one type, as `enqueue` adds one."""
         return [self.enqueue(job, payload, **options) for payload in payloads]
+
+    def within(
+        self, defaults: EnqueueOptions, recorded: Callable[[list[Enqueued]], object]
+    ) -> Self:
+        """For the context of a job: options that its jobs have where they are given no others, and
+        what is told of them once they are recorded."""
+        self._defaults, self._recorded = defaults, recorded
+        return self
 
     def publish(self) -> None:
         """Publish what is due. For after the commit of the transaction that `connection=` joined;
@@ -124,6 +135,7 @@ class Batch:
             return
         if self._connection is not None:
             self._record(self._connection)
+            self._recorded(self._all())
             return
         with database.borrowed() as own, own.transaction():
             self._record(own)
