@@ -88,3 +88,50 @@ def test_while_tracing_is_off_a_delivery_loads_nothing_of_it(repository: Path) -
 
 def test_the_test_would_see_a_heavy_one(repository: Path) -> None:
     assert not loaded_by("import pydantic", repository).isdisjoint(HEAVY)
+
+
+EXPORTS = """
+import io, sys
+from contextlib import ExitStack
+from functions.export_data import exporter, formats, handler
+
+class Sink(io.BytesIO): ...
+
+loaded = {}
+for name in ("csv", "jsonl", "xlsx"):
+    with ExitStack() as exits:
+        writer = formats.writer(name, Sink(), [("number", "number")], exits)
+        writer.add([(1,)])
+        writer.finish()
+    loaded[name] = sorted({"xlsxwriter", "reportlab", "jinja2", "boto3"} & sys.modules.keys())
+assert loaded == {"csv": [], "jsonl": [], "xlsx": ["xlsxwriter"]}, loaded
+"""
+REPORTS = """
+import sys
+from datetime import UTC, datetime
+from functions.generate_report import handler, render
+from functions.generate_report.document import Figure, Report
+from functions.generate_report.models import ReportRequest
+from functions.generate_report.period import Period
+
+now = datetime(2026, 6, 1, tzinfo=UTC)
+loaded = {}
+for name in ("json", "html"):
+    request = ReportRequest.model_validate(
+        {"kind": "usage", "format": name, "from": "2026-05-01", "to": "2026-05-31"})
+    report = Report(title="A", period=Period.of(request, now), scope="All", brand="B",
+                    generated_at=now, figures=[Figure("Jobs", "1")], sections=[])
+    render.render(report, request)
+    loaded[name] = sorted({"xlsxwriter", "reportlab", "jinja2",
+                           "fontpkg_ibm_plex_sans_condensed"} & sys.modules.keys())
+assert loaded == {"json": [], "html": ["jinja2", "reportlab"]}, loaded
+"""
+PDF = REPORTS.replace('("json", "html")', '("pdf",)').replace(
+    '{"json": [], "html": ["jinja2", "reportlab"]}',
+    '{"pdf": ["fontpkg_ibm_plex_sans_condensed", "reportlab"]}',
+)
+
+
+def test_an_export_and_a_report_load_what_their_format_needs_and_no_more(repository: Path) -> None:
+    for program in (EXPORTS, REPORTS, PDF):
+        loaded_by(f"import sys; sys.path.append({str(repository)!r})\n{program}", repository)
