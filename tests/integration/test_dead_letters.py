@@ -13,6 +13,7 @@ from fastapi.testclient import TestClient
 from functions.api.app import app
 from stashjobs import Context, NotPossible, job
 from stashjobs.operators import access, dead_letters, retry_and_cancel
+from stashjobs.producer import dead_letters as producer_dead_letters
 from stashjobs.producer import qstash_client
 from stashjobs.recovery import dead_letters as recovery
 from stashjobs.recovery import relay
@@ -79,6 +80,18 @@ def test_they_are_listed_with_what_became_of_their_jobs(table: Table) -> None:
         "4 messages in QStash's dead-letter queue, of 2 jobs: 1 cancelled, 1 failed; "
         "2 of no job that has a row"
     )
+
+
+def test_those_beyond_the_first_page_are_listed_and_deleted_too(
+    table: Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(producer_dead_letters, "PAGE", 2)
+    ids = enqueue_dead(table, 3)
+    dead(6)
+    found = listed()
+    assert {each.job_id for each in found} == set(ids)
+    producer_dead_letters.delete([each.dlq_id for each in found])
+    assert listed() == []
 
 
 def test_a_retry_takes_the_dead_letter_out(table: Table) -> None:
