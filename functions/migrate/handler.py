@@ -52,7 +52,9 @@ def handler(event: Mapping[str, Any], _lambda_context: Any) -> dict[str, Any]:
     return {"names": names}
 
 
-def _refuse_what_makes_no_sense(event: Mapping[str, Any]) -> None:
+def _refuse_what_makes_no_sense(event: object) -> None:
+    if not isinstance(event, dict):
+        raise MigrationError("the event must be a JSON object; {} migrates")
     for name, value in event.items():
         if name not in FIELDS:
             raise MigrationError(f"{name} is no field of this event; there are {', '.join(FIELDS)}")
