@@ -713,3 +713,15 @@ def test_a_wait_that_no_gateway_stands_is_refused(app: TestClient, wait: str) ->
 
 def test_a_request_does_not_wait_for_a_job_that_is_not_there(app: TestClient) -> None:
     assert app.get("/api/jobs/none?wait=25").status_code == 404
+
+
+ODD_IDS = ["%2e%2e%2fadmin", "/", "a%00b", "%ff", "%252F", "%ed%a0%80", "a/" * 1000, "retry/cancel"]
+
+
+def test_an_odd_id_is_an_answer_and_no_crash(caller: Callable[..., TestClient]) -> None:
+    client = caller("read", "operate")
+    asked = [("GET", ""), ("DELETE", ""), ("POST", "/retry"), ("POST", "/cancel")]
+    for odd in ODD_IDS:
+        for method, action in asked:
+            answer = client.request(method, f"/api/jobs/{odd}{action}")
+            assert answer.status_code in {404, 405, 422}, (method, odd, action, answer.text)
