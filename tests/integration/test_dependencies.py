@@ -280,3 +280,32 @@ def test_the_relay_releases_what_a_deleted_parent_left_waiting(table: Table) -> 
     assert executions.release_overlooked(table.other, quiet_seconds=0, limit=10) == 1
     assert table.status(other) == "pending"
     assert executions.release_overlooked(table.other, quiet_seconds=0, limit=10) == 0
+
+
+def test_what_a_worker_of_release_0_1_ended_is_released_with_the_next_run_of_the_relay(
+    table: Table,
+) -> None:
+    done, failed = add(table), add(table)
+    then, after_failure = add(table, after=[done]), add(table, after=[failed])
+    table.run(
+        "UPDATE job_executions SET status = 'processing', lease_expires_at = now() + '1 h'"
+        " WHERE status = 'pending'"
+    )
+    table.run(
+        "UPDATE job_executions SET status = 'completed', lease_expires_at = NULL,"
+        " completed_at = now() WHERE job_id = %s",
+        done,
+    )
+    table.run(
+        "UPDATE job_executions SET status = 'failed', lease_expires_at = NULL,"
+        " completed_at = now() WHERE job_id = %s",
+        failed,
+    )
+    assert table.status(then) == "waiting"
+    released = executions.release_overlooked(table.other, quiet_seconds=3600, limit=10)
+    assert (released, table.status(then), table.status(after_failure)) == (
+        1,
+        "pending",
+        "cancelled",
+    )
+    assert executions.release_overlooked(table.other, quiet_seconds=3600, limit=10) == 0

@@ -1,5 +1,6 @@
--- Look at jobs that have been waiting for long, and release those whose parents have all ended, or
--- are gone, without having released them. It is a net: a parent was deleted, say.
+-- Release jobs whose parents have all ended, or are gone, without having released them: at once what a
+-- look at the open dependencies shows, at most 10,000 of them; and of the jobs that have been waiting
+-- for long some more. It is a net: release 0.1 ended a parent, or a parent was deleted.
 -- Returns how many were released or cancelled.
 CREATE OR REPLACE FUNCTION stashjobs.release_overlooked(quiet_seconds float8, max_jobs integer)
 RETURNS integer
@@ -10,8 +11,17 @@ DECLARE
     moment CONSTANT timestamptz := clock_timestamp();
     looked text[];
     ended text[];
+    at_once integer;
     changed integer;
 BEGIN
+    -- Whoever ends a parent closes its dependencies in the same transaction.
+    SELECT array_agg(DISTINCT parent.job_id) INTO ended
+      FROM (SELECT link.parent_id FROM job_dependencies AS link WHERE link.open
+             ORDER BY link.job_id LIMIT 10000) AS found
+      JOIN job_executions AS parent ON parent.job_id = found.parent_id
+     WHERE parent.completed_at IS NOT NULL;
+    at_once := coalesce(cardinality(stashjobs.release_children(ended)), 0);
+
     WITH oldest AS (
         SELECT job.job_id FROM job_executions AS job
          WHERE job.status = 'waiting'
@@ -39,6 +49,6 @@ BEGIN
                         WHERE link.job_id = job.job_id AND link.open);
     SELECT count(*) INTO changed FROM job_executions AS job
      WHERE job.job_id = ANY(looked) AND job.status <> 'waiting';
-    RETURN changed;
+    RETURN at_once + changed;
 END
 $$;
