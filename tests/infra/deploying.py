@@ -290,9 +290,9 @@ def _named(thing: Any, values: dict[str, Any], attributes: dict[str, str], *, ke
     if "Fn::GetAtt" in thing and ".".join(thing["Fn::GetAtt"]) in attributes:
         return attributes[".".join(thing["Fn::GetAtt"])]
     if "Fn::Sub" in thing and isinstance(thing["Fn::Sub"], str):
-        known = {name: each for name, each in values.items() if name not in keep}
+        known = attributes | {name: each for name, each in values.items() if name not in keep}
         text = re.sub(
-            r"\$\{([^}.]+)\}", lambda found: str(known.get(found[1], found[0])), thing["Fn::Sub"]
+            r"\$\{([^}!]+)\}", lambda found: str(known.get(found[1], found[0])), thing["Fn::Sub"]
         )
         return {"Fn::Sub": text}
     return {name: _named(each, values, attributes, keep=keep) for name, each in thing.items()}
