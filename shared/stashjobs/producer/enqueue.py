@@ -7,11 +7,12 @@ deduplication id is the job id, so telling twice is harmless.
 
 from __future__ import annotations
 
+import copy
 import logging
 import math
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import psycopg
 
@@ -118,7 +119,9 @@ def enqueue_many(
     """
     if each is None:
         shared = Options.of(options)
-        return enqueue_prepared([prepare(job, payload, shared) for payload in payloads], connection)
+        checked = check(job, shared)
+        prepared = [prepare(job, payload, shared, checked=checked) for payload in payloads]
+        return enqueue_prepared(prepared, connection)
     payloads, each = list(payloads), list(each)
     if len(each) != len(payloads):
         raise ValueError(f"each has {len(each)} options for {len(payloads)} payloads")
@@ -199,19 +202,21 @@ def _record(connection: Connection[Any], jobs: Sequence[NewJob]) -> list[New]:
         raise ValueError(error.diag.message_primary) from None
 
 
-def prepare(
-    job: JobType[Any, Any], payload: Any, options: Options, *, job_id: str | None = None
-) -> NewJob:
-    """The row of a new job. Everything that can be wrong with an enqueue is found here.
+class Checked(NamedTuple):
+    """What is the same for every job of these options: its metadata and delivery as plain JSON, and
+    whether its payload is encrypted."""
+
+    metadata: dict[str, Any]
+    delivery: dict[str, Any]
+    encrypted: bool
+
+
+def check(job: JobType[Any, Any], options: Options) -> Checked:
+    """Find what is wrong with options alone.
 
     Raises:
-        InvalidPayload | PayloadTooLarge | ValueError | SettingError: See `Job.enqueue`.
+        ValueError: See `Job.enqueue`.
     """
-    document = job.dump_payload(payload)
-    encryption.refuse_mark(job.type, document)
-    if (misfit := envelope.unstorable(document)) is not None:
-        raise InvalidPayload(job.type, [f"it contains {misfit}"])
-    refuse_too_large(document)
     retries = job.retries if options.retries is None else options.retries
     if retries < 0:
         raise ValueError(f"retries is {retries}, it must be 0 or more")
@@ -230,8 +235,32 @@ def prepare(
         raise ValueError(f"an option contains {misfit}")
     for name, text in indexed.items():
         _refuse_too_long(name, text)
+    return Checked(metadata, delivery, _is_encrypted(job, options))
+
+
+def prepare(
+    job: JobType[Any, Any],
+    payload: Any,
+    options: Options,
+    *,
+    job_id: str | None = None,
+    checked: Checked | None = None,
+) -> NewJob:
+    """The row of a new job. Everything that can be wrong with an enqueue is found here.
+
+    Args:
+        checked: What `check` said of these options, where many jobs have them.
+
+    Raises:
+        InvalidPayload | PayloadTooLarge | ValueError | SettingError: See `Job.enqueue`.
+    """
+    document = job.dump_payload(payload)
+    encryption.refuse_mark(job.type, document)
+    if (misfit := envelope.unstorable(document)) is not None:
+        raise InvalidPayload(job.type, [f"it contains {misfit}"])
+    refuse_too_large(document)
+    metadata, delivery, encrypted = checked or check(job, options)
     job_id = job_id or new_job_id()
-    encrypted = _is_encrypted(job, options)
     unique = uniqueness.of(options, document, encrypted=encrypted)
     _refuse_too_long("unique", unique["key"] if unique else None)
     if encrypted:
@@ -241,12 +270,13 @@ def prepare(
         job_id=job_id,
         job_type=job.type,
         payload=document,
-        max_attempts=retries + 1,
+        max_attempts=(job.retries if options.retries is None else options.retries) + 1,
         available_at=due,
         user_id=options.user_id,
         organization_id=options.organization_id,
         idempotency_key=options.idempotency_key,
-        metadata=metadata,
+        # A hook may write to it.
+        metadata=copy.deepcopy(metadata) if metadata else {},
         delivery=delivery,
         after=_after(options),
         uniqueness=unique,
