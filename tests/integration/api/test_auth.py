@@ -36,6 +36,8 @@ ROUTES = [
     ("POST", "/api/admin/jobs/retry", "operate"),
     ("POST", "/api/admin/jobs/cancel", "operate"),
     ("GET", "/api/types", "read"),
+    ("GET", "/api/admin/batches", "read"),
+    ("GET", "/api/admin/batches/some", "read"),
     ("GET", "/api/admin/types", "read"),
     ("POST", "/api/admin/types/some/pause", "operate"),
     ("POST", "/api/admin/types/some/resume", "operate"),
