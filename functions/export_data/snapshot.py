@@ -6,8 +6,10 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from psycopg import IsolationLevel, sql
+from psycopg import IsolationLevel
+from psycopg.sql import SQL, Composed, Identifier
 
+from functions.export_data import sql
 from functions.export_data.entities import ENTITIES, Column
 from stashjobs.config import settings
 from stashjobs.store import database
@@ -19,11 +21,6 @@ if TYPE_CHECKING:
 
 ROWS_AT_ONCE = 2_000
 
-TIMES_IN_UTC = "SET LOCAL TimeZone TO 'UTC'"
-COUNT = sql.SQL("SELECT count(*) FROM {table} WHERE {conditions}")
-SELECT = sql.SQL("SELECT {columns} FROM {table} WHERE {conditions} ORDER BY {order}")
-AS_JSON_LINES = sql.SQL("SELECT row_to_json(line)::text FROM ({rows}) AS line")
-
 
 class Snapshot:
     """The rows that an export asks for, as they were when it began."""
@@ -32,19 +29,19 @@ class Snapshot:
         entity = ENTITIES[export.entity]
         self._connection = connection
         self._parameters = list(export.filters.values())
-        chosen = [sql.SQL(entity.filters[name].condition) for name in export.filters]
+        chosen = [SQL(entity.filters[name].condition) for name in export.filters]
         source = {
-            "table": sql.Identifier(entity.table),
-            "conditions": sql.SQL(" AND ").join([sql.SQL("true"), *chosen]),
+            "table": Identifier(entity.table),
+            "conditions": SQL(" AND ").join([SQL("true"), *chosen]),
         }
         names = export.chosen_columns
         as_json = export.format == "jsonl"
         columns = [_selected(name, entity.columns[name], as_json=as_json) for name in names]
-        rows = SELECT.format(
-            columns=sql.SQL(", ").join(columns), order=sql.SQL(entity.order), **source
+        rows = sql.READ_ROWS.format(
+            columns=SQL(", ").join(columns), order=SQL(entity.order), **source
         )
-        self._count = COUNT.format(**source)
-        self._rows = AS_JSON_LINES.format(rows=rows) if as_json else rows
+        self._count = sql.COUNT_ROWS.format(**source)
+        self._rows = sql.READ_JSON_LINES.format(rows=rows) if as_json else rows
 
     def count(self) -> int:
         """How many rows there are."""
@@ -76,11 +73,11 @@ def snapshot(export: Export, seconds: float) -> Iterator[Snapshot]:
         connection.isolation_level = IsolationLevel.REPEATABLE_READ
         connection.read_only = True
         with connection.transaction():
-            connection.execute(TIMES_IN_UTC)
+            connection.execute(sql.SET_TIMES_IN_UTC)
             yield Snapshot(connection, export)
 
 
-def _selected(name: str, column: Column, *, as_json: bool) -> sql.Composed:
+def _selected(name: str, column: Column, *, as_json: bool) -> Composed:
     # JSON that goes into a cell stays the text that it is: no need to take it apart here.
-    cast = sql.SQL("::text" if column.kind == "json" and not as_json else "")
-    return sql.SQL("({}){} AS {}").format(sql.SQL(column.expression), cast, sql.Identifier(name))
+    cast = SQL("::text" if column.kind == "json" and not as_json else "")
+    return SQL("({}){} AS {}").format(SQL(column.expression), cast, Identifier(name))

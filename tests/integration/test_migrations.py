@@ -356,7 +356,7 @@ def test_rows_that_no_program_can_read_are_mended(empty_url: str, tmp_path: Path
         if migration.name < number:
             (tmp_path / migration.name).write_text(migration.sql)
     (tmp_path / "sql").mkdir()
-    migrations.migrate(empty_url, folder=tmp_path, sql=tmp_path / "sql")
+    migrations.migrate(empty_url, folder=tmp_path, functions_folder=tmp_path / "sql")
     with psycopg.connect(empty_url, autocommit=True) as connection:
         connection.execute(ODD)
         migrations.migrate(empty_url)

@@ -53,9 +53,9 @@ def ask(url: str, query: str) -> Any:
 
 
 def test_a_function_is_made_by_migrate_and_then_left_alone(database_url: str, sql: Path) -> None:
-    assert migrations.migrate(database_url, sql=sql) == ["function one"]
+    assert migrations.migrate(database_url, functions_folder=sql) == ["function one"]
     assert ask(database_url, CALL_ONE) == [(1,)]
-    assert migrations.migrate(database_url, sql=sql) == []
+    assert migrations.migrate(database_url, functions_folder=sql) == []
 
 
 @pytest.mark.parametrize(
@@ -66,31 +66,33 @@ def test_a_function_whose_file_changed_is_made_anew(
     database_url: str, sql: Path, arguments: str, kind: str, value: str
 ) -> None:
     """Its body, its result or its arguments; no other of its name is left."""
-    migrations.migrate(database_url, sql=sql)
+    migrations.migrate(database_url, functions_folder=sql)
     (sql / "one.sql").write_text(ONE.format(arguments, kind, value))
-    assert migrations.migrate(database_url, dry_run=True, sql=sql) == ["function one"]
+    assert migrations.migrate(database_url, dry_run=True, functions_folder=sql) == ["function one"]
     assert ask(database_url, CALL_ONE) == [(1,)]
-    assert migrations.migrate(database_url, sql=sql) == ["function one"]
+    assert migrations.migrate(database_url, functions_folder=sql) == ["function one"]
     [(found,)] = ask(database_url, CALL_ONE)
     assert str(found) == "2"
     assert ask(database_url, "SELECT count(*) FROM pg_proc WHERE proname = 'one'") == [(1,)]
 
 
 def test_a_function_without_a_file_is_dropped(database_url: str, sql: Path) -> None:
-    migrations.migrate(database_url, sql=sql)
+    migrations.migrate(database_url, functions_folder=sql)
     (sql / "one.sql").unlink()
-    assert migrations.migrate(database_url, dry_run=True, sql=sql) == ["function one (dropped)"]
-    assert migrations.migrate(database_url, sql=sql) == ["function one (dropped)"]
+    assert migrations.migrate(database_url, dry_run=True, functions_folder=sql) == [
+        "function one (dropped)"
+    ]
+    assert migrations.migrate(database_url, functions_folder=sql) == ["function one (dropped)"]
     with pytest.raises(psycopg.errors.UndefinedFunction):
         ask(database_url, CALL_ONE)
 
 
 def test_a_function_that_fails_leaves_all_as_they_were(database_url: str, sql: Path) -> None:
-    migrations.migrate(database_url, sql=sql)
+    migrations.migrate(database_url, functions_folder=sql)
     (sql / "one.sql").write_text(ONE.format("", "int", "2"))
     (sql / "two.sql").write_text("CREATE FUNCTION stashjobs.two() RETURNS nothing")
     with pytest.raises(MigrationError, match="two: the database's functions could not be renewed"):
-        migrations.migrate(database_url, sql=sql)
+        migrations.migrate(database_url, functions_folder=sql)
     assert ask(database_url, CALL_ONE) == [(1,)]
 
 
@@ -121,7 +123,7 @@ def test_a_role_of_the_name_of_the_schema_migrates_where_its_tables_are(
     with psycopg.connect(database_url, autocommit=True) as connection:
         name = connection.info.dbname
         connection.execute(f"ALTER DATABASE {name} SET search_path = stashjobs, public".encode())
-    assert migrations.migrate(database_url, sql=sql) == ["function one"]
+    assert migrations.migrate(database_url, functions_folder=sql) == ["function one"]
     assert ask(database_url, "SELECT to_regclass('stashjobs.stashjobs_migrations')") == [(None,)]
 
 

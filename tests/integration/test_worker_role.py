@@ -182,7 +182,7 @@ def test_what_is_made_anew_is_granted_by_the_next_migration(
     )
     with psycopg.connect(database_url, autocommit=True) as connection:
         connection.execute("ALTER DEFAULT PRIVILEGES REVOKE EXECUTE ON FUNCTIONS FROM PUBLIC")
-    migrate(database_url, sql=tmp_path)
+    migrate(database_url, functions_folder=tmp_path)
     with psycopg.connect(url) as connection:
         assert connection.execute("SELECT stashjobs.one()").fetchone() == (1,)
 

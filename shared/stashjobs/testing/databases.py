@@ -13,9 +13,11 @@ import secrets
 from typing import TYPE_CHECKING, Any
 
 import psycopg
-from psycopg import conninfo, sql
+from psycopg import conninfo
+from psycopg.sql import SQL, Composed, Identifier
 
 from stashjobs.store import migrations
+from stashjobs.testing import sql
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -24,9 +26,6 @@ if TYPE_CHECKING:
 # Of every database made here. Whatever is left behind by a run that was killed can be dropped.
 PREFIX = "stashjobs_test"
 
-CREATE = "CREATE DATABASE {}"
-COPY = "CREATE DATABASE {} TEMPLATE {} STRATEGY wal_log"
-DROP = "DROP DATABASE IF EXISTS {} (FORCE)"
 # Host and port may be left out, or be in what follows the question mark, which may name another
 # database too (Postgres docs, "Connection URIs"; a password may have a question mark in it).
 URL = re.compile(
@@ -34,39 +33,6 @@ URL = re.compile(
 )
 
 
-# Without it, a table's policies could hide rows from us. With the second no trigger fires and no
-# foreign key is looked at; only a superuser may ask for that.
-SEE_ALL_AND_FIRE_NOTHING = "SET row_security = off; SET session_replication_role = replica"
-# The counters of a session are added when it ends, at the latest.
-END_OTHER_SESSIONS = """
-SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity
- WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'
-"""
-# A trigger or a rule that fires all the same.
-ALWAYS_FIRES = """
-SELECT EXISTS (SELECT FROM pg_trigger WHERE tgenabled IN ('A', 'R') UNION ALL
-               SELECT FROM pg_rewrite WHERE ev_enabled IN ('A', 'R') AND ev_type = '4')
-"""
-TABLES = """
-SELECT oid::regclass::text, oid FROM pg_class
- WHERE relkind = 'r' AND relpersistence <> 't' AND oid >= 16384 AND NOT relnamespace = ANY(
-       ARRAY['pg_catalog', 'information_schema']::regnamespace[])
-"""
-SEQUENCES = """
-SELECT oid::regclass::text FROM pg_class WHERE relkind = 'S' AND relpersistence <> 't'
-"""
-SET_BACK = "SELECT format('SELECT setval(%%L, %%s, %%L)', %s::text, last_value, is_called) FROM "
-# ANALYZE writes statistics. The catalogues of the whole server are everybody's, but for the
-# settings of a database.
-STATE = """
-SELECT (SELECT sum(n_tup_ins + n_tup_upd + n_tup_del)
-          FROM pg_stat_all_tables JOIN pg_class ON pg_class.oid = relid
-         WHERE NOT relid = ANY(%s) AND relkind <> 't' AND relid <> 'pg_statistic'::regclass
-           AND (NOT relisshared OR relid = 'pg_db_role_setting'::regclass)),
-       (SELECT datacl::text FROM pg_database WHERE datname = current_database())
-"""
-# Deleted rows stay in their files, without a vacuum, and every scan reads them.
-SIZE = "SELECT pg_database_size(current_database())"
 MAY_GROW_BYTES = 1_048_576
 
 
@@ -117,16 +83,16 @@ class Server:
             DatabaseError: The role may not create databases, or the server cannot be reached.
         """
         name = f"{self.prefix}_{purpose}"
-        statement = sql.SQL(CREATE if template is None else COPY)
+        statement = SQL(sql.CREATE_DATABASE if template is None else sql.COPY_DATABASE)
         names = [name] if template is None else [name, _name_of(template)]
-        self._run(statement.format(*map(sql.Identifier, names)))
+        self._run(statement.format(*map(Identifier, names)))
         self._made.add(name)
         return self.url_of(name)
 
     def drop(self, url: str) -> None:
         """Drop a database that was made here, ending any connections to it."""
         name = _name_of(url)
-        self._run(sql.SQL(DROP).format(sql.Identifier(name)))
+        self._run(SQL(sql.DROP_DATABASE).format(Identifier(name)))
         self._made.discard(name)
 
     def __enter__(self) -> Self:
@@ -139,10 +105,10 @@ class Server:
         trace: TracebackType | None,
     ) -> None:
         for name in self._made:
-            self._run(sql.SQL(DROP).format(sql.Identifier(name)))
+            self._run(SQL(sql.DROP_DATABASE).format(Identifier(name)))
         self._made.clear()
 
-    def _run(self, statement: sql.Composed) -> None:
+    def _run(self, statement: Composed) -> None:
         try:
             with psycopg.connect(self.url, autocommit=True, connect_timeout=5) as connection:
                 connection.execute(statement)
@@ -191,35 +157,35 @@ class CopyOfTemplate:
         self._own = psycopg.connect(self.url, autocommit=True)
         self._empty: bytes | None = None
         try:
-            self._own.execute(SEE_ALL_AND_FIRE_NOTHING)
+            self._own.execute(sql.SEE_ALL_AND_FIRE_NOTHING)
         except psycopg.errors.InsufficientPrivilege:
             return  # each test gets a new copy
-        if self._ask(ALWAYS_FIRES)[0]:
+        if self._ask(sql.ALWAYS_FIRES)[0]:
             return
         emptied = [
             (name, number)
-            for name, number in self._own.execute(TABLES).fetchall()
+            for name, number in self._own.execute(sql.READ_TABLES).fetchall()
             if not self._ask(f"SELECT EXISTS (SELECT FROM {name})")[0]
         ]
         sequences = [
-            self._ask(SET_BACK + name, name)[0]
-            for (name,) in self._own.execute(SEQUENCES).fetchall()
+            self._ask(sql.SET_BACK + name, name)[0]
+            for (name,) in self._own.execute(sql.READ_SEQUENCES).fetchall()
         ]
         deletes = [f"DELETE FROM {name}" for name, _ in emptied]
         self._empty = "; ".join([*deletes, *sequences, "SELECT"]).encode()
         self._emptied = [number for _, number in emptied]
-        self._as_new = self._ask(STATE, self._emptied)
-        self._max_size = self._ask(SIZE)[0] + MAY_GROW_BYTES
+        self._as_new = self._ask(sql.READ_STATE, self._emptied)
+        self._max_size = self._ask(sql.READ_SIZE)[0] + MAY_GROW_BYTES
 
     def _is_emptied(self) -> bool:
         """False where it cannot be, whatever stands in the way: a new copy will do."""
         if self._empty is None:
             return False
         try:
-            self._own.execute(END_OTHER_SESSIONS)
-            if self._ask(STATE, self._emptied) != self._as_new:
+            self._own.execute(sql.END_OTHER_SESSIONS)
+            if self._ask(sql.READ_STATE, self._emptied) != self._as_new:
                 return False
-            if self._ask(SIZE)[0] > self._max_size:
+            if self._ask(sql.READ_SIZE)[0] > self._max_size:
                 return False
             self._own.execute(self._empty)
         except psycopg.Error:

@@ -27,6 +27,7 @@ from stashjobs.producer import enqueue
 from stashjobs.producer import message as messages
 from stashjobs.producer.options import Options
 from stashjobs.store import database, executions, job_types
+from stashjobs.testing import sql
 from stashjobs.testing.deliveries import (
     DIED,
     Answer,
@@ -46,29 +47,6 @@ if TYPE_CHECKING:
 # Lambda's own time limit is the job's and a little more, to record how the attempt ended.
 AFTER_THE_JOB_SECONDS = 5.0
 FREE_AT_ONCE = 100
-
-FIND_ROWS = "SELECT * FROM job_executions ORDER BY created_at, job_id"
-FIND_STEPS = "SELECT name FROM job_steps WHERE job_id = %s ORDER BY position"
-FIND_DUE = """
-SELECT job_id, error FROM job_executions
- WHERE status IN ('pending', 'retrying') AND available_at <= now()
- ORDER BY available_at, job_id
-"""
-# QStash's wait between attempts; a snooze is no such wait.
-END_BACKOFF = """
-UPDATE job_executions SET available_at = least(available_at, now())
- WHERE status = 'retrying' AND backoff
-"""
-MOVE_STEPS_INTO_THE_PAST = """
-UPDATE job_steps SET started_at = started_at - %(time)s, ended_at = ended_at - %(time)s
-"""
-MOVE_INTO_THE_PAST = """
-UPDATE job_executions
-   SET created_at = created_at - %(time)s, available_at = available_at - %(time)s,
-       published_at = published_at - %(time)s, started_at = started_at - %(time)s,
-       lease_expires_at = lease_expires_at - %(time)s, completed_at = completed_at - %(time)s,
-       updated_at = updated_at - %(time)s
-"""
 
 
 class Crash(KeyboardInterrupt):
@@ -112,7 +90,7 @@ class Jobs:
 
     def rows(self) -> list[dict[str, Any]]:
         """Every row of `job_executions`, in the order in which they were recorded."""
-        return self._own.cursor(row_factory=dict_row).execute(FIND_ROWS).fetchall()
+        return self._own.cursor(row_factory=dict_row).execute(sql.FIND_ROWS).fetchall()
 
     def assert_enqueued(
         self,
@@ -161,7 +139,7 @@ class Jobs:
 
     def steps(self, enqueued: str | Enqueued) -> list[str]:
         """The names of the steps whose results a job has kept, in order."""
-        return [name for (name,) in self._own.execute(FIND_STEPS, [_id_of(enqueued)])]
+        return [name for (name,) in self._own.execute(sql.FIND_STEPS, [_id_of(enqueued)])]
 
     # --- deliveries
 
@@ -315,7 +293,7 @@ class Jobs:
         Args:
             time: As for `datetime.timedelta`: `hours=2`, `seconds=90`.
         """
-        for statement in (MOVE_INTO_THE_PAST, MOVE_STEPS_INTO_THE_PAST):
+        for statement in (sql.MOVE_INTO_THE_PAST, sql.MOVE_STEPS_INTO_THE_PAST):
             self._own.execute(statement, {"time": timedelta(**time)})
 
     # --- the steps
@@ -323,8 +301,8 @@ class Jobs:
     def _due(self) -> list[tuple[str, str | None]]:
         while executions.free_expired_leases(self._own, FREE_AT_ONCE):
             pass
-        self._own.execute(END_BACKOFF)
-        return self._own.execute(FIND_DUE).fetchall()
+        self._own.execute(sql.END_BACKOFF)
+        return self._own.execute(sql.FIND_DUE).fetchall()
 
     def _find(self, enqueued: str | Enqueued) -> search.JobExecution:
         job_id = _id_of(enqueued)

@@ -30,7 +30,7 @@ from psycopg.errors import DeadlockDetected, LockNotAvailable
 
 from stashjobs.errors import MigrationError
 from stashjobs.store import database
-from stashjobs.store.migrations import functions, worker_role
+from stashjobs.store.migrations import functions, sql, worker_role
 
 FOLDER = Path(__file__).parent
 # Any constant will do, as long as every version of stashjobs takes the same one.
@@ -53,73 +53,7 @@ _CONCURRENTLY = re.compile(r"\bCONCURRENTLY\b")
 # What does not take effect beside jobs that go on unless it is in no transaction with the rest.
 _CONCURRENT = re.compile(r"\bCONCURRENTLY\b|\bVALIDATE CONSTRAINT\b")
 
-CREATE_HISTORY = """
-CREATE TABLE IF NOT EXISTS stashjobs_migrations (
-    name        text PRIMARY KEY,
-    checksum    text NOT NULL,
-    applied_at  timestamptz NOT NULL DEFAULT now()
-)
-"""
-# Also where the role has timeouts of its own. Not all versions of Postgres have each.
-SET_TIMEOUTS = """
-SELECT set_config(name, CASE name WHEN 'lock_timeout' THEN %s ELSE '0' END, true)
-  FROM pg_settings
- WHERE name IN ('lock_timeout', 'statement_timeout', 'idle_in_transaction_session_timeout',
-                'transaction_timeout')
-"""
-# Another role's session shows its name and no more, but to a member of pg_read_all_stats.
-READ_HOLDER = """
-SELECT format('session %s (role %s, application %s, %s%s) holds %s', pid,
-              coalesce(usename, 'none'), coalesce(nullif(application_name, ''), 'unnamed'),
-              coalesce(state, 'its state is not shown'),
-              to_char(xact_start AT TIME ZONE 'UTC', '", in a transaction since" HH24:MI:SS "UTC"'),
-              relation::regclass)
-  FROM pg_locks JOIN pg_stat_activity USING (pid)
- WHERE granted AND locktype = 'relation' AND pid <> pg_backend_pid()
-   AND relation IN (
-           SELECT oid FROM pg_class
-            WHERE relkind = 'r' AND relnamespace = (
-                      SELECT relnamespace FROM pg_class
-                       WHERE oid = to_regclass('stashjobs_migrations')))
- ORDER BY xact_start LIMIT 1
-"""
-# Never waits within a statement: a waiting statement has a snapshot, and CREATE INDEX CONCURRENTLY
-# waits for all older snapshots, while they would wait for it.
-TRY_LOCK = "SELECT pg_try_advisory_xact_lock(%s)"
-# Until it had a name of its own, it had that of Rails', Ecto's and golang-migrate's tables, which
-# know no checksum.
-FORMER_HISTORY = """(
-    SELECT attrelid FROM pg_attribute
-     WHERE attrelid = to_regclass('schema_migrations') AND attname = 'checksum')"""
-RENAME_HISTORY = f"""
-DO $$ BEGIN
-    IF to_regclass('stashjobs_migrations') IS NULL AND {FORMER_HISTORY} IS NOT NULL THEN
-        ALTER TABLE schema_migrations RENAME CONSTRAINT schema_migrations_pkey
-            TO stashjobs_migrations_pkey;
-        ALTER TABLE schema_migrations RENAME TO stashjobs_migrations;
-    END IF;
-END $$
-"""
-# The tables' schema. A role of the name stashjobs finds the schema of the functions before it
-# (Postgres docs, "The Schema Search Path"), and no table belongs there.
-KEEP_TO_THE_SCHEMA_OF_THE_TABLES = f"""
-SELECT set_config('search_path', coalesce(quote_ident(coalesce(
-    (SELECT nspname FROM pg_class JOIN pg_namespace AS schema ON schema.oid = relnamespace
-      WHERE pg_class.oid = coalesce(to_regclass('stashjobs_migrations'), {FORMER_HISTORY})),
-    (SELECT name FROM unnest(current_schemas(false)) WITH ORDINALITY AS path (name, place)
-      WHERE name <> 'stashjobs' ORDER BY place LIMIT 1))) || ', pg_temp',
-    current_setting('search_path')), true)
-"""  # noqa: S608 - a constant
 IN_THE_WAY = (LockNotAvailable, DeadlockDetected)
-READ_BYTES = """
-SELECT coalesce(max(pg_table_size(oid)), 0) FROM pg_class
- WHERE relkind = 'r' AND relnamespace = current_schema()::regnamespace
-"""
-FIND_HISTORY = f"""
-SELECT coalesce(to_regclass('stashjobs_migrations'), {FORMER_HISTORY})::regclass::text
-"""
-READ_HISTORY = "SELECT name, checksum FROM {} ORDER BY name"
-RECORD_APPLIED = "INSERT INTO stashjobs_migrations (name, checksum) VALUES (%s, %s)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +111,7 @@ def migrate(
     dry_run: bool = False,
     role: str | None = None,
     folder: Path = FOLDER,
-    sql: Path | None = None,
+    functions_folder: Path | None = None,
 ) -> list[str]:
     """Apply this database's pending migrations and renew its functions, in one transaction; a
     file that fails is undone alone. What is `concurrent` comes between two transactions, where a
@@ -193,7 +127,7 @@ def migrate(
         role: Grant this role what workers need, now and with every later migration
             (`worker_role`).
         folder: Where the files are.
-        sql: Where the functions' files are; None is `sql` beside `folder`.
+        functions_folder: Where the functions' files are; None is `sql` beside `folder`.
 
     Returns:
         The names of the files that were (or would be) applied, and then of the functions.
@@ -205,18 +139,18 @@ def migrate(
         psycopg.OperationalError: Postgres cannot be reached.
     """
     migrations = available(folder)
-    sql = sql or folder.parent / "sql"
+    functions_folder = functions_folder or folder.parent / "sql"
     applied: list[str] = []
     with database.connect(url) as connection:
         _refuse_old_postgres(connection.info.server_version // 10_000)
         if dry_run:
             pending = [migration.name for migration in _pending(connection, migrations)]
-            return pending + functions.difference(connection, sql).told
+            return pending + functions.difference(connection, functions_folder).told
     tries = 0
     while True:
         # A connection for each try: one that is idle meanwhile may be closed by the server.
         with database.connect(url) as connection:
-            names, failure = _apply_what_comes_next(connection, migrations, url, sql)
+            names, failure = _apply_what_comes_next(connection, migrations, url, functions_folder)
             applied += names
             if failure is None and not names:
                 _grant(connection, role)
@@ -239,7 +173,8 @@ def _note_who_is_in_the_way(
         MigrationError: This was the last try.
     """
     if tries in {1, LOCK_TRIES}:
-        [holder] = connection.execute(READ_HOLDER).fetchone() or ["the session has ended meanwhile"]
+        row = connection.execute(sql.READ_HOLDER).fetchone()
+        holder = row[0] if row else "the session has ended meanwhile"
         reason = f"{str(failure).rstrip()}; {holder}"
         if tries == LOCK_TRIES:
             raise MigrationError(
@@ -251,7 +186,7 @@ def _note_who_is_in_the_way(
 
 def _grant(connection: database.Connection, role: str | None) -> None:
     with connection.transaction():
-        connection.execute(KEEP_TO_THE_SCHEMA_OF_THE_TABLES)
+        connection.execute(sql.KEEP_TO_THE_SCHEMA_OF_THE_TABLES)
         if role is not None:
             worker_role.remember(connection, role)
         worker_role.grant(connection)
@@ -267,16 +202,19 @@ def _refuse_old_postgres(version: int) -> None:
 
 
 def _apply_what_comes_next(
-    connection: database.Connection, migrations: list[Migration], url: str, sql: Path
+    connection: database.Connection,
+    migrations: list[Migration],
+    url: str,
+    functions_folder: Path,
 ) -> tuple[list[str], MigrationError | None]:
     """Apply those that fit into one transaction, or the one concurrent file that comes first.
     An error is told, not raised, so that those before it are committed."""
     done: list[str] = []
     while True:
         with connection.transaction():
-            connection.execute(SET_TIMEOUTS, [_lock_timeout()])
-            if connection.execute(TRY_LOCK, [ADVISORY_LOCK]).fetchone() == (True,):
-                connection.execute(KEEP_TO_THE_SCHEMA_OF_THE_TABLES)
+            connection.execute(sql.SET_TIMEOUTS, [_lock_timeout()])
+            if connection.execute(sql.TRY_LOCK, [ADVISORY_LOCK]).fetchone() == (True,):
+                connection.execute(sql.KEEP_TO_THE_SCHEMA_OF_THE_TABLES)
                 try:
                     _prepare(connection)
                     for migration in _pending(connection, migrations):
@@ -288,7 +226,7 @@ def _apply_what_comes_next(
                         _apply(connection, migration)
                         done.append(migration.name)
                     else:
-                        done += functions.renew(connection, sql)
+                        done += functions.renew(connection, functions_folder)
                 except MigrationError as error:
                     return done, error
                 return done, None
@@ -299,8 +237,8 @@ def _prepare(connection: database.Connection) -> None:
     """Make the table of what was applied; where it cannot be, nothing else can."""
     try:
         with connection.transaction():
-            connection.execute(RENAME_HISTORY.encode())
-            connection.execute(CREATE_HISTORY)
+            connection.execute(sql.RENAME_HISTORY.encode())
+            connection.execute(sql.CREATE_HISTORY)
     except psycopg.Error as error:
         [schema] = connection.execute("SHOW search_path").fetchone() or ["public"]
         user = connection.info.user
@@ -313,15 +251,15 @@ def _prepare(connection: database.Connection) -> None:
 
 
 def _is_small(connection: database.Connection) -> bool:
-    row = connection.execute(READ_BYTES).fetchone()
+    row = connection.execute(sql.READ_BYTES).fetchone()
     return row is None or int(row[0]) <= SMALL_BYTES
 
 
 def _pending(connection: database.Connection, migrations: list[Migration]) -> list[Migration]:
     applied: dict[str, str] = {}
-    [history] = connection.execute(FIND_HISTORY).fetchone() or [None]
+    [history] = connection.execute(sql.FIND_HISTORY).fetchone() or [None]
     if history is not None:
-        applied = dict(connection.execute(READ_HISTORY.format(history).encode()).fetchall())
+        applied = dict(connection.execute(sql.READ_HISTORY.format(history).encode()).fetchall())
     by_name = {migration.name: migration for migration in migrations}
     for name, checksum in applied.items():
         if name not in by_name:
@@ -345,7 +283,7 @@ def _apply(connection: database.Connection, migration: Migration) -> None:
     try:
         with connection.transaction():
             connection.execute(migration.in_one_go.encode())
-            connection.execute(RECORD_APPLIED, [migration.name, migration.checksum])
+            connection.execute(sql.RECORD_APPLIED, [migration.name, migration.checksum])
     except psycopg.Error as error:
         raise MigrationError(f"{migration.name} failed and was undone: {error}") from error
 
@@ -358,7 +296,7 @@ def _apply_concurrently(url: str, migration: Migration) -> None:
         ) as connection:
             for statement in migration.statements:
                 _apply_statement(connection, statement)
-            connection.execute(RECORD_APPLIED, [migration.name, migration.checksum])
+            connection.execute(sql.RECORD_APPLIED, [migration.name, migration.checksum])
     except psycopg.Error as error:
         raise MigrationError(
             f"{migration.name} was interrupted half-way; migrate again to go on, and give it "
@@ -373,8 +311,8 @@ def _apply_statement(connection: database.Connection, statement: str) -> None:
     for tries in itertools.count(1):
         try:
             with connection.transaction():
-                connection.execute(SET_TIMEOUTS, [_lock_timeout()])
-                connection.execute(KEEP_TO_THE_SCHEMA_OF_THE_TABLES)
+                connection.execute(sql.SET_TIMEOUTS, [_lock_timeout()])
+                connection.execute(sql.KEEP_TO_THE_SCHEMA_OF_THE_TABLES)
                 connection.execute(statement.encode())
         except IN_THE_WAY as error:
             _note_who_is_in_the_way(connection, tries, error)

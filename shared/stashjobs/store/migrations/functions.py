@@ -14,42 +14,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stashjobs.errors import MigrationError
+from stashjobs.store.migrations import sql
 
 if TYPE_CHECKING:
     from stashjobs.store.database import Connection
 
 FOLDER = Path(__file__).parent.parent / "sql"
-
-CREATE_TABLE = """
-CREATE TABLE IF NOT EXISTS schema_functions (
-    name        text PRIMARY KEY,
-    checksum    text NOT NULL,
-    definition  text NOT NULL,
-    applied_at  timestamptz NOT NULL DEFAULT now()
-)
-"""
-CREATE_SCHEMA = "CREATE SCHEMA stashjobs"
-SCHEMA_EXISTS = "SELECT to_regnamespace('stashjobs') IS NOT NULL"
-TABLE_EXISTS = "SELECT to_regclass('schema_functions') IS NOT NULL"
-READ_KNOWN = """
-SELECT name, checksum, definition IS NOT DISTINCT FROM (
-           SELECT md5(string_agg(pg_get_functiondef(own.oid), '' ORDER BY own.oid))
-             FROM pg_proc AS own
-            WHERE pronamespace = to_regnamespace('stashjobs') AND proname = known.name)
-  FROM schema_functions AS known
-"""
-READ_SIGNATURES = """
-SELECT oid::regprocedure::text FROM pg_proc
- WHERE pronamespace = to_regnamespace('stashjobs') AND proname = %s
-"""
-FORGET = "DELETE FROM schema_functions WHERE name = %s"
-RECORD = """
-INSERT INTO schema_functions (name, checksum, definition)
-SELECT %(name)s::text, %(checksum)s, md5(string_agg(pg_get_functiondef(oid), '' ORDER BY oid))
-  FROM pg_proc WHERE pronamespace = to_regnamespace('stashjobs') AND proname = %(name)s::name
-    ON CONFLICT (name) DO UPDATE
-   SET checksum = excluded.checksum, definition = excluded.definition, applied_at = now()
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +59,8 @@ class Difference:
 def difference(connection: Connection, folder: Path = FOLDER) -> Difference:
     """Compare the database with the files. Changes nothing."""
     known: dict[str, tuple[str, bool]] = {}
-    if connection.execute(TABLE_EXISTS).fetchone() == (True,):
-        rows = connection.execute(READ_KNOWN).fetchall()
+    if connection.execute(sql.FUNCTIONS_EXIST).fetchone() == (True,):
+        rows = connection.execute(sql.READ_FUNCTIONS).fetchall()
         known = {name: (checksum, is_ours) for name, checksum, is_ours in rows}
     functions = available(folder)
     return Difference(
@@ -116,12 +86,12 @@ def renew(connection: Connection, folder: Path = FOLDER) -> list[str]:
     name = "the schema stashjobs"
     try:
         with connection.transaction():
-            if connection.execute(SCHEMA_EXISTS).fetchone() != (True,):
-                connection.execute(CREATE_SCHEMA)
-            connection.execute(CREATE_TABLE)
+            if connection.execute(sql.SCHEMA_EXISTS).fetchone() != (True,):
+                connection.execute(sql.CREATE_SCHEMA)
+            connection.execute(sql.CREATE_FUNCTIONS)
             for name in found.drop:
                 _drop(connection, _signatures(connection, name))
-                connection.execute(FORGET, [name])
+                connection.execute(sql.FORGET_FUNCTION, [name])
             for each in found.create:
                 name = each.name
                 _create(connection, each)
@@ -147,11 +117,11 @@ def _create(connection: Connection, function: Function) -> None:
     else:
         if _signatures(connection, function.name) != before:
             _drop(connection, before)
-    connection.execute(RECORD, {"name": function.name, "checksum": function.checksum})
+    connection.execute(sql.RECORD_FUNCTION, {"name": function.name, "checksum": function.checksum})
 
 
 def _signatures(connection: Connection, name: str) -> list[str]:
-    return sorted(each for (each,) in connection.execute(READ_SIGNATURES, [name]))
+    return sorted(each for (each,) in connection.execute(sql.READ_SIGNATURES, [name]))
 
 
 def _drop(connection: Connection, signatures: list[str]) -> None:

@@ -19,12 +19,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psycopg
-from psycopg import sql
 from psycopg.conninfo import make_conninfo
+from psycopg.sql import SQL, Identifier
 
 from stashjobs.errors import StashjobsError
 from stashjobs.store import database
-from stashjobs.tools.backup import programs
+from stashjobs.tools.backup import programs, sql
 from stashjobs.tools.backup.contents import Contents, differences, read
 
 if TYPE_CHECKING:
@@ -35,17 +35,6 @@ if TYPE_CHECKING:
 SUFFIX = "_restored"
 # The comment on a scratch database, by which one that is left is known.
 MARK = "scratch of stashjobs backup verify"
-READ_COMMENT = """
-SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = %s
-"""
-LOCK = "SELECT pg_try_advisory_lock(782917461, hashtext(%s))"
-DROP = sql.SQL("DROP DATABASE IF EXISTS {} (FORCE)")
-# Those that this Postgres has: the last is of version 17.
-NO_TIMEOUTS = """
-SELECT set_config(name, '0', false) FROM pg_settings
- WHERE name IN ('statement_timeout', 'lock_timeout', 'idle_in_transaction_session_timeout',
-                'idle_session_timeout', 'transaction_timeout')
-"""
 LONGEST_NAME = 63  # bytes; Postgres cuts off what is longer
 
 
@@ -191,7 +180,7 @@ def _snapshot(url: str) -> Iterator[tuple[Connection, str]]:
 def _patient(url: str) -> Connection:
     """A connection that no timeout of the role or the database ends, however long it is idle."""
     connection = database.connect(url, statement_timeout_seconds=0)
-    connection.execute(NO_TIMEOUTS)
+    connection.execute(sql.SET_NO_TIMEOUTS)
     return connection
 
 
@@ -201,7 +190,7 @@ def _new_database(url: str, *, keep: bool) -> Iterator[None]:
     name = _name_of(url)
     with _ended_by_signals() as ignore_signals, _server_of(url) as server:
         # Held by this session, so that what a verify that goes on has made is no leftover.
-        if server.execute(LOCK, [name]).fetchone() != (True,):
+        if server.execute(sql.TRY_LOCK, [name]).fetchone() != (True,):
             raise BackupError(f"the database {name} is being made or compared by another run")
         _create(server, name, is_scratch=not keep)
         done = False
@@ -213,13 +202,13 @@ def _new_database(url: str, *, keep: bool) -> Iterator[None]:
             if not (keep and done):
                 # The other connection may have been dropped meanwhile.
                 with _server_of(url) as another:
-                    another.execute(DROP.format(sql.Identifier(name)))
+                    another.execute(sql.DROP_DATABASE.format(Identifier(name)))
 
 
 def _create(server: Connection, name: str, *, is_scratch: bool) -> None:
-    identifier = sql.Identifier(name)
+    identifier = Identifier(name)
     try:
-        server.execute(sql.SQL("CREATE DATABASE {} TEMPLATE template0").format(identifier))
+        server.execute(SQL("CREATE DATABASE {} TEMPLATE template0").format(identifier))
     except psycopg.errors.DuplicateDatabase:
         if (mark := _mark_of(server, name)) is not None:
             raise Leftover(
@@ -237,20 +226,20 @@ def _create(server: Connection, name: str, *, is_scratch: bool) -> None:
         ) from error
     if is_scratch:
         mark = f"{MARK}, begun at {datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
-        server.execute(sql.SQL("COMMENT ON DATABASE {} IS {}").format(identifier, mark))
+        server.execute(SQL("COMMENT ON DATABASE {} IS {}").format(identifier, mark))
 
 
 def _drop_leftover(url: str) -> None:
     """Drop the database if it is a verify's; never another."""
     name = _name_of(url)
     with _server_of(url) as server:
-        is_free = server.execute(LOCK, [name]).fetchone() == (True,)
+        is_free = server.execute(sql.TRY_LOCK, [name]).fetchone() == (True,)
         if is_free and _mark_of(server, name) is not None:
-            server.execute(DROP.format(sql.Identifier(name)))
+            server.execute(sql.DROP_DATABASE.format(Identifier(name)))
 
 
 def _mark_of(server: Connection, name: str) -> str | None:
-    row = server.execute(READ_COMMENT, [name]).fetchone()
+    row = server.execute(sql.READ_COMMENT, [name]).fetchone()
     comment = "" if row is None else row[0] or ""
     return comment if comment.startswith(MARK) else None
 

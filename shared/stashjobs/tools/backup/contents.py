@@ -6,42 +6,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from psycopg import sql
+from psycopg.sql import SQL, Identifier
+
+from stashjobs.tools.backup import sql
 
 if TYPE_CHECKING:
     from stashjobs.store.database import Connection
-
-# How values are written is the session's to say; both sessions say the same.
-WRITE_ALIKE = """
-SELECT set_config('timezone', 'UTC', true), set_config('datestyle', 'ISO, YMD', true),
-       set_config('intervalstyle', 'iso_8601', true), set_config('bytea_output', 'hex', true),
-       set_config('extra_float_digits', '1', true)
-"""
-_OURS = """
-nspname NOT LIKE 'pg\\_%' AND nspname <> 'information_schema'
-   AND NOT EXISTS (SELECT FROM pg_depend WHERE objid = pg_class.oid AND deptype = 'e')
-"""
-READ_TABLES = f"""
-SELECT nspname, relname FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace
- WHERE relkind = 'r' AND {_OURS}
- ORDER BY nspname, relname
-"""  # noqa: S608 - put together from constants
-READ_OBJECTS = f"""
-SELECT 'index ' || nspname || '.' || relname FROM pg_class
-  JOIN pg_namespace ON pg_namespace.oid = relnamespace WHERE relkind = 'i' AND {_OURS}
-UNION ALL
-SELECT 'sequence ' || nspname || '.' || relname FROM pg_class
-  JOIN pg_namespace ON pg_namespace.oid = relnamespace WHERE relkind = 'S' AND {_OURS}
-UNION ALL
-SELECT 'trigger ' || tgname || ' of ' || nspname || '.' || relname FROM pg_trigger
-  JOIN pg_class ON pg_class.oid = tgrelid
-  JOIN pg_namespace ON pg_namespace.oid = relnamespace WHERE NOT tgisinternal AND {_OURS}
-"""  # noqa: S608
-# The sum of the rows' hashes does not depend on their order, and counts a doubled row twice.
-READ_ROWS = """
-SELECT count(*), coalesce(sum(hashtextextended(whole::text, 0)::numeric), 0)::text
-  FROM ONLY {} AS whole
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,13 +32,13 @@ class Contents:
 
 def read(connection: Connection) -> Contents:
     """What is there. The connection must be in a transaction that sees one moment."""
-    connection.execute(WRITE_ALIKE)
+    connection.execute(sql.WRITE_ALIKE)
     tables = {}
-    for schema, name in connection.execute(READ_TABLES).fetchall():
-        statement = sql.SQL(READ_ROWS).format(sql.Identifier(schema, name))
+    for schema, name in connection.execute(sql.READ_TABLES).fetchall():
+        statement = SQL(sql.READ_ROWS).format(Identifier(schema, name))
         rows, checksum = connection.execute(statement).fetchone() or (0, "0")
         tables[f"{schema}.{name}"] = Table(rows, checksum)
-    objects = frozenset(name for (name,) in connection.execute(READ_OBJECTS))
+    objects = frozenset(name for (name,) in connection.execute(sql.READ_OBJECTS))
     return Contents(tables, objects)
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from stashjobs.config import settings
 from stashjobs.store import database
-from stashjobs.tools.doctor import web
+from stashjobs.tools.doctor import sql, web
 from stashjobs.tools.doctor.finding import Check, Verdict, green, not_checked, red, yellow
 
 if TYPE_CHECKING:
@@ -21,14 +21,12 @@ REFUSED_SECONDS = 5.0
 # A Date header has whole seconds.
 HEADER_SECONDS = 1.0
 
-NOW = "SELECT extract(epoch FROM clock_timestamp())::float"
-
 
 def of_postgres() -> Verdict:
     """Postgres's clock and this machine's agree."""
     with database.connect(settings.postgres_url()) as connection:
         began = time.time()
-        row = connection.execute(NOW).fetchone()
+        row = connection.execute(sql.READ_CLOCK).fetchone()
         ended = time.time()
     return judge("Postgres", 0.0 if row is None else row[0], began, ended)
 

@@ -12,7 +12,7 @@ from stashjobs.errors import MigrationError
 from stashjobs.operators import health, search
 from stashjobs.store import database, migrations
 from stashjobs.store.migrations import worker_role
-from stashjobs.tools.doctor import stack
+from stashjobs.tools.doctor import sql, stack
 from stashjobs.tools.doctor.finding import Check, Verdict, green, not_checked, red, yellow
 
 if TYPE_CHECKING:
@@ -32,33 +32,6 @@ _CHANGE = re.compile(
     r"|DROP INDEX (?:CONCURRENTLY )?(?:IF EXISTS )?(?P<dropped>\w+)"
     r"|ALTER INDEX (?:IF EXISTS )?(?P<old>\w+) RENAME TO (?P<new>\w+))"
 )
-
-# Only those of the schema that the settings lead to.
-READ_INDEXES = """
-SELECT relname, indisvalid FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid
- WHERE relnamespace = (SELECT relnamespace FROM pg_class
-                        WHERE oid = to_regclass('job_executions'))
-"""
-READ_LIMITS = """
-SELECT current_setting('max_connections')::int,
-       current_setting('superuser_reserved_connections')::int
-         + coalesce(current_setting('reserved_connections', true), '0')::int
-"""
-READ_OLDEST_UNPUBLISHED = """
-SELECT coalesce(extract(epoch FROM now() - min(available_at)), 0)::float
-  FROM job_executions WHERE published_at IS NULL AND status IN ('pending', 'retrying')
-"""
-
-READ_ROLE = """
-SELECT current_user::text, pg_get_userbyid(relowner)::text,
-       pg_has_role(current_user, relowner, 'MEMBER')
-  FROM pg_class WHERE oid = to_regclass('job_executions')
-"""
-READ_HAS_JOBS = "SELECT to_regclass('job_executions') IS NOT NULL"
-READ_NEWEST = """
-SELECT max(created_at), coalesce(extract(epoch FROM now() - max(created_at)), 0)::float
-  FROM job_executions
-"""
 
 
 def version() -> Verdict:
@@ -96,7 +69,7 @@ def judge_tls(stage: str, mode: str, *, encrypted: bool) -> Verdict:
 def role() -> Verdict:
     """The functions have a role that may only run jobs."""
     with _connected() as connection:
-        row = connection.execute(READ_ROLE).fetchone()
+        row = connection.execute(sql.READ_ROLE).fetchone()
         others = worker_role.outsiders(connection)
     if row is None:
         return not_checked("there is no job_executions")
@@ -140,7 +113,7 @@ def expected_indexes() -> set[str]:
 def indexes() -> Verdict:
     """The deployment guide's five and ours are there, and none was left half-built."""
     with _connected() as connection:
-        there: dict[str, bool] = dict(connection.execute(READ_INDEXES).fetchall())
+        there: dict[str, bool] = dict(connection.execute(sql.READ_INDEXES).fetchall())
     missing = sorted(expected_indexes() - there.keys())
     broken = sorted(name for name, valid in there.items() if not valid)
     if missing:
@@ -172,7 +145,7 @@ def connection_budget() -> Verdict:
     """What the stack may open fits into what the server grants (docs/connections.md)."""
     budget = stack.connections()
     with _connected() as connection:
-        row = connection.execute(READ_LIMITS).fetchone() or (0, 0)
+        row = connection.execute(sql.READ_LIMITS).fetchone() or (0, 0)
     granted, reserved = row
     left = granted - reserved - budget
     told = f"{budget} for the stack, of {granted} less {reserved} that are reserved"
@@ -190,14 +163,14 @@ def read_replica() -> Verdict:
     if url is None:
         return not_checked("POSTGRES_READ_URL is optional, and not set")
     with _connected() as connection:
-        newest, age = connection.execute(READ_NEWEST).fetchone() or (None, 0.0)
+        newest, age = connection.execute(sql.READ_NEWEST).fetchone() or (None, 0.0)
     with database.connect(url) as connection:
-        if connection.execute(READ_HAS_JOBS).fetchone() == (False,):
+        if connection.execute(sql.READ_HAS_JOBS).fetchone() == (False,):
             return red(
                 "there is no job_executions where POSTGRES_READ_URL leads",
                 "is it a replica of this stage's database?",
             )
-        there, _ = connection.execute(READ_NEWEST).fetchone() or (None, 0.0)
+        there, _ = connection.execute(sql.READ_NEWEST).fetchone() or (None, 0.0)
     if newest is not None and (there is None or there < newest) and age > LATE_SECONDS:
         told = f"it lacks a job that was enqueued {age / 60:.0f} minutes ago"
         return red(told, "is it a replica of this stage's database, and does replication run?")
@@ -221,7 +194,7 @@ def queries() -> Verdict:
 def relay() -> Verdict:
     """No due job is unpublished."""
     with _connected() as connection:
-        row = connection.execute(READ_OLDEST_UNPUBLISHED).fetchone()
+        row = connection.execute(sql.READ_OLDEST_UNPUBLISHED).fetchone()
     late = 0.0 if row is None else row[0]
     if late > LATE_SECONDS:
         told = f"a job has waited {late / 60:.0f} minutes to be published"
