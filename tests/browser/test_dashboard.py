@@ -195,10 +195,20 @@ def test_the_overview_and_the_list_keep_themselves_up_to_date(
     jobs.add("failed", error="ValueError: no good")
     expect(page.locator(".figures")).to_contain_text("1 failed")
     page.goto("/admin/jobs")
-    page.get_by_label(re.compile("^Select create-notification")).check()
+    box = page.get_by_label(re.compile("^Select create-notification"))
+    box.check()
+    box.press("Enter")  # which sends nothing
+    page.locator("tbody .type").select_text()
     jobs.add("completed", age=1)
     expect(page.locator("tbody tr")).to_have_count(2)
-    expect(page.locator("[data-chosen]")).to_have_text("1 selected"), "the selection stays"
+    expect(page.locator("[data-chosen]")).to_have_text("1 selected"), "the ticks stay"
+    expect(page.locator("tbody tr").nth(1).locator("input")).to_be_focused()
+    assert page.evaluate("getSelection().toString()") == "create-notification"
+    lose = "window.answering = fetch; window.fetch = async () => { throw new TypeError() }; 0"
+    page.evaluate(lose)
+    expect(page.get_by_role("status")).to_contain_text("Not connected since")
+    page.evaluate("window.fetch = answering; 0")
+    expect(page.get_by_role("status")).to_have_text("Live")
     page.get_by_role("button", name="Pause updating").click()
     jobs.add("completed", age=0.5)
     page.wait_for_timeout(600)  # twice what it waits between two questions here
@@ -235,6 +245,11 @@ def test_it_works_without_a_script(open_page: Callable[..., Page], jobs: Jobs, e
     job_id = jobs.add("pending", delay=3_600)
     page = open_page(script=False)
     page.goto("/admin/jobs?status=pending")
+    page.locator(f"#pick-{job_id}").check()
+    with page.expect_navigation():
+        page.locator(f"#pick-{job_id}").press("Enter")
+    expect(page.get_by_role("status")).to_have_count(0)
+    assert jobs.status(job_id) == "pending", "Enter shows the list again"
     page.locator(f"#pick-{job_id}").check()
     page.get_by_role("button", name="Cancel selected").click()
     expect(page.get_by_role("status")).to_contain_text("1 job cancelled")

@@ -453,7 +453,7 @@ def test_a_long_traceback_loses_its_beginning(table: Table) -> None:
     job_id = table.add(job)
     deliver(job, job_id)
     [error] = table.row(job_id)["errors"]
-    assert len(error["traceback"]) == 4_001
+    assert 3_900 < len(error["traceback"]) <= 4_001
     assert error["traceback"].startswith("…")
     assert "error 0\n" not in error["traceback"]
     assert error["traceback"].endswith("ValueError: error 49\n")

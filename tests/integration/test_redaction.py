@@ -12,7 +12,7 @@ import pytest
 
 import stashjobs
 from stashjobs import Context
-from stashjobs.observability.redaction import SECRET_SETTINGS
+from stashjobs.observability.redaction import SECRET_SETTINGS, describe_error
 from stashjobs.testing.qstash import serving
 from tests.deliveries import Table, deliver, probe
 
@@ -82,6 +82,14 @@ def test_a_secret_at_the_edge_of_what_is_kept_is_gone_too(
     job_id = table.add(job)
     deliver(job, job_id)
     assert "ssss" not in str(table.row(job_id))
+
+
+def test_a_message_is_cut_between_words_so_that_no_key_is_cut() -> None:
+    for padding in range(1_960, 2_000):
+        error = describe_error(OSError("x" * padding + " sk_live_abcdefghijklmnopqrstuvwx was bad"))
+        message = error["message"]
+        assert "sk_live" not in message or "sk_live_abcdefghijklmnopqrstuvwx" in message
+        assert len(message) <= 2_000
 
 
 @pytest.mark.parametrize("token", ["token-with-\x01-never-shown", "token-never-shown"])

@@ -47,6 +47,13 @@ class SignInNeededError(Exception):
     """There is no session, its time is over, or its token is revoked."""
 
 
+class FormOfAnotherSessionError(HTTPException):
+    """A form of this dashboard, but not of this session: it was opened in the one before."""
+
+    def __init__(self) -> None:
+        super().__init__(403, "this form is from another session")
+
+
 class Form:
     """The fields of a form that was posted."""
 
@@ -79,7 +86,17 @@ async def read_form(request: Request) -> Form:
         fields = parse_qs(body.decode(), keep_blank_values=True, max_num_fields=MAX_FIELDS)
     except ValueError as error:
         raise HTTPException(422, "the form cannot be read") from error
-    return Form(fields)
+    form = request.state.form = Form(fields)
+    return form
+
+
+def kept_form(request: Request) -> list[tuple[str, str]] | None:
+    """What was posted, so that it can be sent again in another session; None: nothing was, or by
+    another site."""
+    form = getattr(request.state, "form", None)
+    if form is None or not is_own(request):
+        return None
+    return [(name, value) for name, value in form.items() if name != "csrf"]
 
 
 Posted = Annotated[Form, Depends(read_form)]
@@ -103,7 +120,7 @@ def own_form(scope: str) -> Any:
         refuse_foreign(request)
         if not session.is_form_ours(form.one("csrf")):
             log_refusal(request, "the form is not this session's")
-            raise HTTPException(403, "this form is from another session; load the page anew")
+            raise FormOfAnotherSessionError
         return session
 
     return Depends(check)
@@ -139,6 +156,13 @@ def refuse_foreign(request: Request) -> None:
     Raises:
         HTTPException: It comes from elsewhere, or does not say.
     """
+    if not is_own(request):
+        log_refusal(request, "the form comes from another site")
+        raise HTTPException(403, "this form comes from another site")
+
+
+def is_own(request: Request) -> bool:
+    """Whether the browser says that a page of this host has sent the request."""
     site = request.headers.get("sec-fetch-site")
     origin = request.headers.get("origin")
     host = request.headers.get("host", "")
@@ -147,9 +171,7 @@ def refuse_foreign(request: Request) -> None:
         f"https://{host}",
         *([f"http://{host}"] if is_loopback(request) else []),
     }
-    if not own or (site is None and origin is None):
-        log_refusal(request, "the form comes from another site")
-        raise HTTPException(403, "this form comes from another site")
+    return own and not (site is None and origin is None)
 
 
 def is_loopback(request: Request) -> bool:
@@ -171,7 +193,9 @@ def set_cookie(request: Request, response: Response, value: str | None) -> None:
         path="/",
         secure=not is_loopback(request),
         httponly=True,
-        samesite="strict",
+        # Not strict: a link in an email would lead to "Sign in". Only a GET from elsewhere carries
+        # the cookie then, and no GET changes anything.
+        samesite="lax",
     )
 
 

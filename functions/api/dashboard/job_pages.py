@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 from starlette.responses import Response
 
 from functions.api.auth import Connected
-from functions.api.dashboard import redaction, timeline
+from functions.api.dashboard import redaction, sql, timeline
 from functions.api.dashboard.auth import Operator, OperatorsForm, Posted, Reader, borrowed
 from functions.api.dashboard.job_list import PERIODS, STATEMENT_SECONDS, Query, find
 from functions.api.dashboard.pages import Page, render
@@ -32,7 +33,11 @@ if TYPE_CHECKING:
 MAX_AT_ONCE = 1_000
 # What a page's address, and its form, say besides the filter.
 OF_THE_PAGE = ("id", "done", "count")
-OF_THE_FORM = ("csrf", "every", "job_id")
+OF_THE_FORM = ("csrf", "every", "job_id", "completed")
+# What a form's first button does, which Enter presses: it shows the list again.
+NOTHING = "nothing"
+# Whether what has completed runs again too, which its effects do: only who is asked says so.
+COMPLETED_TOO, COMPLETED_NOT = "too", "not"
 ACTIONS = {
     "retry": (retry_and_cancel.RETRYABLE, retry_and_cancel.retry_these, retry_and_cancel.retry_all),
     "cancel": (
@@ -89,9 +94,15 @@ def _listed(own: Connection, query: Query) -> dict[str, Any]:
 @router.post("/jobs/{action}")
 def change_many(request: Request, session: OperatorsForm, form: Posted, action: str) -> Response:
     """Retry or cancel the chosen jobs, or all that fit, which is asked about first."""
+    if action == NOTHING:
+        return RedirectResponse(Query.read(form.items(), OF_THE_FORM).url(), 303)
     if action not in ACTIONS:
         raise HTTPException(404, "there is no such action")
+    statuses: tuple[str, ...]
     statuses, change_these, change_all = ACTIONS[action]
+    if action == "retry" and form.one("status") != "completed":
+        statuses = retry_and_cancel.NOT_COMPLETED
+        change_all = functools.partial(retry_and_cancel.retry_all, statuses=statuses)
     every = form.all("every")
     if every not in ([], ["ask"], ["confirmed"]):
         raise HTTPException(422, "every: there are ask and confirmed")
@@ -113,6 +124,11 @@ def change_many(request: Request, session: OperatorsForm, form: Posted, action: 
         changed = change_all(query.to_filter(), actor=session.actor, seconds=OPERATION_SECONDS)
         return _done(action, changed.count, query.url())
     chosen = form.all("job_id")
+    if action == "retry" and (completed := _completed(chosen)):
+        if form.one("completed") not in (COMPLETED_TOO, COMPLETED_NOT):
+            return _ask_about_completed(request, "/admin/jobs/retry", query, chosen, completed)
+        if form.one("completed") == COMPLETED_NOT:
+            chosen = [each for each in chosen if each not in completed]
     return _done(action, change_these(chosen, actor=session.actor) if chosen else 0, query.url())
 
 
@@ -153,10 +169,44 @@ def _shown(own: Connection, job_id: str) -> dict[str, Any]:
     }
 
 
+def _completed(job_ids: list[str]) -> set[str]:
+    if not job_ids:
+        return set()
+    with borrowed() as own:
+        return {job_id for (job_id,) in own.execute(sql.FIND_COMPLETED, [job_ids])}
+
+
+def _ask_about_completed(
+    request: Request,
+    action: str,
+    query: Query,
+    chosen: list[str],
+    completed: set[str],
+    *,
+    from_step: str = "",
+) -> HTMLResponse:
+    return render(
+        request,
+        "completed.html",
+        action=action,
+        query=query,
+        chosen=chosen,
+        completed=len(completed),
+        from_step=from_step,
+        back=query.url() if len(chosen) > 1 else _job_url(chosen[0]),
+    )
+
+
 @router.post("/jobs/{job_id:path}/retry")
-def retry(session: OperatorsForm, form: Posted, job_id: str) -> Response:
-    """Run a job again as it is, from one of its steps on if that is asked for."""
+def retry(request: Request, session: OperatorsForm, form: Posted, job_id: str) -> Response:
+    """Run a job again as it is, from one of its steps on if that is asked for; one that has
+    completed, if that is meant."""
     from_step = form.one("from_step") or None
+    if form.one("completed") != COMPLETED_TOO and (completed := _completed([job_id])):
+        action = f"{_job_url(job_id)}/retry"
+        return _ask_about_completed(
+            request, action, Query(), [job_id], completed, from_step=from_step or ""
+        )
     retry_and_cancel.retry(job_id, actor=session.actor, from_step=from_step)
     return _done("retry", 1, _job_url(job_id))
 

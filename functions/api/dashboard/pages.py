@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -95,7 +96,11 @@ def render(request: Request, template: str, status_code: int = 200, **values: An
 def error_page(request: Request, error: Exception) -> Response:
     """The page for what went wrong; it tells no more than the API would."""
     if isinstance(error, auth.SignInNeededError):
-        return sign_in_page(request, 401)
+        return sign_in_page(request, 401, kept=auth.kept_form(request))
+    if isinstance(error, auth.FormOfAnotherSessionError):
+        reason = "This form is from another session, and nothing was changed."
+        action = base_path.path(request)
+        return again_page(request, 403, reason, action, auth.kept_form(request) or [])
     status, reason, headers = _explained(error)
     if status >= 500:
         logger().error("dashboard", error=one_line(error))
@@ -106,13 +111,37 @@ def error_page(request: Request, error: Exception) -> Response:
 
 
 def sign_in_page(
-    request: Request, status: int = 200, problem: str = "", after: str | None = None
+    request: Request,
+    status: int = 200,
+    problem: str = "",
+    after: str | None = None,
+    kept: list[tuple[str, str]] | None = None,
 ) -> HTMLResponse:
-    """The form that asks for a token; afterwards it leads back to where one wanted to go."""
+    """The form that asks for a token; afterwards it leads back to where one wanted to go.
+
+    Args:
+        request: The one that needs a session.
+        status: Of the answer.
+        problem: Why the token did not do.
+        after: The path where one wanted to go; None: the request's own.
+        kept: The fields of a form that was posted there.
+    """
     if after is None:
         query = f"?{request.url.query}" if request.url.query else ""
-        after = base_path.path(request) + query if request.method == "GET" else "/admin"
-    return render(request, "sign_in.html", status, problem=problem, after=after)
+        is_kept = request.method == "GET" or kept
+        after = base_path.path(request) + query if is_kept else "/admin"
+    fields = json.dumps(kept) if kept else ""
+    return render(request, "sign_in.html", status, problem=problem, after=after, kept=fields)
+
+
+def again_page(
+    request: Request, status: int, reason: str, action: str, fields: list[tuple[str, str]]
+) -> HTMLResponse:
+    """A form that was posted outside its session, to be sent again or not."""
+    shown: dict[str, list[str]] = {}
+    for name, value in fields:
+        shown.setdefault(name, []).append(value)
+    return render(request, "again.html", status, reason=reason, action=action, fields=shown)
 
 
 def _explained(error: Exception) -> tuple[int, str, dict[str, str]]:
@@ -164,6 +193,11 @@ def _environment() -> Environment:
         auto_reload=False,
     )
     environment.filters.update(formatting.FILTERS)
-    environment.filters.update(mask=redaction.mask, mask_text=redaction.mask_text)
+    environment.filters.update(
+        mask=redaction.mask,
+        mask_text=redaction.mask_text,
+        excerpt=redaction.excerpt,
+        error_kind=redaction.error_kind,
+    )
     environment.globals.update(static=_static, charts=charts)
     return environment

@@ -10,11 +10,27 @@ from typing import Any
 
 from stashjobs.operators.masking import HIDDEN, is_secret, mask, mask_text
 
-__all__ = ["HIDDEN", "CannotRestore", "is_secret", "mask", "mask_text", "restore"]
+__all__ = [
+    "HIDDEN", "CannotRestore", "error_kind", "excerpt", "is_secret", "mask", "mask_text", "restore",
+]  # fmt: skip
+EXCERPT = 300
+LONGEST_KIND = 80
 
 
 class CannotRestore(ValueError):
     """A payload was edited, and a value of it is still hidden. The message says where."""
+
+
+def excerpt(text: str) -> str:
+    """The beginning of an error, for one line of a table. Masked before it is cut: a part of a key
+    could not be told by its form."""
+    return mask_text(text)[:EXCERPT]
+
+
+def error_kind(text: str) -> str:
+    """What comes before the colon of an error, or its beginning, as far as nothing is hidden in
+    it: a word to look for in other errors."""
+    return mask_text(text).partition(":")[0].partition(HIDDEN)[0][:LONGEST_KIND].rstrip()
 
 
 def restore(edited: Any, original: Any) -> Any:

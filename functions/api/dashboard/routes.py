@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
+
 from fastapi import APIRouter, HTTPException, Request
 from fastapi.responses import RedirectResponse
 from starlette.responses import Response
@@ -51,11 +54,12 @@ def sign_in(request: Request, own: Connected, form: Posted) -> Response:
     """Begin a session, if the token is good and may read."""
     auth.refuse_foreign(request)
     after = _own_path(form.one("after"))
+    kept = _kept(form.one("kept")) if after != "/admin" else None
     wait = sessions.seconds_to_wait(own, asked(request).source_ip)
     if wait:
         auth.log_refusal(request, "too many attempts to sign in")
         page = pages.sign_in_page(
-            request, 429, f"Too many attempts. Try again in {wait} s.", after=after
+            request, 429, f"Too many attempts. Try again in {wait} s.", after=after, kept=kept
         )
         page.headers["Retry-After"] = str(wait)
         return page
@@ -63,9 +67,14 @@ def sign_in(request: Request, own: Connected, form: Posted) -> Response:
     decision = access.authorize(own, token, "read", asked(request))
     log_access(request, decision)
     if decision.outcome != "allowed":
-        return pages.sign_in_page(request, *_why_not(decision), after=after)
-    response = RedirectResponse(after, 303)
-    auth.set_cookie(request, response, sessions.begin(own, token))
+        return pages.sign_in_page(request, *_why_not(decision), after=after, kept=kept)
+    cookie = sessions.begin(own, token)
+    response: Response = RedirectResponse(after, 303)
+    if kept and (session := sessions.find(own, cookie)):
+        request.state.session = dataclasses.replace(session, actor=decision.actor or "")
+        reason = "The session had ended, and nothing was changed. You are signed in again."
+        response = pages.again_page(request, 200, reason, after, kept)
+    auth.set_cookie(request, response, cookie)
     return response
 
 
@@ -90,6 +99,14 @@ def _why_not(decision: access.Decision) -> tuple[int, str]:
     if decision.outcome == "forbidden":
         return 403, "This token does not have the scope read."
     return 401, "This token is not known, or it is revoked or expired."
+
+
+def _kept(text: str) -> list[tuple[str, str]] | None:
+    """The fields of a form that was posted without a session."""
+    try:
+        return [(str(name), str(value)) for name, value in json.loads(text)]
+    except (ValueError, TypeError, RecursionError):
+        return None
 
 
 def _own_path(path: str) -> str:

@@ -35,6 +35,11 @@ RETURNING used,
     ceil(extract(epoch FROM date_trunc('minute', now()) + interval '1 minute' - now()))::int
 """
 
+FIND_COMPLETED = """
+-- find_completed
+SELECT job_id FROM job_executions WHERE job_id = ANY(%s) AND status = 'completed'
+"""
+
 # Newest first. Those of one moment, of which a bulk operation makes thousands, have an order too:
 # by table and by number, so that a page begins where the one before ended.
 READ_ACTIONS = """

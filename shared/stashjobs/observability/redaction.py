@@ -34,6 +34,8 @@ SECRET_SETTINGS = (
     "OTEL_EXPORTER_OTLP_HEADERS",
 )
 _PASSWORD_IN_URL = re.compile(r"://[^:/@]*:([^@]+)@")
+# No key that is told by its form is longer. Of longer ones, the form is at the beginning.
+_LONGEST_KEY = 300
 MAX_MESSAGE_CHARACTERS = 2_000
 MAX_TRACEBACK_CHARACTERS = 4_000
 
@@ -79,10 +81,10 @@ def describe_error(error: BaseException) -> dict[str, Any]:
         return {"type": type_name(error), "message": str(error)}
     trace = redact(_traceback(error))
     if len(trace) > MAX_TRACEBACK_CHARACTERS:
-        trace = "…" + trace[-MAX_TRACEBACK_CHARACTERS:]
+        trace = "…" + _end_of(trace, MAX_TRACEBACK_CHARACTERS)
     return {
         "type": type_name(error),
-        "message": storable(redact(_message(error)))[:MAX_MESSAGE_CHARACTERS] or type_name(error),
+        "message": shortened(storable(redact(_message(error)))) or type_name(error),
         "traceback": storable(trace),
     }
 
@@ -98,6 +100,22 @@ def one_line(error: BaseException) -> str:
     """`Type: message`, secrets taken out: an error for a log line or an answer."""
     described = describe_error(error)
     return f"{described['type']}: {described['message']}"
+
+
+def shortened(text: str, characters: int = MAX_MESSAGE_CHARACTERS) -> str:
+    """The beginning of a text, up to a space or a line's end where there is one: a key that is cut
+    could no longer be told by its form, and a part of it would be shown."""
+    if len(text) <= characters:
+        return text
+    end = max(text.rfind(space, characters - _LONGEST_KEY, characters + 1) for space in " \n")
+    return text[: end if end > 0 else characters]
+
+
+def _end_of(text: str, characters: int) -> str:
+    """The last whole lines of so many characters; of a longer line, its end."""
+    end = text[-characters:]
+    line = end.find("\n") + 1
+    return end[line:] if line < characters // 2 else end
 
 
 def storable(text: str) -> str:

@@ -70,7 +70,7 @@ def _event(error: BaseException, client: Client) -> Event:
         return {"exception": {"values": [shown]}}
     event, _hint = event_from_exception(error, client_options=client.options)
     for each in event["exception"]["values"]:
-        each["value"] = redaction.redact(str(each["value"]))[: redaction.MAX_MESSAGE_CHARACTERS]
+        each["value"] = redaction.shortened(redaction.redact(str(each["value"])))
     return event
 
 

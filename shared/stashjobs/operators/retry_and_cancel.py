@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("stashjobs")
 
 RETRYABLE = ("failed", "cancelled", "completed")
+NOT_COMPLETED: tuple[str, ...] = ("failed", "cancelled")
 CANCELLABLE = ("waiting", "pending", "retrying")
 BATCH = 500
 # What an operation whose time is limited takes upon itself: their ids fit into memory.
@@ -148,19 +149,26 @@ def checked_and_encrypted(job_id: str, payload: Any) -> Any:
     return payload
 
 
-def retry_all(which: Filter, *, actor: str, seconds: float | None = None) -> Changed:
+def retry_all(
+    which: Filter,
+    *,
+    actor: str,
+    seconds: float | None = None,
+    statuses: Sequence[str] = RETRYABLE,
+) -> Changed:
     """Retry every job that fits, in batches, the oldest first.
 
     Args:
         which: At least one condition.
         actor: Who asks for it.
         seconds: No batch is begun after so long. None: as long as it takes.
+        statuses: Which of `RETRYABLE`.
 
     Raises:
         NotPossible: The filter says nothing.
         psycopg.errors.QueryCanceled: To find them alone took longer than `seconds`.
     """
-    return change_all(RETRYABLE, which, seconds, lambda ids: len(_retry(ids, actor)))
+    return change_all(statuses, which, seconds, lambda ids: len(_retry(ids, actor)))
 
 
 def retry_these(job_ids: Sequence[str], *, actor: str) -> int:

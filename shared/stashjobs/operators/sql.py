@@ -485,8 +485,8 @@ SELECT status, count(*) FILTER (WHERE job_type = %(job_type)s), count(*) >= %(ca
 READ_FAILING = """
 -- read_failing
 WITH recent AS (
-    SELECT job_id, job_type, left(split_part(error, ':', 1), 80) AS kind, left(error, 300) AS error,
-           created_at, coalesce(completed_at, created_at) AS ended_at
+    SELECT job_id, job_type, left(split_part(error, ':', 1), 80) AS kind,
+           left(error, 4000) AS error, created_at, coalesce(completed_at, created_at) AS ended_at
       FROM job_executions
      WHERE status = 'failed' AND created_at > now() - interval '1 day'
        AND (%(job_type)s::text IS NULL OR job_type = %(job_type)s)

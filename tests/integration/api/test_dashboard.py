@@ -636,6 +636,29 @@ def test_the_selected_jobs_are_retried(operator: Browser, table: Table) -> None:
     assert "0 jobs retried" in operator.post("/admin/jobs/retry").words
 
 
+def test_completed_jobs_run_again_only_when_asked(operator: Browser, table: Table) -> None:
+    done, wrong = completed(table), failed(table)
+    fields: dict[str, str | list[str]] = {"job_id": [done, wrong]}
+    asked = operator.post("/admin/jobs/retry", fields)
+    assert "Run 1 completed job again? Of the 2 jobs" in asked.words
+    assert [table.status(one) for one in (done, wrong)] == ["completed", "failed"]
+    page = operator.post("/admin/jobs/retry", fields | {"completed": "not"})
+    assert "1 job retried" in page.words
+    assert [table.status(one) for one in (done, wrong)] == ["completed", "pending"]
+    every = operator.post("/admin/jobs/retry", {"type": "probe", "every": "ask"})
+    assert "Nothing to retry" in every.words
+    alone = operator.post(f"/admin/jobs/{done}/retry")
+    assert "Run 1 completed job again? It has done its work." in alone.words
+    assert table.status(done) == "completed"
+    page = operator.post(f"/admin/jobs/{done}/retry", {"completed": "too"})
+    assert "The job is retried" in page.words
+    assert table.status(done) == "pending"
+    again = completed(table)
+    of_the_tab: dict[str, str | list[str]] = {"status": "completed", "type": "probe"}
+    operator.post("/admin/jobs/retry", of_the_tab | {"every": "confirmed"})
+    assert table.status(again) == "pending"
+
+
 def test_the_selected_jobs_are_cancelled(operator: Browser, table: Table) -> None:
     waiting, ended = table.add(PROBE), failed(table)
     page = operator.post("/admin/jobs/cancel", {"job_id": [waiting, ended]})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+import re
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -39,6 +41,9 @@ PAGES = [
     "/admin/live/overview",
     "/admin/live/jobs",
     "/admin/live/jobs/some",
+    "/admin/batches",
+    "/admin/batches/no-such",
+    "/admin/live/batches/no-such",
     "/admin/live/types",
     "/admin/live/types/send-email",
     "/admin/live/alerts",
@@ -53,6 +58,7 @@ FORMS = [
     "/admin/jobs/some/run-now",
     "/admin/jobs/some/reschedule",
     "/admin/jobs/some/delete",
+    "/admin/alerts/dead-letters",
     "/admin/schedules/some/run",
     "/admin/schedules/some/pause",
     "/admin/types",
@@ -112,7 +118,7 @@ def test_the_cookie_is_for_this_host_and_no_script(
     cookie = browser.post("/admin/sign-in", fields, csrf="", follow=False).headers["set-cookie"]
     assert cookie.startswith(f"{COOKIE}=")
     parts = {part.strip().lower() for part in cookie.split(";")[1:]}
-    assert parts == {"httponly", "max-age=28800", "path=/", "samesite=strict", "secure"}
+    assert parts == {"httponly", "max-age=28800", "path=/", "samesite=lax", "secure"}
     value = cookie.partition("=")[2].partition(";")[0]
     [row] = table.run("SELECT * FROM dashboard_sessions")
     assert row["session_hash"] == access.hash_of(value)
@@ -204,6 +210,44 @@ def test_a_session_ends_after_its_time(
     assert len(table.run("SELECT 1 FROM dashboard_sessions")) == 1, "the old one is swept"
 
 
+def test_a_form_of_a_session_that_has_ended_is_kept_until_one_is_signed_in_again(
+    browser: Browser, token: Callable[..., str], table: Table
+) -> None:
+    job_id = table.add(PROBE, {"n": 1})
+    browser.sign_in(token("read", "operate", name="ada"))
+    table.run("UPDATE dashboard_sessions SET expires_at = now() - interval '1 s'")
+    asked = browser.post(f"/admin/jobs/{job_id}/edit", {"payload": '{"n": "<2>"}'})
+    assert asked.status == 401
+    assert "What you entered is kept" in asked.words
+    fields = dict(re.findall(r'name="(after|kept)" value="([^"]*)"', asked.text))
+    fields = {name: html.unescape(value) for name, value in fields.items()}
+    wrong = browser.post("/admin/sign-in", fields | {"token": "nonsense"}, csrf="")
+    assert (wrong.status, "What you entered is kept" in wrong.words) == (401, True)
+    page = browser.post("/admin/sign-in", fields | {"token": token("read", "operate")}, csrf="")
+    assert "Send it again?" in page.words
+    assert "&lt;2&gt;" in page.text
+    assert f'action="/admin/jobs/{job_id}/edit"' in page.text
+    assert table.row(job_id)["payload"] == {"n": 1}, "nothing is sent by signing in"
+    browser.csrf = re.findall(r'name="csrf" value="([^"]*)"', page.text)[-1]
+    browser.post(f"/admin/jobs/{job_id}/edit", {"payload": '{"n": "<2>"}'})
+    assert table.row(job_id)["payload"] == {"n": "<2>"}
+
+
+def test_another_sites_form_is_not_kept(browser: Browser) -> None:
+    page = browser.post("/admin/jobs/some/edit", {"payload": "{}"}, site="cross-site")
+    assert (page.status, "kept" in page.text) == (401, False)
+
+
+def test_a_form_of_another_session_shows_what_was_entered(
+    browser: Browser, token: Callable[..., str]
+) -> None:
+    browser.sign_in(token("read", "operate"))
+    page = browser.post("/admin/jobs/some/edit", {"payload": '{"n": 2}'}, csrf="0" * 64)
+    assert page.status == 403
+    assert "nothing was changed" in page.words
+    assert "{&#34;n&#34;: 2}</textarea>" in page.text
+
+
 def test_signing_out_ends_the_session_for_any_holder_of_the_cookie(
     browser: Browser, token: Callable[..., str]
 ) -> None:
@@ -241,6 +285,9 @@ def test_the_lists_above_have_every_page_and_every_form() -> None:
         "/admin/audit",
         "/admin/audit/access",
         "/admin/live/overview",
+        "/admin/batches",
+        "/admin/batches/{batch_id:path}",
+        "/admin/live/batches/{batch_id:path}",
         "/admin/live/jobs",
         "/admin/live/jobs/{job_id:path}",
         "/admin/live/types",
@@ -259,6 +306,7 @@ def test_the_lists_above_have_every_page_and_every_form() -> None:
         "/admin/jobs/{job_id:path}/run-now",
         "/admin/jobs/{job_id:path}/reschedule",
         "/admin/jobs/{job_id:path}/delete",
+        "/admin/alerts/dead-letters",
         "/admin/schedules/{name}/{action}",
         "/admin/types",
         "/admin/{rest:path}",

@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 from functions.api.dashboard.redaction import (
     HIDDEN,
     CannotRestore,
+    error_kind,
+    excerpt,
     is_secret,
     mask,
     mask_text,
@@ -98,3 +100,17 @@ def test_a_hidden_value_goes_nowhere_else(edited: object, place: str) -> None:
     original = {"a": 1, "token": "abc", "link": "https://a.test/?token=abc"}
     with pytest.raises(CannotRestore, match=place):
         restore(edited, original)
+
+
+def test_an_error_is_masked_before_it_is_cut() -> None:
+    for padding in range(280, 300):
+        error = "x" * padding + " sk_live_abcdefghijklmnop was refused"
+        assert "sk_live" not in excerpt(error)
+    assert len(excerpt("word " * 200)) == 300
+
+
+def test_the_kind_of_an_error_is_a_word_to_look_for_and_no_secret() -> None:
+    assert error_kind("TimeoutError: away: really") == "TimeoutError"
+    assert error_kind("refused sk_live_abcdefghijklmnop again") == "refused"
+    assert error_kind("y" * 75 + " sk_live_abcdefghijklmnop") == "y" * 75
+    assert error_kind("z" * 200) == "z" * 80

@@ -7,6 +7,9 @@ const live = document.querySelector("[data-live]");
 let paused = false;
 let timer = 0;
 let last = "";
+let asked = 0;
+let reached = new Date();
+const PATIENCE = 20000; // milliseconds for an answer: a lost network gives none at all
 
 function note(text) {
   const place = document.querySelector("[data-live-note]");
@@ -15,6 +18,7 @@ function note(text) {
     const dot = document.createElement("span");
     dot.className = "dot";
     const words = document.createElement("span");
+    words.setAttribute("role", "status"); // so that a screen reader says it
     const button = document.createElement("button");
     button.type = "button";
     button.id = "pause";
@@ -22,71 +26,122 @@ function note(text) {
     button.addEventListener("click", togglePause);
     place.append(dot, words, button);
   }
-  place.classList.toggle("off", paused || text !== "Live");
-  place.children[1].textContent = text;
+  place.classList.toggle("off", text !== "Live");
+  place.classList.toggle("lost", text.startsWith("Not "));
+  if (place.children[1].textContent !== text) place.children[1].textContent = text;
   place.children[2].textContent = paused ? "Go on" : "Pause";
   place.children[2].setAttribute("aria-label", paused ? "Go on updating" : "Pause updating");
 }
 
 function togglePause() {
   paused = !paused;
-  note(paused ? "Paused" : "Live");
+  note(paused ? "Paused" : "Updating…"); // Live is what the next answer makes it
   schedule(0);
 }
 
 function schedule(seconds) {
   window.clearTimeout(timer);
+  asked += 1; // what is still under way is not waited for any more
   if (!paused && !document.hidden) timer = window.setTimeout(update, seconds * 1000);
 }
 
 async function update() {
+  const own = asked;
   let wait = Number(live.dataset.every);
+  let said = "Live";
+  let text = null;
   try {
-    const answer = await fetch(live.dataset.live, { headers: { Accept: "text/html" } });
+    const headers = { Accept: "text/html" };
+    const signal = AbortSignal.timeout(PATIENCE);
+    const answer = await fetch(live.dataset.live, { headers, signal });
     if (answer.status === 401) {
-      window.location.reload(); // the session is over: the page asks to sign in
+      if (own === asked) window.location.reload(); // the session is over: the page asks to sign in
       return;
     }
     if (answer.ok) {
-      const text = await answer.text();
-      if (!paused && text !== last) replace(text);
-      last = text;
-      note(paused ? "Paused" : "Live");
+      text = await answer.text();
+      reached = new Date();
     } else {
       wait = Number(answer.headers.get("Retry-After")) || 10;
-      note("Not up to date; trying again");
+      said = `Not up to date since ${clock()}; trying again`;
     }
   } catch {
     wait = 10;
-    note("Not connected; trying again");
+    said = `Not connected since ${clock()}; trying again`;
   }
+  if (own !== asked) return;
+  if (text !== null && text !== last) {
+    replace(text);
+    last = text;
+  }
+  note(said);
   schedule(wait);
 }
 
-// Puts the new rows in, and leaves the reader where they were: what is open stays open, what is
-// selected stays selected, and the focus stays on the same thing.
+function clock() {
+  return `${reached.toISOString().slice(11, 16)} UTC`;
+}
+
+// Changes what is new, and nothing else: what is open, selected, focused or scrolled is left as the
+// reader has it.
 function replace(text) {
-  const open = [...live.querySelectorAll("details[open]")].map((one) => one.id);
-  const scrolled = [...live.querySelectorAll("pre, .scroll")].map((one) => one.scrollTop);
-  const picked = new Set([...live.querySelectorAll("input:checked")].map((one) => one.value));
-  const focused = live.contains(document.activeElement) ? describe(document.activeElement) : null;
-  live.innerHTML = text;
-  for (const id of open) document.getElementById(id)?.setAttribute("open", "");
-  for (const box of live.querySelectorAll('input[name="job_id"]')) box.checked = picked.has(box.value);
-  [...live.querySelectorAll("pre, .scroll")].forEach((one, at) => (one.scrollTop = scrolled[at] || 0));
-  addPickAll();
-  if (focused) find(focused)?.focus({ preventScroll: true });
+  const fresh = document.createElement("div");
+  fresh.innerHTML = text;
+  const focused = live.contains(document.activeElement) ? document.activeElement : null;
+  become(live, fresh);
+  if (form) tell();
+  // What had the focus may have gone with what it could do.
+  if (focused && !focused.isConnected) document.getElementById("main").focus({ preventScroll: true });
 }
 
-function describe(element) {
-  const kind = element.tagName;
-  return { id: element.id, kind, href: element.getAttribute("href"), text: element.textContent };
+function become(place, fresh) {
+  let at = place.firstChild;
+  for (const node of [...fresh.childNodes]) {
+    const same = counterpart(at, node);
+    if (!same) {
+      place.insertBefore(node, at);
+      continue;
+    }
+    while (at !== same) {
+      const next = at.nextSibling;
+      at.remove();
+      at = next;
+    }
+    at = same.nextSibling;
+    updateNode(same, node);
+  }
+  while (at) {
+    const next = at.nextSibling;
+    at.remove();
+    at = next;
+  }
 }
 
-function find({ id, kind, href, text }) {
-  if (id) return document.getElementById(id);
-  const same = [...live.querySelectorAll(kind)];
-  return same.find((one) => one.getAttribute("href") === href && (href || one.textContent === text));
+// What stands for the same thing, at this place or after it: of the same id, or without one the next.
+function counterpart(at, node) {
+  if (!node.id) return at && at.nodeName === node.nodeName && !at.id ? at : null;
+  for (let each = at; each; each = each.nextSibling) {
+    if (each.id === node.id && each.nodeName === node.nodeName) return each;
+  }
+  return null;
+}
+
+function updateNode(old, fresh) {
+  if (old.nodeType !== Node.ELEMENT_NODE) {
+    const selection = document.getSelection();
+    const held = !selection.isCollapsed && [selection.anchorNode, selection.focusNode].includes(old);
+    if (old.data !== fresh.data && !held) old.data = fresh.data;
+    return;
+  }
+  if (old.matches("[data-pick-all], [data-live-note]")) return; // made here
+  for (const { name } of [...old.attributes]) {
+    const opened = name === "open" && old.nodeName === "DETAILS";
+    if (!fresh.hasAttribute(name) && !opened) old.removeAttribute(name);
+  }
+  for (const { name, value } of fresh.attributes) {
+    if (old.getAttribute(name) !== value) old.setAttribute(name, value);
+  }
+  become(old, fresh);
 }
 
 // Selecting rows.
@@ -125,6 +180,9 @@ function tell() {
 
 if (form) {
   form.addEventListener("change", tell);
+  form.addEventListener("keydown", (event) => {
+    if (event.key === "Enter" && event.target.type === "checkbox") event.preventDefault();
+  });
   for (const button of form.querySelectorAll("[data-needs-chosen]")) {
     button.addEventListener("click", (event) => {
       if (boxes().some((box) => box.checked)) return;
@@ -142,6 +200,9 @@ for (const toggle of document.querySelectorAll("[data-fold]")) {
 }
 if (live) {
   note("Live");
-  document.addEventListener("visibilitychange", () => schedule(0));
+  document.addEventListener("visibilitychange", () => {
+    if (!document.hidden && !paused) note("Updating…");
+    schedule(0);
+  });
   schedule(Number(live.dataset.every));
 }
