@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -187,10 +188,17 @@ async def _refused(request: Request, error: Exception) -> JSONResponse:
 def _methods_of(request: Request) -> list[str]:
     """The methods that this path has; Starlette tells only those of its first route."""
     app: FastAPI = request.app
+    # An id may have slashes: `/jobs/{id}` fits `/jobs/{id}/retry` too. The longest is meant.
+    path = request.scope["path"]
+    paths = app.openapi()["paths"]
+    fitting = [each for each in paths if re.fullmatch(re.sub(r"{[^}]*}", ".+", each), path)]
+    # What is not in the document, as the pages and HEAD, is asked of the routes themselves.
+    named = {method.upper() for method in paths[max(fitting, key=len)]} if fitting else {*METHODS}
     return [
         method
         for method in METHODS
-        if any(
+        if (method in named or method == "HEAD")
+        and any(
             route.matches({**request.scope, "method": method})[0] is Match.FULL
             for route in app.routes
         )
