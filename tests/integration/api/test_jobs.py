@@ -307,7 +307,10 @@ def test_lists_are_filtered(
 @pytest.mark.parametrize(
     ("query", "reason"),
     [
-        ("stauts=failed", "query.stauts: there is no such parameter; there are createdAfter, "),
+        (
+            "stauts=failed",
+            "query.stauts: there is no such parameter; there are batchId, createdAfter, ",
+        ),
         ("user_id=u_1", "query.user_id: there is no such parameter"),
         ("status=done", "query.status: Input should be 'waiting', 'pending', 'processing', "),
         ("status=failed&status=pending", "query.status: is given twice"),
