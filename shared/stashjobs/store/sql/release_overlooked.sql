@@ -14,7 +14,7 @@ DECLARE
     at_once integer;
     changed integer;
 BEGIN
-    -- Whoever ends a parent closes its dependencies in the same transaction.
+    -- What ends a parent closes its dependencies in the same transaction.
     SELECT array_agg(DISTINCT parent.job_id) INTO ended
       FROM (SELECT link.parent_id FROM job_dependencies AS link WHERE link.open
              ORDER BY link.job_id LIMIT 10000) AS found

@@ -1,4 +1,0 @@
--- What operators may do to jobs that wait.
-ALTER TABLE job_actions DROP CONSTRAINT IF EXISTS job_actions_action_check;
-ALTER TABLE job_actions ADD CONSTRAINT job_actions_action_check
-    CHECK (action IN ('retry', 'cancel', 'run now', 'reschedule', 'edit', 'delete')) NOT VALID;
