@@ -28,7 +28,7 @@ def _name(route: APIRoute) -> str:
     return route.name
 
 
-load()
+load(skip_broken=True)
 app = FastAPI(
     title="stashjobs",
     version=stashjobs.__version__,

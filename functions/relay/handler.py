@@ -30,7 +30,7 @@ def handler(_event: Mapping[str, Any], lambda_context: Any) -> dict[str, int]:
     from stashjobs.store import database, outbox
 
     began = time.time()
-    load()
+    load(skip_broken=True)
     seconds = lambda_context.get_remaining_time_in_millis() / 1000 - RESERVE_SECONDS
     report = asdict(relay.run(time.time() + seconds))
     if any(report.values()):

@@ -114,9 +114,8 @@ def _told(wanted: Wanted, changes: list[Change]) -> str:
         f"What {wanted.type} does is yours to write: functions/{wanted.folder}/handler.py.",
         f"Its test: pytest tests/integration/{wanted.folder}",
         f"Try it: (re)start stashjobs dev, then: stashjobs enqueue {wanted.type} --example",
-        "It runs with parallelism=1: one at a time. For more, raise that in its handler, and its",
-        "share of the connections (Mappings in template.yaml): what was free, or is taken from the",
-        "largest, whose parallelism must fit what is left (pytest tests/infra).",
+        f"One {wanted.type} runs at a time.",
+        "For more, raise parallelism in its handler and its share of Connections in template.yaml.",
     ]
     if wanted.schedule is not None:
         lines.append("Once it is deployed, stashjobs schedules sync brings its schedule to QStash.")

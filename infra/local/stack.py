@@ -56,6 +56,9 @@ SELECT count(*)
  WHERE job.status = 'processing'
 """
 
+# The routes that this stack serves, for commands in other shells.
+ROUTES = "routes"
+
 LOCAL_BILLING_URL = "https://app.example.com/billing"
 
 
@@ -289,6 +292,9 @@ class Stack(Running):
             f"{name}={shlex.quote(value)}\n" for name, value in sorted(self.environment.items())
         ]
         write_private(self.environment_file, "".join(lines))
+        functions = self.template.functions.values()
+        paths = sorted({route.path for each in functions for route in each.routes})
+        (self.home / ROUTES).write_text("".join(f"{path}\n" for path in paths))
         self._exits.callback(self.environment_file.unlink, missing_ok=True)
 
 

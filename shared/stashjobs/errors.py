@@ -21,6 +21,34 @@ class StashjobsError(Exception):
     """The base of every error below."""
 
 
+def how_to_install(module: str) -> str:
+    """What to do about a module that is not installed, as part of a sentence: the extra of this
+    package that brings it, where one does.
+
+    Args:
+        module: As `ModuleNotFoundError.name` has it.
+    """
+    import re
+    from importlib import metadata
+
+    package = re.sub(r"[-_.]+", "-", module.partition(".")[0]).lower()
+    try:
+        wanted = metadata.requires("stashjobs") or []
+    except metadata.PackageNotFoundError:  # a Lambda's layer has the code alone
+        wanted = []
+    extras = {
+        found[2]
+        for line in wanted
+        if (found := re.match(r"([A-Za-z0-9._-]+).*extra == ['\"]([a-z]+)['\"]", line))
+        and re.sub(r"[-_.]+", "-", found[1]).lower() == package
+    }
+    if extras:
+        # Those of a developer's machine bring what others bring too.
+        extra = min(extras, key=lambda one: (one in {"local", "testing"}, one))
+        return f"pip install 'stashjobs[{extra}]'"
+    return "install the package that has it, and add it to the extra of that function"
+
+
 class PermanentError(StashjobsError):
     """The job can never succeed as it is: it becomes `failed` at once and QStash stops."""
 

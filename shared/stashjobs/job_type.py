@@ -8,6 +8,7 @@ import importlib
 import importlib.util
 import inspect
 import json
+import logging
 import pkgutil
 import re
 import typing
@@ -16,11 +17,12 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from stashjobs.errors import InvalidPayload, UnknownJobType
+from stashjobs.observability import redaction
 from stashjobs.sameness import is_same
 from stashjobs.store.jsonb import to_json
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from stashjobs.delivery.context import Context
 
@@ -40,6 +42,9 @@ NOT_THE_SAME = (
 MAX_PERIOD_SECONDS = 7 * 86_400
 _SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 _registry: dict[str, JobType[Any, Any]] = {}
+# By module, why it could not be imported.
+_broken: dict[str, str] = {}
+log = logging.getLogger("stashjobs")
 
 
 class JobType(Generic[Payload, Result]):
@@ -243,7 +248,18 @@ def find(job_type: str) -> JobType[Any, Any]:
         raise UnknownJobType(
             f"unknown job type {job_type!r}; declared here: {known} "
             "(a type is looked for in functions/*/handler.py, beside an __init__.py)"
+            f"{close_to(job_type, _registry)}"
         ) from None
+
+
+def close_to(wrong: str, known: Iterable[str]) -> str:
+    """`. Did you mean send-email?`, the end of a message about a name that is none; empty where
+    nothing is like it. Another spelling (`sendEmail`, `SEND_EMAIL`) and slips are found."""
+    from difflib import get_close_matches
+
+    kebab = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", wrong[:100]).lower().replace("_", "-")
+    near = get_close_matches(kebab, sorted(known), n=1)
+    return f". Did you mean {near[0]}?" if near else ""
 
 
 def declared() -> list[JobType[Any, Any]]:
@@ -251,13 +267,39 @@ def declared() -> list[JobType[Any, Any]]:
     return [_registry[name] for name in sorted(_registry)]
 
 
-def load(package: str = "functions") -> list[JobType[Any, Any]]:
-    """Import the handler of every function in `package`, and so declare all its job types."""
+def load(package: str = "functions", *, skip_broken: bool = False) -> list[JobType[Any, Any]]:
+    """Import the handler of every function in `package`, and so declare all its job types.
+
+    Args:
+        package: The name of the folder.
+        skip_broken: Pass over a handler that cannot be imported, and log it as an error: the relay
+            and the API serve the other types meanwhile. `broken` has what was passed over.
+
+    Raises:
+        Exception: Whatever a handler raises when it is imported, unless those are passed over.
+    """
     for module in pkgutil.iter_modules(importlib.import_module(package).__path__):
         name = f"{package}.{module.name}.handler"
-        if module.ispkg and importlib.util.find_spec(name) is not None:
+        if not module.ispkg or importlib.util.find_spec(name) is None:
+            continue
+        try:
             importlib.import_module(name)
+        except Exception as error:
+            if not skip_broken:
+                raise
+            _broken[name] = (
+                f"{name.replace('.', '/')}.py cannot be imported: {redaction.one_line(error)}. "
+                "Its jobs wait until it is corrected and deployed"
+            )
+            log.error("%s", _broken[name])
+        else:
+            _broken.pop(name, None)
     return declared()
+
+
+def broken() -> list[str]:
+    """A sentence for each handler that the last `load` passed over, with the reason."""
+    return [_broken[name] for name in sorted(_broken)]
 
 
 def _name(function: Callable[..., Any]) -> str:

@@ -602,7 +602,36 @@ def test_a_cost_is_told_without_exponents() -> None:
 def test_a_job_that_qstash_could_not_be_told_of_is_recorded(table: Table) -> None:
     result = run("enqueue", "send-email", "--example")
     assert (result.exit_code, len(table.rows())) == (0, 1)
-    assert "QStash could not be reached; the relay publishes it" in result.output
+    assert "QStash did not take it. The relay publishes it" in result.output
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["enqueue", "send-emial", "--example"],
+        ["list", "--type", "sendEmail"],
+        ["stats", "--type", "send_email"],
+        ["pause", "send-mail"],
+        ["tokens", "new", "app", "--scope", "enqueue:send-emails"],
+    ],
+)
+def test_a_misspelt_type_is_told_the_nearest_one(table: Table, arguments: list[str]) -> None:
+    result = run(*arguments)
+    assert (result.exit_code, "Did you mean send-email?" in result.output) == (2, True)
+    assert table.rows() == []
+
+
+def test_a_job_whose_route_the_running_stack_does_not_have_is_told(
+    table: Table, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STAGE", "local")
+    monkeypatch.setenv("STASHJOBS_HOME", str(tmp_path))
+    (tmp_path / "dev.env").touch()
+    (tmp_path / "routes").write_text("/api/jobs/other\n")
+    result = run("enqueue", "send-email", "--example")
+    assert "Warning: stashjobs dev has no route /api/jobs/email for send-email" in result.output
+    (tmp_path / "routes").write_text("/api/jobs/email\n")
+    assert "Warning" not in run("enqueue", "send-email", "--example").output
 
 
 def test_types_lists_what_is_declared() -> None:

@@ -58,7 +58,8 @@ def test_a_waiting_job_becomes_failed_and_keeps_the_dlq_id(table: Table) -> None
     row = table.row(job_id)
     assert (row["status"], row["dlq_id"]) == ("failed", "1725323658779-0")
     assert row["error"] == (
-        "DeliveryFailed: dead-lettered by QStash after 4 deliveries; its last answer was 404"
+        "DeliveryFailed: dead-lettered by QStash after 4 deliveries; its last answer was 404: "
+        "no function has its route; deploy the template that has it (here: restart dev)"
     )
     assert row["completed_at"] is not None
 

@@ -102,6 +102,18 @@ def qstash(table: Table, use_qstash: Callable[[str], None]) -> Iterator[Server]:
         yield server
 
 
+def test_a_token_of_another_region_is_told_with_the_next_step(
+    table: Table, use_qstash: Callable[..., None], caplog: pytest.LogCaptureFixture
+) -> None:
+    with qstash_running() as server:
+        use_qstash(server.url, "of-another-region")
+        enqueued = any_job.enqueue({})
+    assert not enqueued.published
+    assert table.row(enqueued.job_id)["status"] == "pending"
+    assert f"QStash at {server.url} does not know this token" in caplog.text
+    assert "QSTASH_REGION (stashjobs doctor says which region knows it)" in caplog.text
+
+
 # ------------------------------------------------------------------ the row
 
 

@@ -416,7 +416,7 @@ def generated(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ["encrypted-here", "--encrypted", "--timeout", "20"],
     ):
         told = in_copy(copy, "-c", CLI, "new", *arguments)
-        assert "It runs with parallelism=1: one at a time." in told
+        assert "One made-here runs at a time." in told
     return copy
 
 

@@ -5,8 +5,11 @@ from __future__ import annotations
 import ast
 from typing import TYPE_CHECKING
 
+import pytest
+
 import stashjobs
 from stashjobs import errors
+from stashjobs.observability import redaction
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -48,3 +51,17 @@ def test_every_error_is_exported() -> None:
 
 def test_all_that_is_exported_is_there() -> None:
     assert [name for name in stashjobs.__all__ if not hasattr(stashjobs, name)] == []
+
+
+@pytest.mark.parametrize(
+    ("module", "told"),
+    [
+        ("fastapi", "pip install 'stashjobs[api]'"),
+        ("aws_lambda_powertools.logging", "pip install 'stashjobs[worker]'"),
+        ("PIL", "install the package that has it, and add it to the extra of that function"),
+    ],
+)
+def test_a_missing_module_is_told_with_the_extra_that_brings_it(module: str, told: str) -> None:
+    missing = ModuleNotFoundError(f"No module named {module!r}", name=module)
+    assert errors.how_to_install(module) == told
+    assert redaction.one_line(missing) == f"ModuleNotFoundError: {missing} ({told})"

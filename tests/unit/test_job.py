@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -11,11 +12,12 @@ from pydantic import BaseModel, Field, SecretStr
 
 import stashjobs
 from stashjobs import Context, InvalidPayload, UnknownJobType
-from stashjobs.job_type import declared, find
+from stashjobs.job_type import broken, declared, find, load
 from stashjobs.store.jsonb import to_json
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
+    from pathlib import Path
 
 
 class Cat(BaseModel):
@@ -100,6 +102,43 @@ def test_a_module_that_is_reloaded_may_declare_its_job_again() -> None:
 def test_an_unknown_type_is_told_with_those_that_there_are() -> None:
     with pytest.raises(UnknownJobType, match=r"unknown job type 'nope'; declared here: .*unit-cat"):
         find("nope")
+
+
+@pytest.mark.parametrize("given", ["unit-cta", "unitCat", "unit_cat", "UNIT-CAT", "unit-catt"])
+def test_a_misspelt_type_is_told_with_the_nearest_one(given: str) -> None:
+    with pytest.raises(UnknownJobType, match=rf"'{given}'; .*Did you mean unit-cat\?"):
+        find(given)
+
+
+def test_a_handler_that_cannot_be_imported_is_passed_over_where_that_is_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name, code in {
+        "broken": "import not_installed_anywhere\n",
+        "whole": "import stashjobs\n"
+        '@stashjobs.job("unit-whole", endpoint="/whole")\n'
+        "def whole(payload, context): ...\n",
+    }.items():
+        folder = tmp_path / "unit_functions" / name
+        folder.mkdir(parents=True)
+        (folder / "__init__.py").touch()
+        (folder / "handler.py").write_text(code)
+    (tmp_path / "unit_functions" / "__init__.py").touch()
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ModuleNotFoundError):
+        load("unit_functions")
+    load("unit_functions", skip_broken=True)
+    assert find("unit-whole").endpoint == "/whole"
+    [said] = broken()
+    assert said.startswith(
+        "unit_functions/broken/handler.py cannot be imported: ModuleNotFoundError: No module named "
+        "'not_installed_anywhere' (install the package that has it"
+    )
+    assert said in caplog.text
+    (tmp_path / "unit_functions" / "broken" / "handler.py").write_text("")
+    importlib.invalidate_caches()
+    load("unit_functions", skip_broken=True)
+    assert broken() == []
 
 
 def test_declared_jobs_are_sorted_by_name() -> None:

@@ -14,6 +14,7 @@ from functions.api.dashboard import alerts, audit
 from functions.api.dashboard.auth import Operator, OperatorsForm, Reader, borrowed
 from functions.api.dashboard.pages import Page, render
 from functions.api.errors import misfit
+from stashjobs.job_type import broken
 from stashjobs.operators import dead_letters, health, search, statistics
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ def _overview(own: Connection) -> dict[str, Any]:
         "sampled_durations": statistics.DURATIONS,
         "failing": statistics.read_failing(own),
         "threshold": health.failure_percent() / 100,
+        "broken": broken(),
         "firing": [one for one in conditions if one.state == alerts.FIRING],
     }
 

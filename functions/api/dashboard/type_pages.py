@@ -16,7 +16,7 @@ from functions.api.dashboard.auth import OperatorsForm, Posted, Reader
 from functions.api.dashboard.pages import Page, render
 from functions.cleanup_old_data.models import DEFAULT_RETENTION_DAYS
 from stashjobs.errors import InvalidPayload
-from stashjobs.job_type import declared
+from stashjobs.job_type import close_to, declared
 from stashjobs.operators import health, job_types, search, statistics
 from stashjobs.producer import schedules
 
@@ -98,10 +98,16 @@ def _types(own: Connection) -> dict[str, Any]:
         "sample": statistics.SAMPLE,
         "names": sorted({*jobs, *recent}),
         "jobs": jobs,
+        "meant": _meant,
         "recent": recent,
         "hours": statistics.read_type_series(own),
         "threshold": health.failure_percent() / 100,
     }
+
+
+def _meant(name: str) -> str:
+    """`. Did you mean send-email?` for a type that is not declared; empty where none is like it."""
+    return close_to(name, [job.type for job in declared()])
 
 
 def _shown(own: Connection, name: str) -> dict[str, Any]:
@@ -113,10 +119,11 @@ def _shown(own: Connection, name: str) -> dict[str, Any]:
         failing = statistics.read_failing(own, job_type=name)
         waiting = statistics.read_type_waiting(own, name)
     if job is None and not latest:
-        raise HTTPException(404, f"there is no type {name[:100]}, and no job of it")
+        raise HTTPException(404, f"there is no type {name[:100]}, and no job of it{_meant(name)}")
     return {
         "name": name,
         "job": job,
+        "meant": "" if job else _meant(name),
         "day": day,
         "sample": statistics.SAMPLE,
         "latest": latest,

@@ -29,6 +29,8 @@ SHARES = r'^    "(\d+)":\n((?:      .*\n)+)'
 # A new type begins with a fortieth of the connections; raise it once its load is known.
 PART_OF_BUDGET = 40
 OPERATORS = "Operators"
+# They declare no parallelism that their share must cover.
+WITHOUT_PARALLELISM = {"ApiFunction", "WebhooksFunction"}
 
 
 def entries(wanted: Wanted) -> list[tuple[str, str, str]]:
@@ -65,7 +67,8 @@ def insert(path: str, text: str, place: str, entry: str) -> str:
 
 def share_connections(text: str, function: str) -> str:
     """Give a function its share in every list of `Mappings.Connections`: of what is free, else of
-    the function that has most. Operators keep theirs.
+    the API's and the webhooks' down to two each, else of the function that has most. Operators keep
+    theirs.
 
     Raises:
         Misfit: There are no lists, or every function of one has only one connection.
@@ -76,7 +79,10 @@ def share_connections(text: str, function: str) -> str:
         shares = {name: int(n) for name, n in re.findall(r"^ +(\w+): (\d+)", lines, re.MULTILINE)}
         share = max(1, budget // PART_OF_BUDGET)
         for _ in range(share - max(0, budget - sum(shares.values()))):
-            richest = max((name for name in shares if name != OPERATORS), key=shares.__getitem__)
+            richest = max(
+                (name for name in shares if name != OPERATORS),
+                key=lambda name: (name in WITHOUT_PARALLELISM and shares[name] > 2, shares[name]),
+            )
             if shares[richest] == 1:
                 raise Misfit(
                     f"{TEMPLATE}: of the {budget} connections in Mappings.Connections every "

@@ -8,6 +8,7 @@ from typing import Any, cast
 from urllib.parse import unquote, urlsplit
 
 from stashjobs.config import settings
+from stashjobs.errors import how_to_install
 
 SECRET_SETTINGS = (
     "POSTGRES_URL",
@@ -79,12 +80,15 @@ def describe_error(error: BaseException) -> dict[str, Any]:
     """
     if issubclass(type(error), Redacted):
         return {"type": type_name(error), "message": str(error)}
+    message = _message(error)
+    if type(error) is ModuleNotFoundError and error.name:
+        message += f" ({how_to_install(error.name)})"
     trace = redact(_traceback(error))
     if len(trace) > MAX_TRACEBACK_CHARACTERS:
         trace = "…" + _end_of(trace, MAX_TRACEBACK_CHARACTERS)
     return {
         "type": type_name(error),
-        "message": shortened(storable(redact(_message(error)))) or type_name(error),
+        "message": shortened(storable(redact(message))) or type_name(error),
         "traceback": storable(trace),
     }
 

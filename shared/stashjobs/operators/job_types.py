@@ -6,7 +6,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from stashjobs.errors import UnknownJobType
-from stashjobs.job_type import declared
+from stashjobs.job_type import close_to, declared
 from stashjobs.job_type import period_seconds as job_type_period_seconds
 from stashjobs.operators import search
 from stashjobs.producer import flow_control
@@ -93,8 +93,9 @@ def period_seconds(period: str) -> int:
 def _change(job_type: str, action: Action, actor: str, **limits: int | None) -> TypeState:
     with database.borrowed() as own:
         known = {job.type for job in declared()}
-        if job_type not in known and job_type not in search.read_types(own):
-            raise UnknownJobType(f"there is no type {job_type[:100]!r}, and no job of it")
+        if job_type not in known and job_type not in (with_jobs := search.read_types(own)):
+            near = close_to(job_type, {*known, *with_jobs})
+            raise UnknownJobType(f"there is no type {job_type[:100]!r}, and no job of it{near}")
         state = job_types.change(own, job_type, action, actor=actor, **limits)
     log.info("job type changed", extra={"job_type": job_type, "action": action, "actor": actor})
     flow_control.apply(state)

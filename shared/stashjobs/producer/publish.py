@@ -40,7 +40,7 @@ def publish(jobs: Sequence[Unpublished]) -> dict[str, str | None]:
             "%d jobs could not be published; they are recorded, and the relay will publish them: "
             "%s",
             len(jobs) - len(told),
-            redaction.one_line(error),
+            qstash_client.why(error),
         )
     if told:
         try:

@@ -7,6 +7,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from stashjobs.config import qstash_region
+from stashjobs.observability import redaction
 
 if TYPE_CHECKING:
     from stashjobs.producer.qstash_http import TimedQStash
@@ -39,6 +40,18 @@ def qstash() -> TimedQStash:
         made = TimedQStash(account.token, account.url, timeout_seconds=QSTASH_TIMEOUT_SECONDS)
         _client = (wanted, made)
         return made
+
+
+def why(error: Exception) -> str:
+    """`error` in one line; with the next step, where QStash does not know the token."""
+    line = redaction.one_line(error)
+    if "status: 401" not in line:
+        return line
+    return (
+        f"{line}. QStash at {qstash_region.account().url} does not know this token: each region "
+        "has tokens of its own, so take that region's, or name another in QSTASH_REGION "
+        "(stashjobs doctor says which region knows it)"
+    )
 
 
 def close() -> None:

@@ -33,6 +33,13 @@ LATER_LOOK_BACK = timedelta(minutes=10)
 NOT_NOW_PATIENCE_SECONDS = 86_400.0
 FAILURE_PATIENCE_SECONDS = 3600.0
 
+# What an operator does about a last answer, before the job is retried.
+NEXT_STEPS = {
+    401: "the signing keys here are not QStash's; run stashjobs doctor",
+    404: "no function has its route; deploy the template that has it (here: restart dev)",
+    502: "its function crashed or cannot be imported; see the function's log",
+}
+
 _looked_at: datetime | None = None
 
 
@@ -183,6 +190,8 @@ def letter(
         retries: How often QStash tried again at most.
     """
     answer = f"its last answer was {status}" if status else "it got no answer"
+    if then := NEXT_STEPS.get(status or 0):
+        answer += f": {then}"
     deliveries = (retries or 0) + 1
     return DeadLetter(
         job_id=job_id or job_id_from(message_id),

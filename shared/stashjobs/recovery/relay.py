@@ -170,7 +170,7 @@ def publish_unpublished(report: Report, deadline: float, quiet_seconds: float) -
             try:
                 there_is_more |= _take_turn(report, turn, rate, quiet_seconds)
             except _QStashTakesNone as error:
-                log.warning("QStash takes no messages: %s", redaction.one_line(error.cause))
+                log.warning("QStash takes no messages: %s", qstash_client.why(error.cause))
                 report.refused += error.messages
                 return
             if time.time() >= looked + LOOK_SECONDS:

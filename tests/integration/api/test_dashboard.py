@@ -14,7 +14,7 @@ import pytest
 
 from functions.api.dashboard import clocks, job_list, job_pages
 from infra.local.template import read_template
-from stashjobs import encryption
+from stashjobs import encryption, job_type
 from stashjobs.delivery.context import PARENT
 from stashjobs.job_type import find
 from stashjobs.operators import search
@@ -194,6 +194,26 @@ def test_a_type_that_is_not_declared_here_has_a_page_as_long_as_it_has_jobs(
     gone = operator.get("/admin/types/some/where")
     assert gone.status == 404
     assert "there is no type some/where" in gone.words
+
+
+def test_a_type_that_is_not_declared_is_shown_with_the_nearest_that_is(
+    operator: Browser, table: Table
+) -> None:
+    table.add(PROBE)
+    table.run("UPDATE job_executions SET job_type = 'send-emial'")
+    for path in ("/admin/types", "/admin/types/send-emial"):
+        assert "Not declared in this deployment. Did you mean send-email?" in (
+            operator.get(path).words
+        )
+
+
+def test_a_handler_that_cannot_be_imported_is_on_the_overview(
+    operator: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = "functions/resize/handler.py cannot be imported: <no> such module"
+    monkeypatch.setitem(job_type._broken, "functions.resize.handler", said)
+    page = operator.get("/admin")
+    assert f"1 handler cannot be imported {said}" in page.words
 
 
 def test_types_have_their_statistics(operator: Browser, table: Table) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import difflib
 import functools
 import json
 import os
@@ -28,7 +27,7 @@ from stashjobs.observability import redaction
 from stashjobs.tools.servers import surroundings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
 R = TypeVar("R")
 
@@ -70,14 +69,10 @@ def command(function: Callable[..., R]) -> Callable[..., R]:
             return function(**options)
         except SettingError as error:
             raise WrongUse(f"{error}{_local_hint()}") from error
-        except UnknownJobType as error:
-            from stashjobs.job_type import declared
-
-            asked = str(options.get("job_type") or "")
-            near = close_to(asked, [job.type for job in declared()])
-            raise WrongUse(f"{error}{near}") from error
-        except (InvalidPayload, PayloadTooLarge) as error:
+        except (InvalidPayload, PayloadTooLarge, UnknownJobType) as error:
             raise WrongUse(str(error)) from error
+        except ModuleNotFoundError as error:
+            raise WrongUse(redaction.one_line(error)) from error
         except StashjobsError as error:
             if _is_refused_by_postgres(error.__cause__):
                 raise WrongUse(str(error)) from error
@@ -221,12 +216,6 @@ def job_id_of(text: str) -> str:
     return search.id_of(database.connection(), text)
 
 
-def close_to(wrong: str, known: Iterable[str]) -> str:
-    """A question for a message, where one of these is close."""
-    near = difflib.get_close_matches(wrong, list(known), n=1)
-    return f". Did you mean {near[0]}?" if near else ""
-
-
 def complete_types(_context: click.Context, _param: click.Parameter, begun: str) -> list[str]:
     """The job types of this checkout, for a shell that completes one."""
     from stashjobs.job_type import declared
@@ -244,7 +233,7 @@ def refuse_unknown_type(job_type: str | None) -> None:
     """
     if job_type is None:
         return
-    from stashjobs.job_type import declared
+    from stashjobs.job_type import close_to, declared
     from stashjobs.operators import search
     from stashjobs.store import database
 

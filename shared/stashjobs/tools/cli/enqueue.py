@@ -24,7 +24,7 @@ from stashjobs.tools.cli.common import (
     moment,
     parse_json,
 )
-from stashjobs.tools.cli.publishing import warn_without_function_urls
+from stashjobs.tools.cli.publishing import warn_without_function_urls, warn_without_route
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -113,6 +113,7 @@ def enqueue(
             raise WrongUse("give --unique or --unique-field, not both")
         options["unique"] = list(unique_fields)
     warn_without_function_urls([chosen])
+    warn_without_route(chosen)
     try:
         enqueued = producer.enqueue(chosen, document, options, None)
     except ValueError as error:
@@ -139,8 +140,8 @@ def enqueue(
         )
     else:
         click.echo(
-            f"{enqueued.job_id} recorded. QStash could not be reached; the relay publishes it "
-            "within a minute once it can."
+            f"{enqueued.job_id} recorded, and not published: QStash did not take it. The relay "
+            "publishes it within a minute once QStash does."
         )
 
 

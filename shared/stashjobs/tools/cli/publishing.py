@@ -16,6 +16,7 @@ from stashjobs.config import settings
 from stashjobs.delivery.handler import GATEWAY_SECONDS
 from stashjobs.errors import SettingError
 from stashjobs.producer import message as messages
+from stashjobs.tools.cli.common import local_home
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -55,6 +56,20 @@ def warn_without_function_urls(jobs: Iterable[JobType[Any, Any]]) -> None:
     """Ask for them, and say which are missing: the job is recorded all the same."""
     if missing := ask_for_function_urls(jobs):
         click.echo(f"Warning: {_told(missing)}", err=True)
+
+
+def warn_without_route(job: JobType[Any, Any]) -> None:
+    """Say where a running `stashjobs dev` does not serve the job's route: the job is recorded all
+    the same, and tried again. For a deployed stage `stashjobs doctor` looks."""
+    served = local_home() / "routes"
+    if settings.stage() != "local" or not served.exists():
+        return
+    if job.endpoint not in served.read_text().splitlines():
+        click.echo(
+            f"Warning: stashjobs dev has no route {job.endpoint} for {job.type}: give it one in "
+            "template.yaml, then restart stashjobs dev.",
+            err=True,
+        )
 
 
 def require_function_urls(jobs: Iterable[JobType[Any, Any]]) -> None:

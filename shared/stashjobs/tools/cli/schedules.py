@@ -10,9 +10,10 @@ from dataclasses import asdict
 
 import click
 
+from stashjobs.job_type import close_to
 from stashjobs.operators import schedules as operator
 from stashjobs.producer import schedules as declared_schedules
-from stashjobs.tools.cli.common import WrongUse, close_to, command, json_option, load_jobs
+from stashjobs.tools.cli.common import WrongUse, command, json_option, load_jobs
 from stashjobs.tools.cli.publishing import require_function_urls
 from stashjobs.wording import plural
 

@@ -8,12 +8,11 @@ from dataclasses import asdict
 import click
 from pydantic.alias_generators import to_camel
 
-from stashjobs.job_type import declared
+from stashjobs.job_type import close_to, declared
 from stashjobs.operators import health
 from stashjobs.store import database
 from stashjobs.tools.cli.common import (
     WrongUse,
-    close_to,
     command,
     complete_types,
     json_option,
