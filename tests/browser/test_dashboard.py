@@ -108,7 +108,7 @@ def test_a_failed_job_is_filtered_out_retried_and_seen_to_complete(
     page.locator("tbody").get_by_role("link").click()
     expect(page.locator("h1")).to_contain_text("failed")
     page.get_by_role("button", name="Retry").click()
-    expect(page.get_by_role("status")).to_contain_text("The job is retried")
+    expect(page.locator(".notice")).to_contain_text("The job is retried")
     # QStash delivers it, the function runs it, and the page says so without being loaded again.
     page.evaluate("window.sameDocument = true")
     expect(page.locator("h1")).to_contain_text("completed")
@@ -158,7 +158,7 @@ def test_several_are_selected_and_retried(
     page.locator("tbody input").first.uncheck()
     expect(page.locator("[data-chosen]")).to_have_text("4 selected")
     page.get_by_role("button", name="Retry selected").click()
-    expect(page.get_by_role("status")).to_contain_text("4 jobs retried")
+    expect(page.locator(".notice")).to_contain_text("4 jobs retried")
     expect(page.locator("tbody tr")).to_have_count(1)
     assert sum(jobs.status(one) == "failed" for one in failed) == 1
 
@@ -172,7 +172,7 @@ def test_all_that_match_are_cancelled_after_a_question(
     page.get_by_role("button", name="Cancel all that match…").click()
     expect(page.get_by_role("heading", name="Cancel 3 jobs?")).to_be_visible()
     page.get_by_role("button", name="Cancel 3 jobs").click()
-    expect(page.get_by_role("status")).to_contain_text("3 jobs cancelled")
+    expect(page.locator(".notice")).to_contain_text("3 jobs cancelled")
     assert {jobs.status(one) for one in waiting} == {"cancelled"}
 
 
@@ -248,11 +248,11 @@ def test_it_works_without_a_script(open_page: Callable[..., Page], jobs: Jobs, e
     page.locator(f"#pick-{job_id}").check()
     with page.expect_navigation():
         page.locator(f"#pick-{job_id}").press("Enter")
-    expect(page.get_by_role("status")).to_have_count(0)
+    expect(page.locator(".notice")).to_have_count(0)
     assert jobs.status(job_id) == "pending", "Enter shows the list again"
     page.locator(f"#pick-{job_id}").check()
     page.get_by_role("button", name="Cancel selected").click()
-    expect(page.get_by_role("status")).to_contain_text("1 job cancelled")
+    expect(page.locator(".notice")).to_contain_text("1 job cancelled")
     page.get_by_role("button", name="Sign out").click()
     expect(page.get_by_label("Access token")).to_be_visible()
 

@@ -117,11 +117,12 @@ function become(place, fresh) {
   }
 }
 
-// What stands for the same thing, at this place or after it: of the same id, or without one the next.
+// What stands for the same thing, at this place or after it: of the same id, or without one the next
+// element, or text, of its kind.
 function counterpart(at, node) {
-  if (!node.id) return at && at.nodeName === node.nodeName && !at.id ? at : null;
   for (let each = at; each; each = each.nextSibling) {
-    if (each.id === node.id && each.nodeName === node.nodeName) return each;
+    if (each.nodeName === node.nodeName && each.id === node.id) return each;
+    if (!node.id && each.nodeType === Node.ELEMENT_NODE) return null;
   }
   return null;
 }
