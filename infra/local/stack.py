@@ -294,7 +294,7 @@ class Stack(Running):
         write_private(self.environment_file, "".join(lines))
         functions = self.template.functions.values()
         paths = sorted({route.path for each in functions for route in each.routes})
-        (self.home / ROUTES).write_text("".join(f"{path}\n" for path in paths))
+        write_private(self.home / ROUTES, "".join(f"{path}\n" for path in paths))
         self._exits.callback(self.environment_file.unlink, missing_ok=True)
 
 

@@ -311,8 +311,15 @@ SHARES = """Mappings:
 """
 
 
-def test_a_share_is_taken_from_the_type_with_most_and_its_comment_stays() -> None:
-    assert share_connections(SHARES, "MadeHereFunction") == SHARES.replace(": 30", ": 29").replace(
+def test_a_share_is_taken_from_the_api_while_it_has_more_than_two() -> None:
+    assert share_connections(SHARES, "MadeHereFunction") == SHARES.replace(": 7", ": 6").replace(
+        "      Operators", "      MadeHereFunction: 1\n      Operators"
+    )
+
+
+def test_then_it_is_taken_from_the_type_with_most_and_its_comment_stays() -> None:
+    shares = SHARES.replace(": 7", ": 2").replace(": 30", ": 35")
+    assert share_connections(shares, "MadeHereFunction") == shares.replace(": 35", ": 34").replace(
         "      Operators", "      MadeHereFunction: 1\n      Operators"
     )
 
@@ -416,7 +423,7 @@ def generated(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ["encrypted-here", "--encrypted", "--timeout", "20"],
     ):
         told = in_copy(copy, "-c", CLI, "new", *arguments)
-        assert "One made-here runs at a time." in told
+        assert f"One {arguments[0]} runs at a time." in told
     return copy
 
 
