@@ -36,9 +36,10 @@ if TYPE_CHECKING:
 [COMMANDS] = [
     each.text
     for each in blocks("sh")
-    if each.page == "docs/deployment.md" and "sam deploy --config-env staging" in each.text
+    if each.page == "docs/deployment.md" and "sam deploy --config-env staging " in each.text
 ]
 REGION = "eu-central-1"
+CREDENTIALS = {"aws_access_key_id": "of-a-test", "aws_secret_access_key": "of-a-test"}
 # What the local system cannot show: its addresses are http, its logs are not in CloudWatch.
 MAY_FAIL = {"stashjobs doctor", "stashjobs smoke"}
 
@@ -117,7 +118,7 @@ def _secrets(stack: Stack) -> dict[str, str]:
 
 def _count_a_job(moto: str) -> None:
     """As the monitor's log would have it counted in CloudWatch; smoke waits for that."""
-    client = boto3.client("cloudwatch", endpoint_url=moto, region_name=REGION)
+    client = boto3.client("cloudwatch", endpoint_url=moto, region_name=REGION, **CREDENTIALS)
     stage = [{"Name": "Stage", "Value": "staging"}]
     # Smoke looks at the minutes since it began, of which this may be the one before.
     for minutes in (0, 1):
@@ -176,7 +177,7 @@ def test_the_commands_work_in_their_order(stack: Stack, moto: str, tmp_path: Pat
     )
     assert "the secret stashjobs/staging" in told["stashjobs migrate"].stderr
     assert not (here / "settings.json").exists()
-    kept = boto3.client("secretsmanager", endpoint_url=moto, region_name=REGION)
+    kept = boto3.client("secretsmanager", endpoint_url=moto, region_name=REGION, **CREDENTIALS)
     text = kept.get_secret_value(SecretId="stashjobs/staging")["SecretString"]
     assert json.loads(text)["SMOKE_TOKEN"].startswith("sj_")
     assert "migrations" in told["stashjobs doctor"].stdout
