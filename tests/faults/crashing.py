@@ -11,7 +11,7 @@ import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stashjobs.delivery import attempt
+from stashjobs.delivery import answers, attempt, claim, receive, record
 from stashjobs.delivery import handler as worker
 from tests.faults import jobs
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 # Leases and pauses of a second, so that what follows a crash can be waited for.
 worker.LEASE_GRACE_SECONDS = 0.5
-worker.BUSY_RETRY_SECONDS = 1
+answers.BUSY_RETRY_SECONDS = 1
 worker.DATABASE_RETRY_SECONDS = 1
 
 
@@ -44,10 +44,10 @@ def dying(step: Callable[..., Any], *, before: str = "", after: str = "") -> Cal
     return run
 
 
-worker._receive = dying(worker._receive, before="before verify")
-worker._claim = dying(worker._claim, before="before claim", after="before run")
+receive.message = dying(receive.message, before="before verify")
+claim.take = dying(claim.take, before="before claim", after="before run")
 attempt.run = dying(attempt.run, after="before record")
-worker._record = dying(worker._record, after="before answer")
+record.write = dying(record.write, after="before answer")
 jobs.during_run = dying(jobs.during_run, before="during run")
 
 handler = jobs.faulty.handler

@@ -16,6 +16,7 @@ from infra.local.gateway import path_parameters
 from infra.local.template import Function, Route, read_template
 from stashjobs import envelope
 from stashjobs.delivery import handler as worker
+from stashjobs.delivery import receive
 from stashjobs.job_type import JobType, load
 from stashjobs.producer import message as messages
 from stashjobs.producer import schedules
@@ -31,7 +32,7 @@ JOBS: list[JobType[Any, Any]] = [
 ]
 
 # A gateway hangs up after 30 seconds, and a second of it is the way.
-GATEWAY_SECONDS = worker.GATEWAY_SECONDS
+GATEWAY_SECONDS = receive.GATEWAY_SECONDS
 IDS = [job.type for job in JOBS]
 # Each function's processes, by MaxConnections.
 SHARES: dict[str, dict[str, int]] = yaml.load(TEMPLATE.read_text(), Loader=template._Loader)[  # noqa: S506

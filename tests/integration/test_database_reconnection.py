@@ -14,7 +14,6 @@ import pytest
 from psycopg import sql
 
 from stashjobs import SettingError
-from stashjobs.delivery import handler
 from stashjobs.store import database
 from stashjobs.tools.servers.postgres import Postgres
 from tests.clusters import make_ready
@@ -163,7 +162,7 @@ def test_postgres_does_not_come_back_in_time_and_the_lease_stays(own_table: Post
     job_id = added(own_table)
     began = time.monotonic()
     answer = deliver(probe(work), job_id)
-    assert time.monotonic() - began >= sum(handler.PAUSES)
+    assert time.monotonic() - began >= sum(database.PAUSES)
     assert answer.status == 503
     assert answer.retry_after is not None
     own_table.start()

@@ -9,7 +9,6 @@ from urllib.parse import urlsplit
 import pytest
 
 from infra.local.chaos.lost_answers import LosingAnswers
-from stashjobs.delivery import handler
 from stashjobs.store import database, executions
 from stashjobs.store.executions import Lease
 from stashjobs.testing.qstash import Server, serving
@@ -93,7 +92,7 @@ def test_a_message_with_its_payload_finds_its_claim_too(table: Table, network: N
 def test_a_delivery_that_never_heard_leaves_its_claim_to_the_next_one_of_its_message(
     table: Table, network: Network, settings: pytest.MonkeyPatch
 ) -> None:
-    settings.setattr(handler, "PAUSES", (0.0,))
+    settings.setattr(database, "PAUSES", (0.0,))
     work = Work()
     job = probe(work, retries=0)
     job_id = table.add(job)
@@ -109,7 +108,7 @@ def test_a_delivery_that_never_heard_leaves_its_claim_to_the_next_one_of_its_mes
 def test_another_message_does_not_find_the_claim(
     table: Table, network: Network, settings: pytest.MonkeyPatch
 ) -> None:
-    settings.setattr(handler, "PAUSES", (0.0,))
+    settings.setattr(database, "PAUSES", (0.0,))
     work = Work()
     job = probe(work)
     job_id = table.add(job)

@@ -431,7 +431,7 @@ def test_what_postgres_says_when_nothing_can_be_recorded_is_not_shown(
     def refuse(*_: object, **__: object) -> None:
         raise psycopg.OperationalError(f"DETAIL: {MARKER}")
 
-    settings.setattr("stashjobs.delivery.handler.PAUSES", (0.0,))
+    settings.setattr("stashjobs.store.database.PAUSES", (0.0,))
     settings.setattr("stashjobs.store.executions.record_completed", refuse)
     settings.setattr("stashjobs.store.executions.record_not_completed", refuse)
     answer = deliver(encrypted_job, encrypted_job.enqueue(Secret(word=MARKER)).job_id)

@@ -90,7 +90,7 @@ def test_a_line_says_where_it_was_said(table: Table, log: Log) -> None:
     job = probe(speak)
     deliver(job, table.add(job))
     places = [line["location"].partition(":")[0] for line in log.lines]
-    assert places == ["_process", "speak", "speak", "_answer"]
+    assert places == ["_process", "speak", "speak", "ended"]
 
 
 def test_a_logger_that_is_told_to_be_quiet_is(table: Table, log: Log) -> None:

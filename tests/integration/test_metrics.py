@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import pytest
 
 from stashjobs import Cancelled, PermanentError, RetryLater
-from stashjobs.delivery import handler
+from stashjobs.delivery import answers
 from tests.deliveries import (
     Answer,
     Table,
@@ -228,7 +228,7 @@ def test_a_direct_invocation_counts_too(table: Table, capsys: Captured) -> None:
     assert counts(line)["Completed"] == 1
 
 
-@pytest.mark.parametrize("name", [*get_args(handler.Count), "AttemptSeconds"])
+@pytest.mark.parametrize("name", [*get_args(answers.Count), "AttemptSeconds"])
 def test_the_page_explains_each_metric(repository: Path, name: str) -> None:
     assert f"| `{name}` |" in (repository / "docs/monitoring.md").read_text()
 
@@ -237,4 +237,4 @@ def test_the_dashboard_charts_what_workers_emit(repository: Path) -> None:
     text = (repository / "infra/dashboard.yaml").read_text()
     charted = set(re.findall(r'Stage,Type} MetricName=\\+"(\w+)\\+"', text)) - {"AverageSeconds"}
     assert {"Completed", "Failed", "AttemptSeconds"} <= charted
-    assert charted <= {*get_args(handler.Count), "AttemptSeconds"}
+    assert charted <= {*get_args(answers.Count), "AttemptSeconds"}

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from stashjobs.delivery.handler import GATEWAY_SECONDS, RECORD_SECONDS
+from stashjobs.delivery.handler import RECORD_SECONDS
+from stashjobs.delivery.receive import GATEWAY_SECONDS
 
 # The end of an attempt is recorded after the job's own time; a little more does no harm.
 SPARE_SECONDS = int(RECORD_SECONDS) + 3

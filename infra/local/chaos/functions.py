@@ -13,6 +13,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from infra.local.chaos.job import chaos
+from stashjobs.delivery import answers
 from stashjobs.delivery import handler as worker
 from stashjobs.store import executions
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 worker.LEASE_GRACE_SECONDS = 1.0
 worker.DATABASE_RETRY_SECONDS = 1
-worker.BUSY_RETRY_SECONDS = 1
+answers.BUSY_RETRY_SECONDS = 1
 
 # Each process is a machine and a version of its own.
 _dice = random.Random(os.getpid())

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     from stashjobs.delivery.request import Response
 
+# QStash honours no longer wait than a day (`RetryLater`).
+MAX_RETRY_AFTER_SECONDS = 86_400.0
 # Without this header QStash would try again after a 489 too.
 NON_RETRYABLE = {"Upstash-NonRetryable-Error": "true"}
 

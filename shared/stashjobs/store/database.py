@@ -45,6 +45,8 @@ PEER_TIMEOUT_SECONDS = 10
 CANCEL_TIMEOUT_SECONDS = 1.0
 STATEMENT_TIMEOUT_SECONDS = 30.0
 LOCK_TIMEOUT_SECONDS = 5.0
+# How long a delivery waits between its tries to claim, and to record, in seconds.
+PAUSES = (0.1, 0.4, 1.0)
 
 # The deployment guide's numbers ("Connection Pooling"), and at rest no connection at all.
 POOL_MIN_CONNECTIONS = 0

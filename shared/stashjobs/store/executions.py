@@ -26,6 +26,13 @@ if TYPE_CHECKING:
 Status = Literal["waiting", "pending", "processing", "retrying", "completed", "failed", "cancelled"]
 ENDED = ("completed", "failed", "cancelled")
 
+# What a row cannot hold, which no repetition changes (an idempotency key too long for its index).
+UNSTORABLE = (
+    psycopg.DataError,
+    psycopg.errors.ProgramLimitExceeded,
+    psycopg.errors.StatementTooComplex,
+)
+
 
 @dataclass(frozen=True, slots=True)
 class NewJob:

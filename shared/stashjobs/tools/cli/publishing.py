@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from stashjobs.config import settings
-from stashjobs.delivery.handler import GATEWAY_SECONDS
+from stashjobs.delivery.receive import GATEWAY_SECONDS
 from stashjobs.errors import SettingError
 from stashjobs.producer import message as messages
 from stashjobs.tools.cli.common import local_home

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from stashjobs.config import settings
-from stashjobs.delivery.handler import GATEWAY_SECONDS
+from stashjobs.delivery.receive import GATEWAY_SECONDS
 from stashjobs.job_type import declared
 from stashjobs.producer import message as messages
 from stashjobs.tools.doctor.finding import Check, Verdict, green, not_checked, red, yellow
