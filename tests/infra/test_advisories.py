@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import json
-import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
 from infra.build import advisories
+from tests import scripts
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-PROGRAM = """#!{python}
-import sys
+PROGRAM = """import sys
 open({told!r}, "w").write(" ".join(sys.argv[1:]))
 sys.stdout.write({out!r})
 sys.stderr.write({err!r})
@@ -26,10 +25,7 @@ def pip_audit(folder: Path, *, out: str = "", err: str = "", code: int = 0) -> s
     """A program in its place; the real one's answers are PyPI's of the day."""
     program = folder / "pip-audit"
     told = str(folder / "told")
-    program.write_text(
-        PROGRAM.format(python=sys.executable, told=told, out=out, err=err, code=code)
-    )
-    program.chmod(0o700)
+    scripts.write_python(program, PROGRAM.format(told=told, out=out, err=err, code=code))
     return str(program)
 
 

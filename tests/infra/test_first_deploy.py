@@ -11,7 +11,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +23,7 @@ from moto.server import ThreadedMotoServer
 from infra.local.template import _Loader
 from stashjobs.job_type import declared, load
 from stashjobs.producer.message import function_url_setting
+from tests import scripts
 from tests.docs.blocks import ROOT, blocks
 from tests.stacks import stack_in_a_thread
 
@@ -43,37 +43,34 @@ CREDENTIALS = {"aws_access_key_id": "of-a-test", "aws_secret_access_key": "of-a-
 # What the local system cannot show: its addresses are http, its logs are not in CloudWatch.
 MAY_FAIL = {"stashjobs doctor", "stashjobs smoke"}
 
-AWS = """#!{python}
-import sys, boto3, jmespath
+AWS = """import sys, boto3, jmespath
 service, operation, *rest = sys.argv[1:]
 options = dict(zip(rest[::2], rest[1::2], strict=True))
 query, output = options.pop("--query", None), options.pop("--output", None)
-given = {{}}
+given = {}
 for name, value in options.items():
     if value.startswith("file://"):
         value = open(value[7:]).read()
     given[name[2:].title().replace("-", "")] = value
 if operation == "get-account-settings":  # moto does not know it
-    found = {{"AccountLimit": {{"ConcurrentExecutions": 1000}}}}
+    found = {"AccountLimit": {"ConcurrentExecutions": 1000}}
 else:
     found = getattr(boto3.client(service), operation.replace("-", "_"))(**given)
 print(jmespath.search(query, found) if query else found)
 """
-SAM = """#!{python}
-import json, os, sys, boto3
+SAM = """import json, os, sys, boto3
 assert sys.argv[1:4] == ["deploy", "--config-env", "staging"], sys.argv
 client = boto3.client("secretsmanager")
 for name, text in json.load(open(os.environ["SECRETS"])).items():
     client.create_secret(Name=name, SecretString=text)
 """
-EDITOR = """#!{python}
-import json, os, sys
+EDITOR = """import json, os, sys
 settings = json.load(open(sys.argv[1]))
 settings.update(json.load(open(os.environ["ANSWERS"])))
 json.dump(settings, open(sys.argv[1], "w"))
 """
 MAKE = """#!/bin/sh
-exec {make} --directory={root} --dry-run "$@" > /dev/null
+exec {make} --directory='{root}' --dry-run "$@" > /dev/null
 """
 
 
@@ -94,11 +91,10 @@ def moto() -> Iterator[str]:
 
 def _programs(folder: Path) -> None:
     folder.mkdir(parents=True)
-    texts = {"aws": AWS, "sam": SAM, "vi": EDITOR, "make": MAKE}
-    for name, text in texts.items():
-        program = folder / name
-        program.write_text(text.format(python=sys.executable, root=ROOT, make=shutil.which("make")))
-        program.chmod(0o700)
+    for name, text in {"aws": AWS, "sam": SAM, "vi": EDITOR}.items():
+        scripts.write_python(folder / name, text)
+    (folder / "make").write_text(MAKE.format(root=ROOT, make=shutil.which("make")))
+    (folder / "make").chmod(0o700)
     (folder / "stashjobs").symlink_to(ROOT / ".venv" / "bin" / "stashjobs")
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests import artefacts
+from tests import artefacts, scripts
 
 FOLDER = Path(__file__).parents[2] / ".github" / "workflows"
 FILES = sorted(FOLDER.glob("*.yml"))
@@ -104,7 +104,8 @@ def test_without_lambdas_python_a_build_for_lambda_fails_where_it_is_required(
 ) -> None:
     rules = FOLDER.parents[1] / "infra" / "build" / "artefact.mk"
     makefile = tmp_path / "Makefile"
-    makefile.write_text(f"include {rules}\nall:\n\t$(call finish,$(ARTIFACTS_DIR),/var/task)\n")
+    escaped = str(rules).replace(" ", r"\ ")
+    makefile.write_text(f"include {escaped}\nall:\n\t$(call finish,$(ARTIFACTS_DIR),/var/task)\n")
     (tmp_path / "made").mkdir()
     given = ["PYTHON_VERSION=3.99", f"ARTIFACTS_DIR={tmp_path / 'made'}"]
     ended = subprocess.run(
@@ -271,8 +272,7 @@ def test_the_snapshot_is_there_before_anything_is_migrated(
 
 
 KEPT_SNAPSHOTS = 10
-AWS_WITH_SNAPSHOTS = """#!{python}
-import datetime, json, os, sys
+AWS_WITH_SNAPSHOTS = """import datetime, json, os, sys
 import jmespath
 with open(os.environ["CALLS"], "a") as calls:
     calls.write(" ".join(sys.argv[1:]) + "\\n")
@@ -287,9 +287,7 @@ if sys.argv[2].startswith("describe-"):
 def test_the_oldest_of_our_snapshots_are_deleted_and_no_others(
     tmp_path: Path, kind: str, what: str
 ) -> None:
-    program = tmp_path / "aws"
-    program.write_text(AWS_WITH_SNAPSHOTS.replace("{python}", sys.executable))
-    program.chmod(0o755)
+    scripts.write_python(tmp_path / "aws", AWS_WITH_SNAPSHOTS)
     id_of = "DBClusterSnapshotIdentifier" if kind == "cluster" else "DBSnapshotIdentifier"
     found = [
         {id_of: f"before-deploy-{day}", "Status": "available", "SnapshotCreateTime": f"{day:02}"}
