@@ -682,7 +682,7 @@ def test_nothing_is_lost_or_doubled_whatever_the_order_of_events(
 
 
 EXAMPLES = settings(
-    max_examples=100,
+    max_examples=40,
     stateful_step_count=50,
     deadline=None,
     phases=(Phase.generate,),  # shrinking would take minutes; the steps are printed all the same

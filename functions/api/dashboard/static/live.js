@@ -148,6 +148,7 @@ function updateNode(old, fresh) {
 // Selecting rows.
 
 const form = document.getElementById("bulk");
+let missed = false; // something was to be done, and nothing was selected
 
 function boxes() {
   return [...form.querySelectorAll('input[name="job_id"]')];
@@ -171,7 +172,7 @@ function addPickAll() {
 function tell() {
   const chosen = boxes().filter((box) => box.checked).length;
   const place = document.querySelector("[data-chosen]");
-  if (place) place.textContent = chosen ? `${chosen} selected` : "";
+  if (place) place.textContent = chosen ? `${chosen} selected` : missed ? "Select jobs first" : "";
   const all = document.getElementById("pick-all");
   if (all) {
     all.checked = chosen > 0 && chosen === boxes().length;
@@ -180,7 +181,10 @@ function tell() {
 }
 
 if (form) {
-  form.addEventListener("change", tell);
+  form.addEventListener("change", () => {
+    missed = false;
+    tell();
+  });
   form.addEventListener("keydown", (event) => {
     if (event.key === "Enter" && event.target.type === "checkbox") event.preventDefault();
   });
@@ -188,7 +192,8 @@ if (form) {
     button.addEventListener("click", (event) => {
       if (boxes().some((box) => box.checked)) return;
       event.preventDefault();
-      document.querySelector("[data-chosen]").textContent = "Select jobs first";
+      missed = true;
+      tell();
     });
   }
   addPickAll();
