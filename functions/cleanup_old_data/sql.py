@@ -278,34 +278,47 @@ COUNT_EMAILS = """
 SELECT count(*) FROM emails WHERE sent_at < %(cutoff)s AND status_at < %(cutoff)s
 """
 
-# The rows of one day (UTC), the archive's partition, and so many bytes of them. The object is named
-# for its first row, so what is written and then not committed is written again, as the same object.
-_OLD_ACCESSES = """
+# Whole days only: so the lines that go with a first one are always the same, whatever the moment.
+_OLD_ACCESS = "at < date_trunc('day', %(cutoff)s::timestamptz, 'UTC')"
+
+# The lines of one day (UTC), the archive's partition, and so many bytes of them. The object is
+# named for its first and its last line: what is written and then not committed is written again as
+# the same object, also by another clean-up while this one is stopped.
+NEXT_ACCESS = f"""
+-- next_access
+SELECT access_id, (at AT TIME ZONE 'UTC')::date AS day
+  FROM access_log
+ WHERE access_id > %(after)s AND {_OLD_ACCESS}
+ ORDER BY access_id
+ LIMIT 1
+"""
+DELETE_ACCESS_LOG = f"""
+-- delete_access_log
+WITH first AS MATERIALIZED ({NEXT_ACCESS}),
+following AS MATERIALIZED (
     SELECT access_id, (at AT TIME ZONE 'UTC')::date AS day,
            octet_length(path) + octet_length(method) + coalesce(octet_length(actor), 0)
              + coalesce(octet_length(source_ip), 0) + coalesce(octet_length(request_id), 0) AS size
       FROM access_log
-     WHERE access_id > %(after)s AND at < %(cutoff)s
+     WHERE access_id >= (SELECT access_id FROM first)
      ORDER BY access_id
-     LIMIT %(rows)s
-"""
-DELETE_ACCESS_LOG = f"""
--- delete_access_log
-WITH oldest AS MATERIALIZED ({_OLD_ACCESSES}),
+     LIMIT %(rows)s),
 counted AS (
     SELECT *, sum(size) OVER (ORDER BY access_id ROWS UNBOUNDED PRECEDING) - size AS before_it
-      FROM oldest),
+      FROM following),
 old AS (
     SELECT access_id FROM counted
-     WHERE day = (SELECT day FROM oldest ORDER BY access_id LIMIT 1) AND before_it < %(bytes)s),
+     WHERE day = (SELECT day FROM first) AND before_it < %(bytes)s),
 gone AS (
     SELECT line.* FROM stashjobs.take_accesses(ARRAY(SELECT access_id FROM old)) AS line)
 SELECT count(*), max(access_id),
        'archive/access/date=' || to_char(min(at AT TIME ZONE 'UTC'), 'YYYY-MM-DD') || '/'
-         || lpad(min(access_id)::text, 19, '0') || '.jsonl.gz',
+         || lpad(min(access_id)::text, 19, '0') || '-' || max(access_id) || '.jsonl.gz',
        convert_to(coalesce(string_agg(row_to_json(gone)::text || E'\n', '' ORDER BY access_id), ''),
                   'UTF8')
   FROM gone
 """
-NEXT_ACCESS = _OLD_ACCESSES
-COUNT_ACCESS_LOG = "-- count_access_log\nSELECT count(*) FROM access_log WHERE at < %(cutoff)s"
+COUNT_ACCESS_LOG = f"""
+-- count_access_log
+SELECT count(*) FROM access_log WHERE {_OLD_ACCESS}
+"""

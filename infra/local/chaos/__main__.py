@@ -19,12 +19,14 @@ from urllib.parse import urlsplit
 import psycopg
 
 from infra.local import pgbouncer
+from infra.local.chaos import archived
 from infra.local.chaos.faults import BadNetwork
-from infra.local.chaos.job import LEDGERS
+from infra.local.chaos.job import LEDGERS, clean_up
 from infra.local.chaos.lost_answers import LosingAnswers
 from infra.local.chaos.producer import Producer
-from infra.local.chaos.system import System
+from infra.local.chaos.system import ROOT, System
 from infra.local.chaos.verdict import judge, table
+from infra.local.s3 import S3
 from infra.local.stack import in_thread
 
 TEMPLATE = Path(__file__).with_name("template.yaml")
@@ -63,13 +65,13 @@ def plan(jobs: int, seed: int) -> list[Disturbance]:
             for what in ("postgres fast", "postgres immediate", "qstash")
         ]
     for _ in range(max(4, jobs // 200)):
-        what = dice.choice(["freeze ChaosFunction", "freeze RelayFunction"])
+        what = dice.choice(["ChaosFunction", "RelayFunction", "CleanUpFunction"])
         disturbances.append(
-            Disturbance(dice.random(), what, dice.uniform(1, 6), which=dice.randrange(4))
+            Disturbance(dice.random(), f"freeze {what}", dice.uniform(1, 6), dice.randrange(4))
         )
     for _ in range(max(5, jobs // 120)):
-        what = dice.choices(["kill ChaosFunction", "kill RelayFunction"], [5, 1])[0]
-        disturbances.append(Disturbance(dice.random(), what, which=dice.randrange(4)))
+        what = dice.choices(["ChaosFunction", "RelayFunction", "CleanUpFunction"], [5, 1, 2])[0]
+        disturbances.append(Disturbance(dice.random(), f"kill {what}", which=dice.randrange(4)))
     if jobs >= JOBS_FOR_OUTAGE:
         disturbances.append(Disturbance(0.5, "postgres fast", OUTAGE_SECONDS))
     return sorted(disturbances)
@@ -99,6 +101,7 @@ class Run:
                 on_line=lambda name, line: print(name, line, file=log),
             )
             async with system:
+                self._add_archive(system, home)
                 self._put_between(system, home)
                 os.environ.update(system.environment)
                 # What the producer says belongs to the functions' lines.
@@ -122,6 +125,12 @@ class Run:
             f":{port}/", f":{self.answers.port}/"
         )
 
+    def _add_archive(self, system: System, home: Path) -> None:
+        s3 = S3(ROOT, 0, home / "s3.log")
+        self._exits.callback(s3.stop)
+        s3.start()
+        system.configure(**s3.environment)
+
     def _loses(self, data: bytes) -> bool:
         """Whether the answer to this is lost: of what decides about a job, one in so many."""
         return any(words in data for words in DECISIVE) and self._dice.random() < LOST_ANSWERS
@@ -138,11 +147,11 @@ class Run:
         ]
         try:
             disturbing = asyncio.create_task(self._disturb(system, producer))
+            cleaning = asyncio.create_task(self._clean_up(producer))
             await in_thread(lambda: producer.run(self._give_up))
-            await disturbing
+            await asyncio.gather(disturbing, cleaning)
             await self.network.settle()
-            while time.time() < self._give_up and self.left != 0:  # noqa: ASYNC110
-                await asyncio.sleep(0.2)
+            await self._end(system)
         finally:
             for each in background:
                 each.cancel()
@@ -157,6 +166,23 @@ class Run:
         for story in (*verdict.lost, *verdict.doubled, *verdict.ghosts)[:20]:
             print(story)
         return 0 if verdict.kept else 1
+
+    async def _end(self, system: System) -> None:
+        """Until every job has ended, and no clean-up has left something half done."""
+        url = system.postgres.url
+        while time.time() < self._give_up:
+            await asyncio.sleep(0.2)
+            if await in_thread(lambda: _count_left(url, -1)) == 0:
+                if await in_thread(lambda: archived.count_unfinished(url)) == 0:
+                    return
+                await in_thread(lambda: clean_up.enqueue({}))
+
+    async def _clean_up(self, producer: Producer) -> None:
+        """The schedule of the clean-up, with a day of a second."""
+        while producer.progress < 1 and time.time() < self._give_up:
+            with contextlib.suppress(psycopg.Error):
+                await in_thread(lambda: clean_up.enqueue({}, unique="clean-up"))
+            await asyncio.sleep(1)
 
     async def _relay(self, system: System) -> None:
         """The schedule of functions/relay, with a minute of a second."""
@@ -218,6 +244,7 @@ async def _do(system: System, disturbance: Disturbance) -> None:
 def _make_ledgers(url: str) -> None:
     with psycopg.connect(url) as connection:
         connection.execute(LEDGERS)
+        archived.make_ready(connection)
 
 
 def _count_left(url: str, unknown: int) -> int:

@@ -12,7 +12,9 @@ import time
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from infra.local.chaos.job import chaos
+from functions.cleanup_old_data import cleaner
+from infra.local.chaos.job import chaos, clean_up
+from stashjobs import files
 from stashjobs.delivery import answers
 from stashjobs.delivery import handler as worker
 from stashjobs.store import executions
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 worker.LEASE_GRACE_SECONDS = 1.0
 worker.DATABASE_RETRY_SECONDS = 1
 answers.BUSY_RETRY_SECONDS = 1
+cleaner.RESERVE_SECONDS = 1.0
+cleaner.IDLE_SECONDS = 1.0
 
 # Each process is a machine and a version of its own.
 _dice = random.Random(os.getpid())
@@ -36,6 +40,19 @@ if _dice.random() < 0.5:
 
 _real_time = time.time
 time.time = lambda: _real_time() + CLOCK_SECONDS
+
+
+_real_put = files.put
+
+
+def _put_slowly(key: str, content: bytes, content_type: str) -> None:
+    """S3 at the other end of a slow line, so that a cleaner is often stopped before or after."""
+    time.sleep(_dice.uniform(0, 0.05))
+    _real_put(key, content, content_type)
+    time.sleep(_dice.uniform(0, 0.05))
+
+
+files.put = _put_slowly
 
 
 class Machine:
@@ -55,6 +72,11 @@ class Machine:
 def handler(event: Any, lambda_context: Any) -> Any:
     """The worker."""
     return chaos.handler(event, Machine(lambda_context))
+
+
+def clean_up_handler(event: Any, lambda_context: Any) -> Any:
+    """The clean-up, which is a job like others."""
+    return clean_up.handler(event, Machine(lambda_context))
 
 
 def relay_handler(event: Mapping[str, Any], lambda_context: Any) -> dict[str, int]:

@@ -1,12 +1,16 @@
-"""A job whose effects can be counted."""
+"""A job whose effects can be counted, and the clean-up of what has ended."""
 
 from __future__ import annotations
 
 import time
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import psycopg
 
+from functions.cleanup_old_data.cleaner import Cleaner
+from functions.cleanup_old_data.models import CleanedUp, Cleanup
+from functions.cleanup_old_data.retention import Retention
 from stashjobs import Context, PermanentError, job
 from stashjobs.config import settings
 
@@ -23,6 +27,11 @@ CREATE TABLE external_effects (
 CREATE INDEX ON effects (job_id);
 CREATE INDEX ON external_effects (job_id);
 """
+
+# What ended so long ago is archived.
+RETENTION_SECONDS = 2.0
+# Few, so that one clean-up writes many objects.
+BATCH_ROWS = 10
 
 _elsewhere: psycopg.Connection[Any] | None = None
 
@@ -42,6 +51,21 @@ def chaos(payload: dict[str, Any], context: Context) -> int:
         [context.job_id, context.run, context.attempt, number],
     )
     return number
+
+
+@job(
+    "chaos-clean-up",
+    endpoint="/api/jobs/chaos-clean-up",
+    retries=3,
+    timeout=5,
+    retry_delay="500",
+    enqueued_by="operators",
+)
+def clean_up(_payload: dict[str, Any], context: Context) -> CleanedUp:
+    """`cleanup-old-data`, with a retention of seconds."""
+    cutoff = datetime.now(UTC) - timedelta(seconds=RETENTION_SECONDS)
+    retention = Retention(cutoff, {}, cutoff, cutoff, None)
+    return Cleaner(Cleanup(batch_rows=BATCH_ROWS), retention, context).run()
 
 
 def call_elsewhere(context: Context) -> None:

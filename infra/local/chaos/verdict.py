@@ -8,18 +8,31 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 
+from infra.local.chaos.archived import ACCESSES, lines
+
 if TYPE_CHECKING:
     from infra.local.chaos.producer import Promises
 
 ENDED = ("completed", "failed", "cancelled")
 
+# The table's rows, and the archive's lines, each once for each time that it is there.
 READ = """
+WITH everywhere AS (
+    SELECT * FROM job_executions
+    UNION ALL
+    SELECT * FROM jsonb_populate_recordset(NULL::job_executions, %s::jsonb)
+)
 SELECT job_id, (payload->>'number')::int, status, coalesce(error, ''), message_id,
        published_at IS NOT NULL, extract(epoch FROM completed_at)::float,
        extract(epoch FROM created_at)::float,
        (SELECT count(*) FROM effects WHERE effects.job_id = job.job_id),
        (SELECT count(*) FROM external_effects AS called WHERE called.job_id = job.job_id)
-  FROM job_executions AS job
+  FROM everywhere AS job
+"""
+READ_ACCESSES = """
+SELECT path FROM access_log
+ UNION ALL
+SELECT line->>'path' FROM jsonb_array_elements(%s::jsonb) AS line
 """
 
 
@@ -28,6 +41,7 @@ class Verdict:
     """Counts, and the ids of the jobs with which something is wrong."""
 
     enqueued: int = 0
+    archived: int = 0
     completed: int = 0
     failed: Counter[str] = field(default_factory=Counter)
     repeated_calls: int = 0
@@ -44,24 +58,44 @@ class Verdict:
 
 
 def judge(url: str, promises: Promises, first_tries: dict[str, float]) -> Verdict:
-    """Compare the rows and both ledgers with the promises.
+    """Compare the rows, the archive and both ledgers with the promises.
 
     Lost is a job that was accepted and has no row, has not ended, or completed without its effects.
     Doubled is one that had an effect twice, or had it and did not complete. A ghost is one whose
-    transaction was rolled back.
+    transaction was rolled back. A row, and a line of the access log, is in its table or once in the
+    archive: it is lost where it is in neither, and doubled where it is there twice.
     """
     verdict = Verdict(enqueued=len(promises.accepted))
+    archive = lines("executions")
+    verdict.archived = len(archive)
     with psycopg.connect(url) as connection:
-        rows = {row[0]: row for row in connection.execute(READ)}
+        rows = connection.execute(READ, [f"[{','.join(archive)}]"]).fetchall()
+        accesses = connection.execute(READ_ACCESSES, [f"[{','.join(lines('access'))}]"]).fetchall()
         repeated = connection.execute("SELECT coalesce(sum(calls - 1), 0) FROM external_effects")
         verdict.repeated_calls = int((repeated.fetchone() or (0,))[0])
-    verdict.lost += [f"{job_id}: no row" for job_id in promises.accepted if job_id not in rows]
-    rows_of: Counter[int] = Counter(row[1] for row in rows.values())
-    for row in rows.values():
+    _judge_places(verdict, promises, [row[0] for row in rows], [path for (path,) in accesses])
+    ours = {row[0]: row for row in rows if row[1] is not None}
+    rows_of: Counter[int] = Counter(row[1] for row in ours.values())
+    for row in ours.values():
         _judge_one(verdict, promises, row, first_tries)
         if rows_of[row[1]] > 1:
             verdict.doubled.append(f"{row[0]}: number {row[1]} has {rows_of[row[1]]} rows")
     return verdict
+
+
+def _judge_places(
+    verdict: Verdict, promises: Promises, job_ids: list[str], paths: list[str]
+) -> None:
+    jobs, accesses = Counter(job_ids), Counter(paths)
+    verdict.lost += [f"{job_id}: no row" for job_id in promises.accepted.keys() - jobs.keys()]
+    expected = {f"/{number}" for number in range(1, ACCESSES + 1)}
+    verdict.lost += [f"access {path}: no row" for path in expected - accesses.keys()]
+    for places in (jobs, accesses):
+        verdict.doubled += [
+            f"{each}: in the table and the archive, or twice in the archive"
+            for each, count in places.items()
+            if count > 1
+        ]
 
 
 def _judge_one(
@@ -100,6 +134,7 @@ def table(verdict: Verdict, delivered: int, seconds: float) -> str:
         ("enqueued", verdict.enqueued),
         ("delivered", delivered),
         ("completed", verdict.completed),
+        ("archived", verdict.archived),
         ("failed", sum(verdict.failed.values())),
         *((f"  {reason}", count) for reason, count in verdict.failed.most_common()),
         ("repeated calls elsewhere, deduplicated by key", verdict.repeated_calls),

@@ -48,7 +48,12 @@ class Past:
         return cleaner.count() if payload.get("dry_run") else cleaner.run()
 
     def cleaner(
-        self, *, declared: dict[str, int] | None = None, seconds: float = 600, **payload: Any
+        self,
+        *,
+        declared: dict[str, int] | None = None,
+        seconds: float = 600,
+        now: datetime = NOW,
+        **payload: Any,
     ) -> Cleaner:
         cleanup = Cleanup(**payload)
         context = Context(
@@ -58,7 +63,7 @@ class Past:
             max_attempts=2,
             deadline=datetime.now(UTC) + timedelta(seconds=seconds),
         )
-        return Cleaner(cleanup, Retention.of(cleanup, declared or {}, NOW), context)
+        return Cleaner(cleanup, Retention.of(cleanup, declared or {}, now), context)
 
     def forget(self) -> None:
         self.table.run(

@@ -7,6 +7,7 @@ import json
 import random
 import time
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import psycopg
@@ -525,6 +526,43 @@ def test_no_access_is_deleted_that_did_not_reach_the_archive(
     assert len(past.table.run("SELECT access_id FROM access_log")) == 3
     assert past.clean(batch_rows=2).access_log == 3
     assert [row["path"] for row in bucket.archived()] == ["/1", "/2", "/3"]
+
+
+def test_a_clean_up_that_was_stopped_while_another_went_on_loses_and_doubles_no_access(
+    past: Past, bucket: Bucket, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def clean(day: int) -> CleanedUp:
+        return past.cleaner(retention=1, now=datetime(2026, 6, day, 10, tzinfo=UTC)).run()
+
+    def stopped(key: str, lines: bytes) -> int:
+        """Postgres ends its transaction meanwhile, and another clean-up comes, a day later."""
+        monkeypatch.setattr(archive, "write", write)
+        with psycopg.connect(database_url) as other:
+            other.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                "WHERE state = 'idle in transaction' AND datname = current_database()"
+            )
+        with ThreadPoolExecutor(1) as another:
+            assert another.submit(clean, 12).result().access_log == 5
+        return write(key, lines)
+
+    write = archive.write
+    past.table.run("TRUNCATE access_log")
+    for number, hour in enumerate((1, 2, 3, 20, 21)):
+        past.table.run(
+            "INSERT INTO access_log (at, method, path, outcome) VALUES (%s, 'GET', %s, 'allowed')",
+            datetime(2026, 6, 9, hour, tzinfo=UTC),
+            f"/{number}",
+        )
+
+    # Of a day that is not over, another clean-up would find more lines.
+    assert clean(10).access_log == 0
+    monkeypatch.setattr(archive, "write", stopped)
+    with pytest.raises(psycopg.OperationalError):
+        clean(11)
+
+    assert past.table.run("SELECT FROM access_log") == []
+    assert [row["path"] for row in bucket.archived()] == ["/0", "/1", "/2", "/3", "/4"]
 
 
 def test_a_batch_that_another_clean_up_is_at_work_on_is_left_to_it(
