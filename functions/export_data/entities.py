@@ -15,11 +15,13 @@ Kind = Literal["text", "number", "time", "json"]
 @dataclass(frozen=True, slots=True)
 class Column:
     """One column of the file. `usual` columns are there when a payload chooses none; the others
-    may hold what not everyone may see, such as a link that resets a password."""
+    may hold what not everyone may see, such as a link that resets a password. A workbook's heading
+    has the `unit`; times are in UTC."""
 
     expression: LiteralString
     kind: Kind = "text"
     usual: bool = True
+    unit: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +68,9 @@ EXECUTIONS = Entity(
         "startedAt": Column("started_at", "time"),
         "completedAt": Column("completed_at", "time"),
         "updatedAt": Column("updated_at", "time", usual=False),
-        # Of the last attempt, in seconds.
+        # Of the last attempt.
         "duration": Column(
-            "round(extract(epoch FROM completed_at - started_at), 3)::float", "number"
+            "round(extract(epoch FROM completed_at - started_at), 3)::float", "number", unit="s"
         ),
         "error": Column("error"),
         "payload": Column("payload", "json", usual=False),
@@ -124,8 +126,8 @@ SUBSCRIPTIONS = Entity(
         "priceId": Column("price_id"),
         "productId": Column("product_id", usual=False),
         "quantity": Column("quantity", "number"),
-        # In the currency's smallest unit, as at Stripe.
-        "unitAmount": Column("unit_amount", "number"),
+        # As at Stripe: cents of a euro, and yen.
+        "unitAmount": Column("unit_amount", "number", unit="smallest unit of the currency"),
         "currency": Column("currency"),
         "billingInterval": Column("billing_interval"),
         "intervalCount": Column("interval_count", "number", usual=False),

@@ -44,12 +44,12 @@ def run(export: Export, context: Context) -> tuple[int, int]:
 
 
 def _copy(export: Export, snapshot: Snapshot, sink: Sink, context: Context) -> int:
-    kinds = ENTITIES[export.entity].columns
-    columns = [(name, kinds[name].kind) for name in export.chosen_columns]
+    known = ENTITIES[export.entity].columns
+    columns = {name: known[name] for name in export.chosen_columns}
     total = snapshot.count()
     written, told = 0, 0.0
     with ExitStack() as exits:
-        writer = formats.writer(export.format, sink, columns, exits)
+        writer = formats.writer(export.format, sink, columns, exits, title=export.entity)
         for rows in snapshot.batches():
             writer.add(rows)
             written += len(rows)

@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from contextlib import ExitStack
+
+    from functions.export_data.entities import Column
 
 CONTENT_TYPES = {
     "csv": "text/csv; charset=utf-8",
@@ -33,7 +35,8 @@ _LINE_END = re.compile(r"\r\n?")
 # What OOXML writes as `_x0001_` and the like, and a text that would be taken for one.
 _ESCAPED = re.compile(r"[\x00-\x08\x0b-\x1f\ufffe\uffff]|_x[0-9A-Fa-f]{4}_")
 _ESCAPE_CHARACTERS = 7
-COLUMN_WIDTHS = {"text": 24, "number": 11, "time": 20, "json": 48}
+COLUMN_WIDTHS = {"text": 24, "number": 11, "time": 20, "json": 48}  # in characters
+FILTER_WIDTH = 4  # of a heading's button
 COPY_BYTES = 1024 * 1024
 
 
@@ -123,7 +126,7 @@ class JsonLinesWriter:
 
 
 class XlsxWriter:
-    """A workbook, with another sheet where one is full.
+    """A workbook, with another sheet where one is full. Headings have a filter, and units.
 
     A workbook is a ZIP whose parts can only be put together at the end, so it grows on disk, row by
     row, and is passed on from there.
@@ -132,15 +135,17 @@ class XlsxWriter:
     def __init__(
         self,
         sink: Sink,
-        columns: Sequence[tuple[str, str]],
+        columns: Mapping[str, Column],
         folder: Path,
         *,
+        title: str,
         sheet_rows: int = SHEET_ROWS,
     ) -> None:
         import xlsxwriter
 
         self._sink = sink
         self._columns = columns
+        self._title = title.capitalize()
         self._path = folder / "export.xlsx"
         self._sheet_rows = sheet_rows
         self._book = xlsxwriter.Workbook(
@@ -162,6 +167,7 @@ class XlsxWriter:
     def add(self, rows: Sequence[tuple[Any, ...]]) -> None:
         for row in rows:
             if self._row == self._sheet_rows:
+                self._filter_sheet()
                 self._begin_sheet()
             for position, value in enumerate(row):
                 if value is not None:
@@ -169,6 +175,7 @@ class XlsxWriter:
             self._row += 1
 
     def finish(self) -> None:
+        self._filter_sheet()
         self._book.close()
         with self._path.open("rb") as file:
             while content := file.read(COPY_BYTES):
@@ -180,12 +187,19 @@ class XlsxWriter:
             sheet.row_data_fh.close()
 
     def _begin_sheet(self) -> None:
-        self._sheet = self._book.add_worksheet()
-        for position, (name, kind) in enumerate(self._columns):
-            self._sheet.set_column(position, position, COLUMN_WIDTHS[kind])
-            self._sheet.write_string(0, position, name, self._heading)
+        number = len(self._book.worksheets()) + 1
+        self._sheet = self._book.add_worksheet(self._title + (f" {number}" if number > 1 else ""))
+        for position, (name, column) in enumerate(self._columns.items()):
+            unit = "UTC" if column.kind == "time" else column.unit
+            heading = f"{name} ({unit})" if unit else name
+            width = max(COLUMN_WIDTHS[column.kind], len(heading) + FILTER_WIDTH)
+            self._sheet.set_column(position, position, width)
+            self._sheet.write_string(0, position, heading, self._heading)
         self._sheet.freeze_panes(1, 0)
         self._row = 1
+
+    def _filter_sheet(self) -> None:
+        self._sheet.autofilter(0, 0, self._row - 1, len(self._columns) - 1)
 
     def _write(self, position: int, value: Any) -> None:
         if isinstance(value, str):
@@ -205,22 +219,28 @@ class XlsxWriter:
 
 
 def writer(
-    format_name: str, sink: Sink, columns: Sequence[tuple[str, str]], exits: ExitStack
+    format_name: str,
+    sink: Sink,
+    columns: Mapping[str, Column],
+    exits: ExitStack,
+    *,
+    title: str,
 ) -> Writer:
     """The writer of a format.
 
     Args:
         format_name: `csv`, `xlsx` or `jsonl`.
         sink: Where the file goes.
-        columns: Their names and kinds.
+        columns: By their names, in their order.
         exits: What is to be tidied up, however it ends.
+        title: The name of a workbook's sheet.
     """
     if format_name == "csv":
-        return CsvWriter(sink, [name for name, _ in columns])
+        return CsvWriter(sink, list(columns))
     if format_name == "jsonl":
         return JsonLinesWriter(sink)
     folder = Path(exits.enter_context(tempfile.TemporaryDirectory(prefix="export-")))
-    workbook = XlsxWriter(sink, columns, folder)
+    workbook = XlsxWriter(sink, columns, folder, title=title)
     exits.callback(workbook.give_up)
     return workbook
 

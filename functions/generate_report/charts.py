@@ -19,15 +19,18 @@ from functions.generate_report.document import Bars, Ranking
 if TYPE_CHECKING:
     from functions.generate_report.document import Chart
 
-# Texts are measured in this one, which is as wide as any that they are shown in.
 FONT, SIZE = "Helvetica", 8.0
+# A page without Helvetica and Arial shows DejaVu Sans or Verdana, which are wider by as much.
+WIDEST = 1.2
 INK, MUTED, RULE = HexColor("#14201b"), HexColor("#5c6a64"), HexColor("#dfe6e3")
 
 PLOT_HEIGHT = 132.0
 LEGEND_HEIGHT = 20.0
 AXIS_HEIGHT = 29.0
 BAR_PITCH = 20.0
-NAME_SHARE = 0.32  # of a ranking's width, at most, for the names
+NAME_HEIGHT = 12.0
+NAME_SHARE = 0.36  # of a ranking's width, at most, for the names
+NARROW = 400.0  # a ranking that is less wide has its names above the bars
 TICKS = 4
 
 
@@ -77,11 +80,16 @@ def tick_words(value: float) -> str:
     return f"{value:g}"
 
 
-def shortened(text: str, width: float, size: float = SIZE) -> str:
+def width_of(text: str) -> float:
+    """Of a chart's text, in points, in the widest font that it may be shown in."""
+    return WIDEST * float(stringWidth(text, FONT, SIZE))
+
+
+def shortened(text: str, width: float) -> str:
     """`text`, cut short with an ellipsis where it is wider than `width` points."""
-    if stringWidth(text, FONT, size) <= width:
+    if width_of(text) <= width:
         return text
-    while text and stringWidth(f"{text}…", FONT, size) > width:
+    while text and width_of(f"{text}…") > width:
         text = text[:-1]
     return f"{text.rstrip()}…"
 
@@ -100,7 +108,7 @@ def _bars(chart: Bars, width: float) -> Any:
     by_label = zip(*(each.values for each in chart.series), strict=True)
     ticks = nice_ticks(max((together(values) for values in by_label), default=0))
     words = [tick_words(tick) for tick in ticks]
-    left = 20 + max(stringWidth(word, FONT, SIZE) for word in words)
+    left = 20 + max(width_of(word) for word in words)
     right, bottom, top = width - 4, AXIS_HEIGHT, AXIS_HEIGHT + PLOT_HEIGHT
     scale = (top - bottom) / ticks[-1]
     for tick, word in zip(ticks, words, strict=True):
@@ -119,12 +127,14 @@ def _bars(chart: Bars, width: float) -> Any:
 
 @_draw.register
 def _ranking(chart: Ranking, width: float) -> Any:
-    height = len(chart.labels) * BAR_PITCH + (AXIS_HEIGHT if chart.value_axis else 8)
+    is_narrow = width < NARROW
+    pitch = BAR_PITCH + NAME_HEIGHT * is_narrow
+    bottom = float(AXIS_HEIGHT if chart.value_axis else 8)
+    height = bottom + len(chart.labels) * pitch
     drawing = Drawing(width, height)
-    names = [shortened(label, width * NAME_SHARE) for label in chart.labels]
-    left = 10 + max(stringWidth(name, FONT, SIZE) for name in names)
-    room = 12 + max(stringWidth(words, FONT, SIZE) for words in chart.words)
-    bottom = height - len(chart.labels) * BAR_PITCH
+    names = [shortened(label, width * (1 if is_narrow else NAME_SHARE)) for label in chart.labels]
+    left = 1.0 if is_narrow else 10 + max(width_of(name) for name in names)
+    room = 12 + max(width_of(words) for words in chart.words)
     ticks = nice_ticks(max(chart.values), whole=False)
     longest = ticks[-1] if chart.value_axis else max(chart.values)
     scale = (width - left - room) / longest
@@ -132,13 +142,14 @@ def _ranking(chart: Ranking, width: float) -> Any:
         x = left + tick * scale
         drawing.add(Line(x, bottom, x, height, strokeColor=RULE, strokeWidth=0.6))
         if chart.value_axis:
-            drawing.add(_text(x, bottom - 12, tick_words(tick), anchor="middle"))
+            anchor = "start" if is_narrow and not tick else "middle"
+            drawing.add(_text(x, bottom - 12, tick_words(tick), anchor=anchor))
     for index, (name, value, words) in enumerate(
         zip(names, chart.values, chart.words, strict=True)
     ):
-        y = height - (index + 1) * BAR_PITCH
+        y = height - (index + 1) * pitch
         middle = y + BAR_PITCH / 2 - 2.8
-        drawing.add(_text(left - 6, middle, name, anchor="end", color=INK))
+        drawing.add(_text(1, y + BAR_PITCH if is_narrow else middle, name, color=INK))
         drawing.add(_box(left, y + 4, max(1.0, value * scale), BAR_PITCH - 8, chart.color))
         drawing.add(_text(left + value * scale + 5, middle, words, color=INK))
     if chart.value_axis:
@@ -164,7 +175,7 @@ def _add_bars(drawing: Any, chart: Bars, left: float, pitch: float, scale: float
 
 def _label_bars(drawing: Any, chart: Bars, left: float, pitch: float) -> None:
     """As many labels as fit side by side, evenly spaced."""
-    widest = max(stringWidth(label, FONT, SIZE) for label in chart.labels) + 8
+    widest = max(width_of(label) for label in chart.labels) + 8
     every = max(1, math.ceil(widest / pitch))
     for index in range(0, len(chart.labels), every):
         x = left + (index + 0.5) * pitch
@@ -177,7 +188,7 @@ def _legend(drawing: Any, chart: Bars, x: float, y: float) -> None:
     for series in chart.series:
         drawing.add(_box(x, y, 8, 8, series.color))
         drawing.add(_text(x + 12, y + 1, series.name, color=INK))
-        x += 30 + stringWidth(series.name, FONT, SIZE)
+        x += 30 + width_of(series.name)
 
 
 def _box(x: float, y: float, width: float, height: float, color: str) -> Any:

@@ -16,8 +16,9 @@ from functions.generate_report import charts
 if TYPE_CHECKING:
     from functions.generate_report.document import Chart, Report
 
-# In points of the drawing, which the page stretches to its own width: 8 become 11 or so.
-CHART_WIDTH = 560.0
+# In points of the drawing, which the page stretches to its own width: 8 become 11 or so. Each chart
+# is in the page twice, since a phone would make them 5.
+WIDE, NARROW = 560.0, 250.0
 
 
 def render(report: Report) -> bytes:
@@ -25,9 +26,9 @@ def render(report: Report) -> bytes:
     return _environment().get_template("report.html").render(report=report).encode()
 
 
-def svg(chart: Chart) -> Markup:
+def svg(chart: Chart, width: float) -> Markup:
     """The chart as an SVG element. reportlab builds it as a document, so texts are escaped."""
-    drawn: str = renderSVG.drawToString(charts.draw(chart, CHART_WIDTH), useClip=True)
+    drawn: str = renderSVG.drawToString(charts.draw(chart, width), useClip=True)
     element = drawn[drawn.index("<svg") :]
     # Three dots as a tooltip, and an id that the next chart would have too.
     element = re.sub(r'<(title|desc)>\.\.\.</\1>| id="group"', "", element)
@@ -45,4 +46,5 @@ def _environment() -> Environment:
         auto_reload=False,
     )
     environment.filters["svg"] = svg
+    environment.globals |= {"WIDE": WIDE, "NARROW": NARROW}
     return environment

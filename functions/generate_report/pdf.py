@@ -40,6 +40,8 @@ INK, MUTED, RULE, PALE = map(HexColor, ("#14201b", "#5c6a64", "#dfe6e3", "#f3f7f
 # What a cell shows of a text from data: as many letters as fit the narrowest column of a page.
 CELL_CHARACTERS = 400
 FIRST_ROWS = 110  # a table begins on the next page where less than this is left of one
+# So many rows are on a table's last page at least, where they are short enough to be surely there.
+LAST_ROWS, SHORT_CHARACTERS = 3, 60
 
 
 def _style(name: str, size: float, leading: float, **more: Any) -> ParagraphStyle:
@@ -182,6 +184,8 @@ def _table(table: Rows) -> Any:
         _words(column.title, HEAD_RIGHT if column.align == "right" else HEAD)
         for column in table.columns
     ]
+    last = table.rows[-LAST_ROWS:]
+    together = all(len(text) <= SHORT_CHARACTERS for row in last for text in row)
     return Table(
         [heads, *body],
         colWidths=[INNER * column.share / shares for column in table.columns],
@@ -196,6 +200,7 @@ def _table(table: Rows) -> Any:
                 ("RIGHTPADDING", (0, 0), (-1, -1), 4),
                 ("TOPPADDING", (0, 0), (-1, -1), 4),
                 ("BOTTOMPADDING", (0, 0), (-1, -1), 4.5),
+                *([("NOSPLIT", (0, -len(last)), (-1, -1))] if together else []),
             ]
         ),
     )

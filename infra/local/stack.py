@@ -199,7 +199,11 @@ class Stack(Running):
         await server.start()
 
     async def _start_mailbox(self, kept: dict[str, str]) -> None:
-        self.mailbox = Mailbox(port=self.ports.mailbox, state=self.home / "mail")
+        self.mailbox = Mailbox(
+            port=self.ports.mailbox,
+            state=self.home / "mail",
+            jobs_url=self.environment["BASE_URL"] + "/admin/jobs",
+        )
         self._exits.push_async_callback(self.mailbox.stop)
         await self.mailbox.start()
         self.urls["mailbox"] = self.mailbox.url

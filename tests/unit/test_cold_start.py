@@ -93,14 +93,15 @@ def test_the_test_would_see_a_heavy_one(repository: Path) -> None:
 EXPORTS = """
 import io, sys
 from contextlib import ExitStack
-from functions.export_data import exporter, formats, handler
+from functions.export_data import entities, exporter, formats, handler
 
 class Sink(io.BytesIO): ...
 
 loaded = {}
+columns = {"number": entities.Column("", "number")}
 for name in ("csv", "jsonl", "xlsx"):
     with ExitStack() as exits:
-        writer = formats.writer(name, Sink(), [("number", "number")], exits)
+        writer = formats.writer(name, Sink(), columns, exits, title="rows")
         writer.add([(1,)])
         writer.finish()
     loaded[name] = sorted({"xlsxwriter", "reportlab", "jinja2", "boto3"} & sys.modules.keys())

@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Self
+from urllib.parse import quote
 
 from aiohttp import web
 
@@ -61,6 +62,7 @@ class Mailbox:
         state: A directory; a second start finds the emails of the first one there.
         api_key: The one key that is let in. Without it any key is.
         rate_limit: Sends a second before it answers 429, as Resend does. Without it none.
+        jobs_url: Where a job's id leads to its page on the dashboard.
     """
 
     def __init__(
@@ -71,11 +73,13 @@ class Mailbox:
         *,
         api_key: str | None = None,
         rate_limit: int | None = None,
+        jobs_url: str | None = None,
     ) -> None:
         self.host = host
         self.port = port
         self.api_key = api_key
         self.rate_limit = rate_limit
+        self.jobs_url = jobs_url
         self.requests = 0
         self._state = state
         self._store = Store(None)
@@ -353,7 +357,10 @@ class Mailbox:
         view = request.query.get("view", "html" if mail.html else "text")
         # The two long parts have views of their own.
         rest = {name: value for name, value in asdict(mail).items() if name not in {"html", "text"}}
-        return _page(pages.mail(mail, view, json.dumps(rest, indent=2, ensure_ascii=False)))
+        job_id = mail.tags.get("job_id")
+        job_url = f"{self.jobs_url}/{quote(job_id, safe='')}" if self.jobs_url and job_id else None
+        source = json.dumps(rest, indent=2, ensure_ascii=False)
+        return _page(pages.mail(mail, view, source, job_url))
 
     async def _mail_html(self, request: web.Request) -> web.Response:
         return web.Response(

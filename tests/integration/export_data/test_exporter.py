@@ -118,7 +118,7 @@ def test_a_workbook_opens_with_numbers_and_times_as_such(table: Table, bucket: B
 
     sheet = openpyxl.load_workbook(io.BytesIO(content)).active
     heads, cells = sheet.iter_rows()
-    assert [cell.value for cell in heads] == COLUMNS
+    assert [str(cell.value).split(" ")[0] for cell in heads] == COLUMNS
     values = dict(zip(COLUMNS, [cell.value for cell in cells], strict=True))
     created = values.pop("createdAt")
     assert abs(created - CREATED.replace(tzinfo=None)) < timedelta(milliseconds=1)

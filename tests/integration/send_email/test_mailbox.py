@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import AsyncIterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -242,6 +243,15 @@ async def test_the_views_of_an_email(client: Client, view: str, shown: str) -> N
     status, page = await client.call("GET", f"/mail/{mail_id}?view={view}")
     assert status == 200
     assert shown in page
+
+
+async def test_an_email_says_when_it_was_sent_and_links_to_its_job(client: Client) -> None:
+    client.mailbox.jobs_url = "http://127.0.0.1:8700/admin/jobs"
+    mail_id = await client.send(tags=[{"name": "job_id", "value": "job-7"}])
+    sent = datetime.fromisoformat(client.mailbox.mails[0].created_at)
+    _, page = await client.call("GET", f"/mail/{mail_id}")
+    assert f"{sent.day} {sent:%b %Y, %H:%M:%S} UTC" in page
+    assert '<a href="http://127.0.0.1:8700/admin/jobs/job-7">job-7</a>' in page
 
 
 async def test_an_emails_html_cannot_run_anything(client: Client) -> None:

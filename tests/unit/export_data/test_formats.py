@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from openpyxl.utils.escape import unescape
 
 from functions.export_data import formats
+from functions.export_data.entities import Column
 
 WHEN = datetime(2026, 6, 9, 14, 30, 5, tzinfo=UTC)
 FORMULAS = [
@@ -53,8 +54,8 @@ def csv_rows(rows: list[tuple[Any, ...]], columns: list[str]) -> list[list[str]]
 
 def workbook(rows: list[tuple[Any, ...]], folder: Path, **options: Any) -> Any:
     sink = Bytes()
-    columns = [(f"c{n}", "text") for n in range(len(rows[0]))]
-    writer = formats.XlsxWriter(sink, columns, folder, **options)
+    columns = options.pop("columns", {f"c{n}": Column("") for n in range(len(rows[0]))})
+    writer = formats.XlsxWriter(sink, columns, folder, title="jobs", **options)
     writer.add(rows)
     writer.finish()
     return openpyxl.load_workbook(io.BytesIO(sink.content))
@@ -120,6 +121,21 @@ def test_a_full_sheet_is_followed_by_another(tmp_path: Path) -> None:
     book = workbook([(f"r{n}",) for n in range(7)], tmp_path, sheet_rows=4)
     found = [[cell for (cell,) in sheet.iter_rows(values_only=True)] for sheet in book]
     assert found == [["c0", "r0", "r1", "r2"], ["c0", "r3", "r4", "r5"], ["c0", "r6"]]
+    assert book.sheetnames == ["Jobs", "Jobs 2", "Jobs 3"]
+    assert [sheet.auto_filter.ref for sheet in book] == ["A1:A4", "A1:A4", "A1:A2"]
+
+
+def test_a_heading_has_its_unit_and_fits_its_column(tmp_path: Path) -> None:
+    columns = {
+        "createdAt": Column("", "time"),
+        "duration": Column("", "number", unit="s"),
+        "a-name-that-is-longer-than-what-is-under-it": Column("", "number"),
+    }
+    sheet = workbook([(WHEN, 1.5, 2)], tmp_path, columns=columns).active
+    heads = [cell.value for cell in next(sheet.iter_rows())]
+    assert heads == ["createdAt (UTC)", "duration (s)", list(columns)[2]]
+    widths = [sheet.column_dimensions[letter].width for letter in "ABC"]
+    assert all(width > len(head) for width, head in zip(widths, heads, strict=True))
 
 
 def test_a_text_that_is_too_long_for_excel_says_so(tmp_path: Path) -> None:
@@ -187,7 +203,7 @@ def cell(text: str, folder: Path) -> Any:
 
 def test_the_workbook_s_folder_is_gone_also_after_a_failure() -> None:
     exits = ExitStack()
-    writer = formats.writer("xlsx", Bytes(), [("a", "text")], exits)
+    writer = formats.writer("xlsx", Bytes(), {"a": Column("")}, exits, title="jobs")
     writer.add([("x",)])
     assert isinstance(writer, formats.XlsxWriter)
     folder = writer._path.parent

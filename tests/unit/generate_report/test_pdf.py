@@ -88,3 +88,11 @@ def test_a_cell_of_any_length_ends_in_no_layout_error(columns: int) -> None:
     for text in ("x" * 5_000, "line\n" * 1_000, "<b>&" * 1_000, ""):
         table = Table([Column("C")] * columns, [[text] * columns])
         printed(sections=[Section("Texts", table=table)])
+
+
+@pytest.mark.parametrize("rows", range(28, 36))
+def test_no_page_ends_a_table_with_a_single_row(rows: int) -> None:
+    table = Table([Column("Type")], [[f"row-{number}"] for number in range(rows)])
+    _, reader = printed(sections=[Section("Types", table=table)])
+    last = reader.pages[-1].extract_text()
+    assert len(reader.pages) == 1 or last.count("row-") >= pdf.LAST_ROWS

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,8 +22,9 @@ def index(mails: Sequence[Mail], faults: list[dict[str, Any]]) -> str:
     return page.render(mails=mails, faults=faults)
 
 
-def mail(mail: Mail, view: str, source: str) -> str:
-    return _environment().get_template("mail.html").render(mail=mail, view=view, source=source)
+def mail(mail: Mail, view: str, source: str, job_url: str | None) -> str:
+    page = _environment().get_template("mail.html")
+    return page.render(mail=mail, view=view, source=source, job_url=job_url)
 
 
 def asset(name: str) -> str:
@@ -31,10 +32,9 @@ def asset(name: str) -> str:
 
 
 def when(moment: str) -> str:
-    """`14:30:05` today, `8 Jun 14:30` before; UTC, as everything else here."""
+    """`8 Jun 2026, 14:30:05`, in UTC, as everything else here."""
     at = datetime.fromisoformat(moment)
-    today = datetime.now(UTC) - at < timedelta(hours=20)
-    return f"{at:%H:%M:%S}" if today else f"{at.day} {at:%b %H:%M}"
+    return f"{at.day} {at:%b %Y, %H:%M:%S}"
 
 
 @lru_cache(maxsize=1)
