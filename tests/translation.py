@@ -5,12 +5,16 @@ The translator is in SAM's environment (`make build` makes it), since it pins an
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import functools
 import json
 import os
 import subprocess
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from infra.local.template import _Resolver
 from tests.programs import SAM
@@ -20,38 +24,58 @@ PYTHON = ROOT / ".venv-deploy" / "bin" / "python"
 CODE = "s3://packaged/code.zip"
 DROPPED = {"Ref": "AWS::NoValue"}
 
-TRANSLATE = """
-import json, logging, sys
+# One process translates all that is asked for: its imports take longer than ten translations.
+TRANSLATOR = """
+import copy, json, logging, sys
 logging.disable(logging.CRITICAL)
 import boto3
 from samtranslator.parser.parser import Parser
 from samtranslator.translator.translator import Translator
 from samtranslator.yaml_helper import yaml_parse
-path, code, layer, parameters = *sys.argv[1:4], json.loads(sys.argv[4])
-document = yaml_parse(open(path).read())
-for resource in document["Resources"].values():
-    properties = resource.get("Properties", {})
-    for name in {"CodeUri", "ContentUri"} & properties.keys():
-        properties[name] = layer if name == "ContentUri" else code
+template = yaml_parse(open(sys.argv[1]).read())
 session = boto3.Session(region_name="us-east-1")
-translator = Translator({}, Parser(), boto_session=session)
-print(json.dumps(translator.translate(document, parameter_values=parameters)))
+for line in sys.stdin:
+    code, layer, parameters = json.loads(line)
+    document = copy.deepcopy(template)
+    for resource in document["Resources"].values():
+        properties = resource.get("Properties", {})
+        for name in {"CodeUri", "ContentUri"} & properties.keys():
+            properties[name] = layer if name == "ContentUri" else code
+    translator = Translator({}, Parser(), boto_session=session)
+    translated = translator.translate(document, parameter_values=parameters)
+    print(json.dumps(translated), flush=True)
 """
 
 
 @functools.cache
-def _translated(parameters: str, layer: str = CODE) -> str:
+def _translator() -> subprocess.Popen[str]:
     if not PYTHON.exists():
         SAM.skip()
-    ran = subprocess.run(
-        [PYTHON, "-W", "ignore", "-c", TRANSLATE, ROOT / "template.yaml", CODE, layer, parameters],
-        capture_output=True,
+    process = subprocess.Popen(
+        [PYTHON, "-W", "ignore", "-c", TRANSLATOR, ROOT / "template.yaml"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        check=False,
         env={"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/")},
     )
-    assert ran.returncode == 0, f"SAM cannot translate template.yaml:\n{ran.stderr}"
-    return ran.stdout
+    atexit.register(process.communicate)
+    return process
+
+
+@functools.cache
+def _translated(parameters: str, layer: str = CODE) -> str:
+    process = _translator()
+    assert process.stdin is not None
+    assert process.stdout is not None
+    with contextlib.suppress(BrokenPipeError):
+        process.stdin.write(json.dumps([CODE, layer, json.loads(parameters)]) + "\n")
+        process.stdin.flush()
+    answer = process.stdout.readline()
+    if not answer:
+        _translator.cache_clear()
+        pytest.fail(f"SAM cannot translate template.yaml:\n{process.communicate()[1]}")
+    return answer
 
 
 def translate(**parameters: str) -> dict[str, Any]:

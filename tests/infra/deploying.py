@@ -118,17 +118,17 @@ class Deployment:
             host = name.lower().removesuffix("functionurl")
             self.attributes[f"{name}.FunctionUrl"] = f"https://{host}.lambda-url.{REGION}.on.aws/"
         self.values["ServerlessDeploymentApplication"] = "application"
+        client = boto3.client("ssm")
         for name, each in self.of_type("AWS::SSM::Parameter").items():
             made = self.resolve(each["Properties"])
-            boto3.client("ssm").put_parameter(Name=name, **made)
+            client.put_parameter(Name=name, **made)
             self.attributes[f"{name}.Value"] = made["Value"]
         self._create_secret("StageSecret")
         self._create_by_cloudformation()
         self._create_secret("FilesLinkSecret")
         self._create_api()
         self._create_secret("StackSecret")
-        for name in self.of_type("AWS::Lambda::Alias"):
-            self._create_alias(name)
+        self._create_aliases()
         self._create_alarms()
         client = boto3.client("scheduler")
         for name, each in self.of_type("AWS::Scheduler::Schedule").items():
@@ -213,11 +213,12 @@ class Deployment:
                     Target=f"integrations/{made['IntegrationId']}",
                 )
 
-    def _create_alias(self, name: str) -> None:
-        properties = self.resources[name]["Properties"]
-        function = self.resolve(properties["FunctionName"])
+    def _create_aliases(self) -> None:
         client = boto3.client("lambda")
-        client.create_alias(FunctionName=function, Name=properties["Name"], FunctionVersion="1")
+        for each in self.of_type("AWS::Lambda::Alias").values():
+            properties = each["Properties"]
+            function = self.resolve(properties["FunctionName"])
+            client.create_alias(FunctionName=function, Name=properties["Name"], FunctionVersion="1")
 
     def _create_alarms(self) -> None:
         outer = self.resolve(self.resources["Alarms"]["Properties"]["Parameters"])
@@ -226,11 +227,10 @@ class Deployment:
             self.attributes[f"Alarms.Outputs.{name}"] = each
         for name in self.of_type("AWS::Lambda::Version"):
             self.attributes[f"{name}.Version"] = "1"
+        client = boto3.client("cloudwatch")
         for name, each in self.of_type("AWS::CloudWatch::Alarm").items():
             alarm = self.resolve(each["Properties"])
-            boto3.client("cloudwatch").put_metric_alarm(
-                **{**alarm, "Threshold": float(alarm["Threshold"])}
-            )
+            client.put_metric_alarm(**{**alarm, "Threshold": float(alarm["Threshold"])})
             self.values[name] = alarm["AlarmName"]
 
 
