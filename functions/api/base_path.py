@@ -28,11 +28,14 @@ def of_event(event: Any) -> str:
     _, _, route = str(event.get("routeKey", "")).partition(" ")
     if not route.startswith("/"):
         return ""
+    path = str(event.get("rawPath", ""))
+    if route == "/":
+        return path.rstrip("/")
     parts = (
         ".*" if part.endswith("+}") else "[^/]+" if part.startswith("{") else re.escape(part)
         for part in route.split("/")
     )
-    found = re.fullmatch(f"((?:/[^/]+)*?){'/'.join(parts)}", str(event.get("rawPath", "")))
+    found = re.fullmatch(f"((?:/[^/]+)*?){'/'.join(parts)}", path)
     return found[1] if found else ""
 
 

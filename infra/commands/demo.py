@@ -19,5 +19,5 @@ def demo() -> None:
     try:
         code = asyncio.run(run(root))
     except Exception as error:
-        raise explained(error, {}) from error
+        raise explained(error) from error
     sys.exit(code)

@@ -22,31 +22,15 @@ if TYPE_CHECKING:
     from infra.local.stack import Stack
 
 WRONG_USE = 2
-PORT = click.IntRange(0, 65_535)
-PORT_OPTIONS = {
-    "gateway": "--port",
-    "qstash": "--qstash-port",
-    "mailbox": "--mailbox-port",
-    "postgres": "--postgres-port",
-    "s3": "--s3-port",
-    "stripe": "--stripe-port",
-    "function_urls": "--function-url-port",
-}
+LAST_PORT = 65_500
 
 
 @click.command()
-@click.option("--port", type=PORT, default=None, help="Port of the gateway.  [default: 8700]")
-@click.option("--qstash-port", type=PORT, default=8701, show_default=True)
-@click.option("--mailbox-port", type=PORT, default=8702, show_default=True)
-@click.option("--postgres-port", type=PORT, default=8703, show_default=True)
-@click.option("--s3-port", type=PORT, default=8704, show_default=True)
-@click.option("--stripe-port", type=PORT, default=8705, show_default=True)
 @click.option(
-    "--function-url-port",
-    type=PORT,
-    default=8710,
-    show_default=True,
-    help="Port of the first function URL; the others follow.",
+    "--port",
+    type=click.IntRange(0, LAST_PORT),
+    help="Port of the app; the other parts take those after it. 0 takes any free ones.  "
+    "[default: those of the last run, or 8700 and up]",
 )
 @click.option(
     "--home",
@@ -55,44 +39,33 @@ PORT_OPTIONS = {
     help="Data directory.  [default: .stashjobs in the repository]",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the URLs as one line of JSON.")
+@click.option("--verbose", "-v", is_flag=True, help="Print the URL of every part.")
 @click.option("--only", type=click.Choice(["qstash"]), help="Run only this part, on --port.")
 @click.option("--token", help="With --only qstash: the token to accept.")
 def dev(
     *,
     port: int | None,
-    qstash_port: int,
-    mailbox_port: int,
-    postgres_port: int,
-    s3_port: int,
-    stripe_port: int,
-    function_url_port: int,
     home: Path | None,
     as_json: bool,
+    verbose: bool,
     only: str | None,
     token: str | None,
 ) -> None:
     """Run the whole system on this machine: Postgres, QStash, Stripe, S3, mailbox, functions.
 
-    A port of 0 chooses a free one. Ctrl-C stops everything; the data stays.
+    Ctrl-C stops everything; the data stays.
     """
     if token is not None and only is None:
         raise click.UsageError("--token goes with --only qstash")
     root = checkout()
     home = home or root / ".stashjobs"
     if only == "qstash":
-        chosen = qstash_port if port is None else port
-        _until_stopped(_run_qstash(chosen, home, token, as_json=as_json), {"gateway": chosen})
+        from infra.local.stack import FIRST_PORT
+
+        chosen = FIRST_PORT + 1 if port is None else port
+        _until_stopped(_run_qstash(chosen, home, token, as_json=as_json))
         return
-    ports = {
-        "gateway": 8700 if port is None else port,
-        "qstash": qstash_port,
-        "mailbox": mailbox_port,
-        "postgres": postgres_port,
-        "s3": s3_port,
-        "stripe": stripe_port,
-        "function_urls": function_url_port,
-    }
-    _until_stopped(_run_stack(root, home, ports, as_json=as_json), ports)
+    _until_stopped(_run_stack(root, home, port, as_json=as_json, verbose=verbose))
 
 
 def checkout(*, or_of_this_code: bool = True) -> Path:
@@ -121,7 +94,7 @@ class _Refusal(click.ClickException):
     exit_code = WRONG_USE
 
 
-def _until_stopped(work: Coroutine[Any, Any, None], ports: dict[str, int]) -> None:
+def _until_stopped(work: Coroutine[Any, Any, None]) -> None:
     """Run until SIGINT, SIGTERM or SIGHUP; only the first one counts.
 
     The handlers stay until the process ends: a second Ctrl-C during the clean-up must not cut it
@@ -151,10 +124,10 @@ def _until_stopped(work: Coroutine[Any, Any, None], ports: dict[str, int]) -> No
     try:
         asyncio.run(main())
     except Exception as error:
-        raise explained(error, ports) from error
+        raise explained(error) from error
 
 
-def explained(error: Exception, ports: dict[str, int]) -> Exception:
+def explained(error: Exception) -> Exception:
     """What a user can do something about in one line, anything else as it is."""
     from infra.local.stack import StackError
     from infra.local.template import TemplateError
@@ -162,29 +135,23 @@ def explained(error: Exception, ports: dict[str, int]) -> Exception:
     from stashjobs.tools.servers.postgres import PostgresError
 
     if isinstance(error, PortTakenError):
-        return _Refusal(f"{error}; choose another one with {_option_for(error.port, ports)}")
+        return _Refusal(f"{error}; choose others with --port, or any free ones with --port 0")
     if isinstance(error, StackError | TemplateError):
         return _Refusal(str(error))
     return click.ClickException(str(error)) if isinstance(error, PostgresError) else error
 
 
-def _option_for(port: int, ports: dict[str, int]) -> str:
-    """The option that set `port`; function URLs have a range."""
-    for name, asked in ports.items():
-        if asked == port:
-            return PORT_OPTIONS[name]
-    return PORT_OPTIONS["function_urls"]
-
-
-async def _run_stack(root: Path, home: Path, ports: dict[str, int], *, as_json: bool) -> None:
-    from infra.local.stack import Ports, Stack, read_settings
+async def _run_stack(
+    root: Path, home: Path, port: int | None, *, as_json: bool, verbose: bool
+) -> None:
+    from infra.local.stack import Stack, read_settings
     from infra.local.template import read_template
 
     settings = read_settings(root, dict(os.environ), read_template(root / "template.yaml"))
     stack = Stack(
         root,
         home,
-        ports=Ports(**ports),
+        first_port=port,
         settings=settings,
         on_line=None if as_json else _show_line,
         on_delivery=None if as_json else _show_delivery,
@@ -194,7 +161,7 @@ async def _run_stack(root: Path, home: Path, ports: dict[str, int], *, as_json: 
             ready = {**stack.urls, "home": str(home), "environment": str(stack.environment_file)}
             click.echo(json.dumps(ready))
         else:
-            _show_urls(stack, home)
+            _show_urls(stack, verbose=verbose)
         await _sync_schedules(root, home, quiet=as_json)
         await asyncio.Event().wait()
 
@@ -251,18 +218,25 @@ async def _run_qstash(port: int, home: Path, token: str | None, *, as_json: bool
         os.close(handle)
 
 
-def _show_urls(stack: Stack, home: Path) -> None:
-    urls = dict(sorted(stack.urls.items(), key=lambda each: each[0] != "app"))
+def _show_urls(stack: Stack, *, verbose: bool) -> None:
+    urls = dict(stack.urls)
     routes = [route for each in stack.template.functions.values() for route in each.routes]
     if any(route.path.startswith("/admin") for route in routes):
-        dashboard = f"{urls['app']}/admin  (token: ADMIN_TOKEN in {stack.environment_file})"
-        urls = {"app": urls.pop("app"), "dashboard": dashboard, **urls}
-    click.secho("\nstashjobs is running", bold=True)
-    width = max(map(len, urls))
-    for name, url in urls.items():
-        click.echo(f"  {name:<{width}}  {url}")
-    click.echo(f"  {'data':<{width}}  {home}\n")
-    click.echo("Ctrl-C stops it.\n")
+        token = _from_here(stack.environment_file)
+        urls["app"] += f"  (opens the dashboard; its token is ADMIN_TOKEN in {token})"
+    first = ("app", "qstash", "mailbox")
+    rest = sorted(urls.keys() - {*first}) if verbose else []
+    width = max(len(name) for name in (*first, *rest))
+    for name in (*first, *rest):
+        click.echo(f"{name:<{width}}  {urls[name]}")
+    if verbose:
+        click.echo(f"{'data':<{width}}  {_from_here(stack.home)}")
+
+
+def _from_here(path: Path) -> str:
+    """A path as it is typed in this folder."""
+    here = Path.cwd()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)
 
 
 def _show_delivery(delivery: Delivery) -> None:

@@ -5,6 +5,7 @@ otherwise, so a second start continues where the first one ended.
 """
 
 import asyncio
+import contextlib
 import fcntl
 import json
 import logging
@@ -32,7 +33,7 @@ from infra.local.stripe import WEBHOOK_ROUTE, Stripe
 from infra.local.template import Template, read_template
 from stashjobs.observability import redaction
 from stashjobs.tools.servers import surroundings
-from stashjobs.tools.servers.ports import ensure_port_is_free, free_port
+from stashjobs.tools.servers.ports import PortTakenError, ensure_port_is_free, free_port
 from stashjobs.tools.servers.postgres import Postgres
 
 log = logging.getLogger("stashjobs")
@@ -59,6 +60,15 @@ SELECT count(*)
 # The routes that this stack serves, for commands in other shells.
 ROUTES = "routes"
 
+# Where a stack listens unless told otherwise, and where the next one beside it does.
+FIRST_PORT = 8700
+HIGHEST_FIRST_PORT = 65_500
+SERVERS = 6
+FUNCTION_URLS_AFTER = 10
+BLOCK = 20
+# The first port of the last run, so that addresses stay the same from one to the next.
+PORT_FILE = "port"
+
 LOCAL_BILLING_URL = "https://app.example.com/billing"
 
 
@@ -78,6 +88,19 @@ class Ports:
     stripe: int = 0
     function_urls: int = 0
 
+    @classmethod
+    def block(cls, first: int) -> "Ports":
+        """Those from `first` on, in the order of the fields; the function URLs begin ten after it.
+
+        Args:
+            first: 0 makes all of them free ones.
+        """
+        if first == 0:
+            return cls()
+        gateway, qstash, mailbox, postgres, s3, stripe = range(first, first + SERVERS)
+        functions = first + FUNCTION_URLS_AFTER
+        return cls(gateway, qstash, mailbox, postgres, s3, stripe, function_urls=functions)
+
 
 class Stack(Running):
     """`async with Stack(root) as stack:` starts everything; leaving it stops everything.
@@ -85,7 +108,8 @@ class Stack(Running):
     Args:
         root: the repository, with template.yaml.
         home: where the data is.
-        ports: to listen on.
+        first_port: of those to listen on (see `Ports.block`); 0 takes any free ones, None those of
+            the last run, or the first block that is free.
         settings: the user's own, such as RESEND_API_KEY; see `read_settings`.
         durable: False in tests: see Postgres.
         on_line: receives each line that a function writes, with the function's name.
@@ -102,7 +126,7 @@ class Stack(Running):
         root: Path,
         home: Path | None = None,
         *,
-        ports: Ports | None = None,
+        first_port: int | None = 0,
         settings: dict[str, str] | None = None,
         durable: bool = True,
         on_line: Callable[[str, str], None] | None = None,
@@ -111,7 +135,8 @@ class Stack(Running):
         super().__init__()
         self.root = root.absolute()
         self.home = (home or root / ".stashjobs").absolute()
-        self.ports = ports or Ports()
+        self.first_port = first_port
+        self.ports = Ports()
         self.settings = settings or {}
         self.durable = durable
         self.urls: dict[str, str] = {}
@@ -137,7 +162,7 @@ class Stack(Running):
         self._exits.callback(os.close, lock(self.home))
         self._exits.enter_context(surroundings.kept_away())
         self.environment.update(surroundings.proxy_exceptions(os.environ))
-        self._choose_ports()
+        self.choose_ports()
         for name in ("logs", "mail"):  # private to this user
             (self.home / name).mkdir(mode=0o700, exist_ok=True)
         kept = load_secrets(self.home)
@@ -161,20 +186,43 @@ class Stack(Running):
             await self._start_qstash()
         self._write_environment_file()
 
-    def _choose_ports(self) -> None:
-        """All ports are looked at before anything is started: then nothing is left behind."""
+    def choose_ports(self) -> Ports:
+        """All ports are looked at before anything is started: then nothing is left behind.
+
+        Raises:
+            PortTakenError: Another program listens on one that was asked for.
+            StackError: No ports in a row are free.
+        """
         self.template = self._read_template()
+        with_url = [each.name for each in self.template.functions.values() if each.has_url]
+        if self.first_port is None:
+            self.first_port = self._first_port(len(with_url))
+        self.ports = Ports.block(self.first_port)
         for name in ("gateway", "qstash", "mailbox", "postgres", "s3", "stripe"):
             if port := getattr(self.ports, name):
                 ensure_port_is_free(port)
             else:
                 setattr(self.ports, name, free_port())
-        with_url = [each.name for each in self.template.functions.values() if each.has_url]
         for index, name in enumerate(with_url):
             port = self.ports.function_urls and self.ports.function_urls + index
             if port:
                 ensure_port_is_free(port)
             self.function_urls[name] = f"http://127.0.0.1:{port or free_port()}/"
+        return self.ports
+
+    def _first_port(self, urls: int) -> int:
+        """Of the last run here, else of the first block beside other stacks'."""
+        kept = self.home / PORT_FILE
+        blocks = list(range(FIRST_PORT, HIGHEST_FIRST_PORT, BLOCK))
+        if kept.exists():
+            blocks.insert(0, int(kept.read_text()))
+        for first in blocks:
+            after = first + FUNCTION_URLS_AFTER
+            with contextlib.suppress(PortTakenError):
+                for port in (*range(first, first + SERVERS), *range(after, after + urls)):
+                    ensure_port_is_free(port)
+                return first
+        raise StackError(f"no {BLOCK} ports in a row are free: take any free ones with --port 0")
 
     def _read_template(self) -> Template:
         return read_template(
@@ -299,6 +347,8 @@ class Stack(Running):
         functions = self.template.functions.values()
         paths = sorted({route.path for each in functions for route in each.routes})
         write_private(self.home / ROUTES, "".join(f"{path}\n" for path in paths))
+        if self.first_port:
+            write_private(self.home / PORT_FILE, f"{self.first_port}\n")
         self._exits.callback(self.environment_file.unlink, missing_ok=True)
 
 
@@ -339,8 +389,10 @@ def lock(home: Path) -> int:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         os.close(handle)
+        running = dotenv_values(home / "dev.env").get("BASE_URL")
+        where = f" at {running}" if running else ""
         raise StackError(
-            f"stashjobs already runs with {home}; stop it first, or give dev another --home"
+            f"stashjobs already runs with {home}{where}; stop it first, or give dev another --home"
         ) from None
     return handle
 

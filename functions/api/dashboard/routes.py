@@ -1,4 +1,5 @@
-"""Every route under `/admin`: the pages, the files they need, and signing in and out."""
+"""Every route under `/admin`: the pages, the files they need, and signing in and out; and `/`,
+which leads there."""
 
 from __future__ import annotations
 
@@ -25,8 +26,15 @@ from stashjobs.operators import access
 
 PREFIX = "/admin"
 
+front = APIRouter(route_class=pages.Page, include_in_schema=False)
 own_pages = APIRouter(prefix=PREFIX, route_class=pages.Page, include_in_schema=False)
 last = APIRouter(prefix=PREFIX, route_class=pages.Page, include_in_schema=False)
+
+
+@front.api_route("/", methods=["GET", "HEAD"])
+def to_the_dashboard() -> Response:
+    """The address of the API, opened in a browser."""
+    return RedirectResponse(PREFIX, 303)
 
 
 @own_pages.get("/static/{name}")
@@ -118,6 +126,7 @@ def _own_path(path: str) -> str:
 
 
 PARTS = (
+    front,
     own_pages,
     overview_pages.router,
     job_pages.router,

@@ -270,6 +270,7 @@ def test_another_cookie_is_no_session(browser: Browser, token: Callable[..., str
 
 def test_the_lists_above_have_every_page_and_every_form() -> None:
     assert paths_of_the_dashboard("GET") == {
+        "/",
         "/admin",
         "/admin/sign-in",
         "/admin/static/{name}",

@@ -1,5 +1,6 @@
 """`stashjobs dev`, as a developer runs it: one process to start, one to stop."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -20,7 +21,8 @@ import pytest
 from dotenv import dotenv_values
 
 from infra.commands.dev import _show_line
-from infra.local.stack import own_qstash
+from infra.local.stack import Stack, own_qstash
+from stashjobs.tools.servers.ports import PortTakenError, ensure_port_is_free, free_port
 from tests.clusters import make_ready
 from tests.integration.local.conftest import eventually
 
@@ -94,9 +96,8 @@ class Dev:
             "PYTHONWARNINGS": "error",
             **SHELL,
         }
-        chosen = {each.partition("=")[0] for each in options}
-        kinds = ("", "qstash-", "mailbox-", "postgres-", "s3-", "stripe-", "function-url-")
-        free = [f"--{kind}port=0" for kind in kinds if f"--{kind}port" not in chosen]
+        asked = any(each.startswith("--port") for each in options)
+        free = () if asked else ("--port=0",)
         self.process = subprocess.Popen(
             [sys.executable, "-c", RUN, "dev", *free, *options],
             cwd=root,
@@ -158,6 +159,16 @@ def post(
     with urllib.request.urlopen(request, timeout=patience) as answer:  # noqa: S310
         text: str = answer.read().decode()
         return text
+
+
+def free_block() -> int:
+    """The first of some ports in a row that nothing listens on."""
+    while True:
+        first = free_port()
+        with contextlib.suppress(PortTakenError):
+            for port in range(first, first + 11):
+                ensure_port_is_free(port)
+            return first
 
 
 def left_behind(root: Path) -> list[str]:
@@ -308,32 +319,42 @@ def test_sigkill_leaves_nothing_behind_and_the_next_start_recovers(
     assert post(f"{dev('--json').ready()['app']}/job").startswith("postgresql://")
 
 
-@pytest.mark.parametrize(
-    "option",
-    [
-        "--port",
-        "--qstash-port",
-        "--mailbox-port",
-        "--postgres-port",
-        "--s3-port",
-        "--stripe-port",
-        "--function-url-port",
-    ],
-)
-def test_a_taken_port_is_named_with_the_option_that_changes_it(
-    dev: Callable[..., Dev], root: Path, option: str
+def test_a_taken_port_is_named_with_what_chooses_others(
+    dev: Callable[..., Dev], root: Path
 ) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-
-        code, errors = dev("--json", f"{option}={port}").wait()
+    first = free_block()
+    with socket.create_server(("127.0.0.1", first + 1)):  # QStash's
+        code, errors = dev("--json", f"--port={first}").wait()
 
     assert code == 2
     assert errors == (
-        f"Error: port {port} is taken by another program; choose another one with {option}\n"
+        f"Error: port {first + 1} is taken by another program; choose others with --port, or any "
+        "free ones with --port 0\n"
     )
     assert not left_behind(root)
     assert not (root / ".stashjobs/dev.env").exists()
+
+
+def test_one_option_is_for_all_ports_and_the_next_start_has_the_same(
+    dev: Callable[..., Dev], root: Path
+) -> None:
+    first = free_block()
+    running = dev("--json", f"--port={first}")
+    urls = running.ready()
+    parts = ("app", "qstash", "mailbox", "postgres", "s3", "stripe", "Slow")
+    ports = [urlsplit(urls[part]).port for part in parts]
+    assert ports == [*range(first, first + 6), first + 10]
+    assert running.end() == (0, "")
+
+    assert Stack(root, first_port=None).choose_ports().gateway == first
+
+
+def test_beside_another_stack_it_takes_the_next_free_ports(root: Path) -> None:
+    first = Stack(root, first_port=None).choose_ports().gateway
+    with socket.create_server(("127.0.0.1", first + 3)):
+        second = Stack(root, first_port=None).choose_ports().gateway
+    assert second > first
+    assert (second - first) % 20 == 0
 
 
 def test_one_folder_is_for_one_stack_at_a_time(dev: Callable[..., Dev], root: Path) -> None:
@@ -342,7 +363,7 @@ def test_one_folder_is_for_one_stack_at_a_time(dev: Callable[..., Dev], root: Pa
     code, errors = dev("--json").wait()
 
     assert code == 2
-    assert f"already runs with {root / '.stashjobs'}" in errors
+    assert f"already runs with {root / '.stashjobs'} at {urls['app']}; stop it first" in errors
     assert Path(urls["environment"]).exists()
 
 
@@ -362,14 +383,18 @@ def test_a_template_that_cannot_be_read_is_named(root: Path, command: str) -> No
     assert "Traceback" not in ended.stderr
 
 
-def test_for_people_it_lists_the_urls_and_then_every_delivery(dev: Callable[..., Dev]) -> None:
-    running = dev()
+@pytest.mark.parametrize(("options", "lines"), [((), 3), (("--verbose",), 8)])
+def test_for_people_it_says_in_three_lines_where_things_are_and_then_every_delivery(
+    dev: Callable[..., Dev], options: tuple[str, ...], lines: int
+) -> None:
+    running = dev(*options)
     assert running.process.stdout
-    lines: list[str] = []
-    while not lines or "Ctrl-C" not in lines[-1]:
-        lines.append(running.process.stdout.readline())
-    app = next(line.split()[1] for line in lines if line.strip().startswith("app"))
-    post(f"{app}/job", "hello")
+    said = [running.process.stdout.readline().split() for _ in range(lines)]
+    assert [words[0] for words in said[:3]] == ["app", "qstash", "mailbox"]
+    assert [words[0] for words in said[3:]] == ["Slow", "postgres", "s3", "stripe", "data"][
+        : lines - 3
+    ]
+    post(f"{said[0][1]}/job", "hello")
     assert running.process.stderr
     told = ""
     while "schedules | " not in told:  # it syncs them by itself

@@ -69,6 +69,17 @@ def test_the_document_says_where_the_api_is() -> None:
     assert json.loads(answer["body"])["servers"] == [{"url": "/v1"}]
 
 
+@pytest.mark.parametrize("path", ["/", "/v1/"])
+def test_the_root_leads_to_the_dashboard(path: str) -> None:
+    answer = handler(event("ANY /", path), lambda_context())
+    assert (answer["statusCode"], answer["headers"]["location"]) == (303, f"{path}admin")
+
+
+def test_a_base_path_alone_leads_to_the_root() -> None:
+    answer = handler(event("ANY /", "/v1"), lambda_context())
+    assert answer["headers"]["location"] == "https://jobs.example.test/v1/"
+
+
 def test_every_link_of_the_dashboard_has_the_base_path() -> None:
     answer = handler(event("ANY /admin/{proxy+}", "/v1/admin/sign-in"), lambda_context())
     assert answer["statusCode"] == 200
