@@ -18,11 +18,12 @@ def cleanup_old_data(cleanup: Cleanup, context: Context) -> CleanedUp:
     """Move what is past its retention to the archive, and say how much that was."""
     from functions.cleanup_old_data.cleaner import Cleaner
     from functions.cleanup_old_data.retention import Retention
-    from stashjobs.job_type import declared, load
+    from stashjobs.job_type import broken, load
 
-    load()  # what other types were declared with
-    own = {each.type: each.retention for each in declared() if each.retention is not None}
-    cleaner = Cleaner(cleanup, Retention.of(cleanup, own), context)
+    # What other types were declared with. What a handler that cannot be imported declares is not
+    # known: so only types of the others are cleaned up.
+    declared = {each.type: each.retention for each in load(skip_broken=True)}
+    cleaner = Cleaner(cleanup, Retention.of(cleanup, declared, all_known=not broken()), context)
     cleaned = cleaner.count() if cleanup.dry_run else cleaner.run()
     context.logger.info("cleaned up", extra={"cleanup": cleaned.model_dump()})
     return cleaned

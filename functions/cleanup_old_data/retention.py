@@ -12,11 +12,16 @@ if TYPE_CHECKING:
     from functions.cleanup_old_data.models import Cleanup
 
 
+NEVER = datetime.min.replace(tzinfo=UTC)
+
+
 @dataclass(frozen=True)
 class Retention:
-    """A job that ended before its type's cutoff is past its retention; all of them in UTC."""
+    """A job that ended before its type's cutoff is past its retention; all of them in UTC. A type
+    that is not named has the cutoff `others`, and the access log `cutoff`."""
 
     cutoff: datetime
+    others: datetime
     by_type: dict[str, datetime]
     notifications: datetime
     emails: datetime
@@ -24,19 +29,34 @@ class Retention:
 
     @classmethod
     def of(
-        cls, cleanup: Cleanup, declared: Mapping[str, int], now: datetime | None = None
+        cls,
+        cleanup: Cleanup,
+        declared: Mapping[str, int | None],
+        now: datetime | None = None,
+        *,
+        all_known: bool = True,
     ) -> Retention:
-        """The cutoffs of a clean-up that begins `now`, where types were `declared` with days of
-        their own."""
+        """The cutoffs of a clean-up that begins `now`.
+
+        Args:
+            cleanup: What is asked for.
+            declared: The types, with their own days.
+            now: The moment.
+            all_known: Whether a type that is not declared is none any more, so that its jobs go as
+                others do. Else they stay.
+        """
         began = now or datetime.now(UTC)
 
         def before(days: int) -> datetime:
             return began - timedelta(days=days)
 
         key_days = cleanup.idempotency_key_days
-        days_by_type = {**declared, **cleanup.per_type}
+        days_by_type = {
+            name: cleanup.retention if days is None else days for name, days in declared.items()
+        } | cleanup.per_type
         return cls(
             cutoff=before(cleanup.retention),
+            others=before(cleanup.retention) if all_known else NEVER,
             by_type={name: before(days) for name, days in days_by_type.items()},
             notifications=before(cleanup.notification_days),
             emails=before(cleanup.email_days),
@@ -48,7 +68,8 @@ class Retention:
         """For the statements that look for rows past their retention."""
         return {
             "cutoff": self.cutoff,
+            "others": self.others,
             "types": list(self.by_type),
             "cutoffs": list(self.by_type.values()),
-            "newest_cutoff": max([self.cutoff, *self.by_type.values()]),
+            "newest_cutoff": max([self.others, *self.by_type.values()]),
         }

@@ -29,7 +29,7 @@ _PAST_RETENTION = """
        status IN ('completed', 'failed', 'cancelled')
    AND created_at < %(newest_cutoff)s
    AND completed_at < coalesce(
-         (%(cutoffs)s::timestamptz[])[array_position(%(types)s::text[], job_type)], %(cutoff)s)
+         (%(cutoffs)s::timestamptz[])[array_position(%(types)s::text[], job_type)], %(others)s)
    AND NOT EXISTS (
          SELECT FROM job_dependencies AS link JOIN job_executions AS child
              ON child.job_id = link.job_id AND child.completed_at IS NULL

@@ -22,7 +22,7 @@ from stashjobs.errors import (
     SettingError,
     UnknownJobType,
 )
-from stashjobs.job_type import find, load
+from stashjobs.job_type import broken, find, load
 from stashjobs.observability import redaction
 from stashjobs.observability.log import logger
 from stashjobs.recovery import dead_letters
@@ -50,7 +50,7 @@ def handler(event: Event, _lambda_context: Any) -> Response:
         return refuse(489, InvalidEnvelope(f"not a failure callback: {type(error).__name__}"))
     try:
         changed = dead_letters.record([dead]) or _record_unseen(message, dead)
-    except (psycopg.Error, SettingError) as error:
+    except (psycopg.Error, SettingError, UnknownJobType) as error:
         return refuse(503, error)
     if not dead_letters.tell_callers([dead.job_id], lambda _dlq_id: request.body):
         return refuse(503, QStashFailed("the job's own failure callback could not be published"))
@@ -79,13 +79,19 @@ def read_callback(body: bytes) -> tuple[Envelope, DeadLetter]:
 def _record_unseen(message: Envelope, dead: DeadLetter) -> bool:
     """A message that carried its payload and never reached its function left no row; now it does,
     so that an operator sees the job and can retry it. Not one that its function would refuse: of
-    an unknown type, or plain where it must be encrypted. Such a one stays in QStash's queue."""
+    an unknown type, or plain where it must be encrypted. Such a one stays in QStash's queue.
+
+    Raises:
+        UnknownJobType: The type may be that of a handler that cannot be imported.
+    """
     if not message.has_payload:
         return False
-    load()
+    load(skip_broken=True)
     try:
         job = find(message.job_type)
     except UnknownJobType as error:
+        if broken():
+            raise
         logger().error("not recorded", error=redaction.one_line(error))
         return False
     if job.encrypted and not encryption.is_encrypted(message.payload):

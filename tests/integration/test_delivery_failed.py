@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from functions.delivery_failed.handler import handler
-from stashjobs import RetryLater, encryption, job
+from stashjobs import RetryLater, encryption, job, job_type
 from stashjobs.ids import new_job_id
 from stashjobs.testing.qstash import serving
 from tests.deliveries import deliver, http_event, lambda_context, probe, sign
@@ -256,3 +256,16 @@ def test_the_callback_is_to_come_again_while_postgres_is_away(
     job_id = table.add(PROBE)
     settings.setenv("POSTGRES_URL", "postgresql://nobody@127.0.0.1:9/none")
     assert call(callback(thin(job_id)))[0] == 503
+
+
+def test_a_handler_that_cannot_be_imported_hinders_no_other_type_s_dead_letter(
+    table: Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(job_type._broken, "functions.odd.handler", "no such module")
+    message = {"jobId": new_job_id(), "type": "create-notification", "payload": {"odd": True}}
+    assert call(callback(message))[0] == 200
+    assert table.row(message["jobId"])["status"] == "failed"
+    # It may be this one's type: QStash asks again.
+    assert call(callback({**message, "jobId": new_job_id(), "type": "odd"}))[0] == 503
+    monkeypatch.setattr(job_type, "_broken", {})
+    assert call(callback({**message, "jobId": new_job_id(), "type": "odd"}))[0] == 200

@@ -153,6 +153,45 @@ def test_a_row_whose_message_cannot_be_made_is_set_aside_with_the_reason(
     assert "busy-7" in log.text
 
 
+def test_a_row_of_a_type_that_no_function_has_gets_the_reason_and_fails_after_a_day(
+    table: Table, jobs: dict[str, Job[Any, Any]], monkeypatch: pytest.MonkeyPatch, log: Log
+) -> None:
+    table.run(MANY)
+    for job_type in ("qiuet", "quiiet", "unlike"):
+        table.run(
+            "INSERT INTO job_executions (job_id, job_type, payload, max_attempts, created_at,"
+            " available_at) VALUES (%s, %s, '{}', 3, now(), now())",
+            f"{job_type}-1",
+            job_type,
+        )
+
+    def refuse(job_id: str, age: str) -> tuple[str, str | None]:
+        table.run(
+            "UPDATE job_executions SET created_at = now() - %s::interval,"
+            " available_at = now() - %s::interval WHERE job_id = %s",
+            age,
+            age,
+            job_id,
+        )
+        relay.refuse_unknown_types(relay.Report(), time.time() + 60)
+        row = table.row(job_id)
+        return row["status"], row["error"]
+
+    reason = "no function has the job type 'qiuet'. Did you mean quiet?"
+    assert refuse("qiuet-1", "30 s") == ("pending", None)
+    assert refuse("qiuet-1", "2 min") == ("pending", reason)
+    assert "qiuet-1" in log.text
+    told = len(log.text)
+    assert refuse("qiuet-1", "3 min") == ("pending", reason)
+    assert len(log.text) == told  # once
+    assert refuse("unlike-1", "3 min") == ("pending", "no function has the job type 'unlike'")
+    assert refuse("qiuet-1", "25 h") == ("failed", reason)
+    assert table.row("quiiet-1")["error"] is None
+    assert table.row("busy-1")["error"] is None
+    monkeypatch.setattr(relay, "broken", lambda: ["functions/quiiet/handler.py cannot be imported"])
+    assert refuse("quiiet-1", "25 h") == ("pending", None)
+
+
 @pytest.mark.parametrize(
     ("column", "value"),
     [

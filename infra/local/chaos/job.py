@@ -64,7 +64,7 @@ def chaos(payload: dict[str, Any], context: Context) -> int:
 def clean_up(_payload: dict[str, Any], context: Context) -> CleanedUp:
     """`cleanup-old-data`, with a retention of seconds."""
     cutoff = datetime.now(UTC) - timedelta(seconds=RETENTION_SECONDS)
-    retention = Retention(cutoff, {}, cutoff, cutoff, None)
+    retention = Retention(cutoff, cutoff, {}, cutoff, cutoff, None)
     return Cleaner(Cleanup(batch_rows=BATCH_ROWS), retention, context).run()
 
 

@@ -16,7 +16,7 @@ from qstash.errors import QStashError
 
 from stashjobs.config import settings
 from stashjobs.errors import SettingError
-from stashjobs.job_type import declared
+from stashjobs.job_type import broken, close_to, declared
 from stashjobs.observability import redaction
 from stashjobs.producer import dead_letters as letters
 from stashjobs.producer import flow_control, publish, qstash_client
@@ -43,6 +43,8 @@ WAITING_SECONDS = 3600.0
 WAITING_BATCH = 1_000
 # How long a message is offered that QStash refuses: a deploy may mend what is wrong with it.
 REFUSED_PATIENCE_SECONDS = 86_400.0
+# For how long another relay of this stage, of a newer version, may know a type that this one does not.
+UNKNOWN_SECONDS = 60.0
 
 
 @dataclass(slots=True)
@@ -72,6 +74,7 @@ def run(deadline: float, *, quiet_seconds: float = QUIET_SECONDS) -> Report:
     release_overlooked()
     cancel_expired(report, deadline)
     publish_unpublished(report, deadline, quiet_seconds)
+    refuse_unknown_types(report, deadline)
     try:
         find_vanished(report, deadline)
     except Exception as error:  # noqa: BLE001 - QStash may be away; the next run looks again
@@ -238,6 +241,35 @@ def _refused(report: Report, unpublished: Unpublished, error: Exception) -> None
     )
     names = {"job_id": unpublished.job_id, "job_type": unpublished.job_type}
     log.error("%s", reason, extra=names)
+
+
+def refuse_unknown_types(report: Report, deadline: float) -> None:
+    """Write on rows of types that nobody declares, which only SQL can have written, why nothing
+    happens to them. Not while a handler cannot be imported: they may be its own."""
+    if broken():
+        return
+    known = [job.type for job in declared()]
+    connection = database.connection()
+    for job_type in outbox.read_unpublished_types(connection, but=known):
+        reason = f"no function has the job type {job_type[:100]!r}{close_to(job_type, known)}"
+        reason = redaction.storable(reason)
+        while time.time() < deadline:
+            refused = outbox.read_refused(
+                connection,
+                job_type=job_type,
+                reason=reason,
+                seconds=UNKNOWN_SECONDS,
+                patience_seconds=REFUSED_PATIENCE_SECONDS,
+                limit=BATCH,
+            )
+            for job_id in refused:
+                outbox.record_refused(
+                    connection, job_id, reason=reason, patience_seconds=REFUSED_PATIENCE_SECONDS
+                )
+                log.error("%s", reason, extra={"job_id": job_id})
+            report.refused += len(refused)
+            if len(refused) < BATCH:
+                break
 
 
 def _is_about_the_messages(error: Exception) -> bool:

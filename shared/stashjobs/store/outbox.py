@@ -65,6 +65,31 @@ SELECT EXISTS (SELECT FROM job_executions WHERE status = 'processing')
                 WHERE published_at IS NULL AND status IN ('pending', 'retrying')
                   AND available_at <= now() + make_interval(secs => %(horizon_seconds)s))
 """
+READ_UNPUBLISHED_TYPES = """
+-- read_unpublished_types
+WITH RECURSIVE unpublished AS (
+    (SELECT job_type FROM job_executions
+      WHERE published_at IS NULL AND status IN ('pending', 'retrying')
+      ORDER BY job_type LIMIT 1)
+    UNION ALL
+    SELECT (SELECT next.job_type FROM job_executions AS next
+             WHERE next.published_at IS NULL AND next.status IN ('pending', 'retrying')
+               AND next.job_type > unpublished.job_type
+             ORDER BY next.job_type LIMIT 1)
+      FROM unpublished WHERE unpublished.job_type IS NOT NULL
+)
+SELECT job_type FROM unpublished WHERE job_type <> ALL(%(but)s::text[])
+"""
+READ_REFUSED = """
+-- read_refused
+SELECT job_id FROM job_executions
+ WHERE published_at IS NULL AND status IN ('pending', 'retrying') AND job_type = %(job_type)s
+   AND greatest(available_at, created_at) < now() - make_interval(secs => %(seconds)s)
+   AND (error IS DISTINCT FROM %(reason)s OR greatest(available_at, created_at)
+                                              < now() - make_interval(secs => %(patience_seconds)s))
+ ORDER BY available_at, job_id
+ LIMIT %(max_jobs)s
+"""
 CONFIRM_PUBLISHED = """
 SELECT stashjobs.confirm_published(
            job_ids => %(job_ids)s::text[], message_ids => %(message_ids)s::text[])
@@ -146,6 +171,33 @@ def take_unpublished(
         "after_id": "" if after is None else after.job_id,
     }
     return [Unpublished(*row) for row in call(connection, TAKE_UNPUBLISHED, parameters)]
+
+
+def read_unpublished_types(connection: Connection[Any], *, but: Sequence[str]) -> list[str]:
+    """The types of unpublished jobs, without those of `but`."""
+    rows = call(connection, READ_UNPUBLISHED_TYPES, {"but": list(but)})
+    return [job_type for (job_type,) in rows]
+
+
+def read_refused(
+    connection: Connection[Any],
+    *,
+    job_type: str,
+    reason: str,
+    seconds: float,
+    patience_seconds: float,
+    limit: int,
+) -> list[str]:
+    """The ids of unpublished jobs of this type that have been due for so many seconds, and do not
+    have this reason yet, or have waited for longer than the patience."""
+    parameters = {
+        "job_type": job_type,
+        "reason": reason,
+        "seconds": seconds,
+        "patience_seconds": patience_seconds,
+        "max_jobs": limit,
+    }
+    return [job_id for (job_id,) in call(connection, READ_REFUSED, parameters)]
 
 
 def read_released(connection: Connection[Any], job_ids: Sequence[str]) -> list[Unpublished]:

@@ -16,8 +16,8 @@ import pytest
 from functions.cleanup_old_data import archive, sql
 from functions.cleanup_old_data import cleaner as cleaning
 from functions.cleanup_old_data.handler import cleanup_old_data
-from functions.cleanup_old_data.models import CleanedUp
-from stashjobs import Context
+from functions.cleanup_old_data.models import CleanedUp, Cleanup
+from stashjobs import Context, job_type
 from tests.deliveries import lambda_context
 
 if TYPE_CHECKING:
@@ -589,6 +589,23 @@ def test_without_a_bucket_nothing_is_deleted(past: Past, monkeypatch: pytest.Mon
         past.clean()
 
     assert past.ids() == {"old"}
+
+
+def test_a_handler_that_cannot_be_imported_keeps_only_what_may_be_its_own(
+    past: Past, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(job_type._broken, "functions.odd.handler", "no such module")
+    past.add("of-a-known-type", job_type="send-email")
+    past.add("of-the-odd-one", job_type="odd")
+    past.add("named", job_type="old-name")
+
+    cleanup_old_data(Cleanup(per_type={"old-name": 30}), past.cleaner()._context)
+    assert past.ids() == {"of-the-odd-one"}
+
+    monkeypatch.setattr(job_type, "_broken", {})
+    cleanup_old_data(Cleanup(), past.cleaner()._context)
+    assert past.ids() == set()
+    assert len(bucket.archived()) == 3
 
 
 def test_the_schedule_invokes_it_without_http(table: Table, bucket: Bucket) -> None:

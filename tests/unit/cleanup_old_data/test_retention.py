@@ -42,3 +42,12 @@ def test_a_payload_goes_before_a_declaration() -> None:
 def test_a_type_declares_its_retention_in_whole_days() -> None:
     with pytest.raises(ValueError, match="retention is 0 days"):
         job("kept-for-no-time", endpoint="/x", retention=0)
+
+
+def test_types_that_may_be_those_of_a_handler_that_cannot_be_imported_stay() -> None:
+    cleanup = Cleanup(retention=90, per_type={"c": 10})
+    found = Retention.of(cleanup, {"a": 20, "b": None}, NOW, all_known=False)
+    assert found.by_type["b"] == NOW - timedelta(days=90)
+    assert found.others.year == 1
+    assert found.parameters["newest_cutoff"] == NOW - timedelta(days=10)
+    assert found.cutoff == NOW - timedelta(days=90)  # the access log's
