@@ -47,14 +47,15 @@ SELECT job_type AS "jobType", {_BY_OUTCOME}, {_PERCENTILES}
 {_CREATED_IN_PERIOD} GROUP BY 1 ORDER BY total DESC, 1
 """
 # The same error with another id in it is another line; the first line and its beginning are what is
-# the same most often.
+# the same most often. What is shown is cut after it was masked: a part of a key could not be told.
 TOP_ERRORS = f"""
 -- top_errors
-SELECT left(split_part(coalesce(error, 'no error was recorded'), E'\\n', 1), 200) AS error,
+SELECT max(split_part(coalesce(error, 'no error was recorded'), E'\\n', 1)) AS error,
        array_agg(DISTINCT job_type ORDER BY job_type) AS "jobTypes", count(*) AS count,
        max(completed_at) AS "lastAt"
 {_CREATED_IN_PERIOD} AND status = 'failed'
- GROUP BY 1 ORDER BY count DESC, "lastAt" DESC LIMIT 10
+ GROUP BY left(split_part(coalesce(error, 'no error was recorded'), E'\\n', 1), 200)
+ ORDER BY count DESC, "lastAt" DESC LIMIT 10
 """
 
 USAGE_TOTALS = f"""

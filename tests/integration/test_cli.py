@@ -301,6 +301,21 @@ def test_status_shows_payload_metadata_and_traceback_without_secrets(table: Tabl
     assert json.loads(run("status", job_id, "--json").stdout)["payload"]["password"] == "[hidden]"
 
 
+def test_list_and_status_mask_an_error_before_it_is_cut(table: Table) -> None:
+    error = "KeyError: " + "x" * 29 + " sk_live_a1B2c3D4e5F6a1B2 was refused"
+    job_id = table.add(told)
+    table.run(
+        "UPDATE job_executions SET status = 'failed', attempt = 1, completed_at = now(),"
+        " error = %s, errors = jsonb_build_array(jsonb_build_object('attempt', 1,"
+        " 'type', 'KeyError', 'message', %s::text, 'startedAt', now(), 'endedAt', now()))",
+        error,
+        error,
+    )
+    for output in (run("list").output, run("status", job_id).output):
+        assert "[hidden]" in output
+        assert "sk_live" not in output
+
+
 @pytest.mark.parametrize("shown", [lambda job_id: f"…{job_id[-8:]}", lambda job_id: job_id[-8:]])
 def test_the_short_id_of_a_list_is_accepted(table: Table, shown: Callable[[str], str]) -> None:
     job_id, other = table.add(told), table.add(told)

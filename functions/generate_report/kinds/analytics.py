@@ -20,6 +20,8 @@ from functions.generate_report.document import (
 )
 from functions.generate_report.kinds.reading import bar_axis, bar_labels, bar_values
 from stashjobs import wording
+from stashjobs.observability import redaction
+from stashjobs.operators import masking
 
 if TYPE_CHECKING:
     from functions.generate_report.kinds.reading import Figures, Rows
@@ -28,16 +30,20 @@ if TYPE_CHECKING:
 TITLE = "Background job report"
 EMPTY = "No job was created in this period."
 MOST_BARS = 10
+LONGEST_ERROR = 200
 
 
 def read(figures: Figures) -> dict[str, Any]:
     """All figures of the report, as its JSON format has them."""
+    errors = figures.rows(sql.TOP_ERRORS)
+    for row in errors:
+        row["error"] = redaction.shortened(masking.mask_text(row["error"]), LONGEST_ERROR)
     return {
         "totals": figures.row(sql.TOTALS),
         "before": figures.before.row(sql.TOTALS),
         "byDay": figures.rows(sql.OUTCOMES_BY_DAY),
         "byType": figures.rows(sql.OUTCOMES_BY_TYPE),
-        "topErrors": figures.rows(sql.TOP_ERRORS),
+        "topErrors": errors,
     }
 
 

@@ -7,10 +7,11 @@ planner's statistics. Where a number is not exact, it says so.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
+from stashjobs.observability import redaction
 from stashjobs.operators import sql
 
 if TYPE_CHECKING:
@@ -201,7 +202,8 @@ def read_failing(
     """What fails most within a day, by type and kind of error; of the newest `FAILURES`. Where
     `job_type` is given, of that type alone."""
     parameters = {"sample": FAILURES, "limit": limit, "job_type": job_type}
-    return [Failing(*row) for row in connection.execute(sql.READ_FAILING, parameters)]
+    failing = [Failing(*row) for row in connection.execute(sql.READ_FAILING, parameters)]
+    return [replace(each, example=redaction.shortened(each.example)) for each in failing]
 
 
 def read_type_day(connection: Connection, job_type: str) -> TypeDay:

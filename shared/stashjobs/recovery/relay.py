@@ -43,7 +43,7 @@ WAITING_SECONDS = 3600.0
 WAITING_BATCH = 1_000
 # How long a message is offered that QStash refuses: a deploy may mend what is wrong with it.
 REFUSED_PATIENCE_SECONDS = 86_400.0
-# For how long another relay of this stage, of a newer version, may know a type that this one does not.
+# For so long a newer relay of this stage may know a type that this one does not.
 UNKNOWN_SECONDS = 60.0
 
 
@@ -251,8 +251,8 @@ def refuse_unknown_types(report: Report, deadline: float) -> None:
     known = [job.type for job in declared()]
     connection = database.connection()
     for job_type in outbox.read_unpublished_types(connection, but=known):
-        reason = f"no function has the job type {job_type[:100]!r}{close_to(job_type, known)}"
-        reason = redaction.storable(reason)
+        meant = close_to(job_type, known)
+        reason = redaction.storable(f"no function has the job type {job_type[:100]!r}{meant}")
         while time.time() < deadline:
             refused = outbox.read_refused(
                 connection,

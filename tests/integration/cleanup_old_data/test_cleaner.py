@@ -369,9 +369,9 @@ def test_a_job_id_of_another_make_is_no_path(past: Past, bucket: Bucket) -> None
 def test_payload_then_declaration_then_default_decide_how_long_a_type_is_kept(
     past: Past, bucket: Bucket
 ) -> None:
-    for job_type in ("by-payload", "by-declaration", "by-default"):
+    for name in ("by-payload", "by-declaration", "by-default"):
         for days in (5, 15, 45):
-            past.add(f"{job_type}-{days}", days=days, job_type=job_type)
+            past.add(f"{name}-{days}", days=days, job_type=name)
 
     past.clean(
         retention=40,

@@ -118,6 +118,17 @@ def test_analytics_counts_outcomes_durations_and_errors(table: Table, bucket: Bu
     )
 
 
+def test_an_error_is_masked_before_it_is_cut(table: Table, bucket: Bucket) -> None:
+    key = "sk_live_" + "a1B2" * 6
+    for number, before in enumerate((150, 185, 192, 300)):
+        add(table, number, status="failed", error="x" * (before - 1) + f" {key} was refused")
+
+    errors = [row["error"] for row in data(table, bucket, "analytics")["topErrors"]]
+
+    assert all("sk_live" not in error and len(error) <= 200 for error in errors)
+    assert any("[hidden] was refused" in error for error in errors)
+
+
 def test_a_day_is_that_of_the_time_zone(table: Table, bucket: Bucket) -> None:
     add(table, 1, at=datetime(2026, 4, 30, 22, 30, tzinfo=UTC))  # in Rome it is 1 May
     assert data(table, bucket, "analytics")["totals"]["total"] == 0

@@ -127,7 +127,8 @@ def list_jobs(
         colored = click.style(f"{one.status:<10}", fg=COLORS.get(one.status))
         attempts = f"{one.attempt}/{one.max_attempts}"
         created = f"{one.created_at:%Y-%m-%d %H:%M:%S}"
-        error = f"  {one.error.splitlines()[0][:60]}" if one.error else ""
+        # Masked before it is cut: a part of a key could not be told by its form.
+        error = f"  {masking.mask_text(one.error).splitlines()[0][:60]}" if one.error else ""
         click.echo(f"{one.job_id}  {created}  {colored}  {attempts:>7}  {one.job_type}{error}")
     if not jobs:
         click.echo("No jobs.")
@@ -206,6 +207,9 @@ def lines_of(events: Sequence[story.Event]) -> list[str]:
     for event in events:
         since = f"+{(event.at - events[0].at).total_seconds():.3f} s"
         state = click.style(f"{event.state:<10}", fg=COLORS.get(event.state))
-        line = f"  {event.at:%H:%M:%S.%f}"[:-3] + f"  {since:>11}  {state}  {event.note}"
+        line = (
+            f"  {event.at:%H:%M:%S.%f}"[:-3]
+            + f"  {since:>11}  {state}  {masking.mask_text(event.note)}"
+        )
         lines.append(line.rstrip())
     return lines
