@@ -50,6 +50,12 @@ dev: $(READY) ## Run the whole system on this machine until Ctrl-C (ARGS="--port
 test: $(READY) $(SAM_READY) check ## Run every check and every test.
 	$(BIN)/python -m pytest -n 3 --dist loadfile
 
+.PHONY: test-long
+test-long: $(READY) ## Try properties with twenty times as many examples as in make test.
+	HYPOTHESIS_PROFILE=long $(BIN)/python -m pytest -n 2 tests/property \
+		tests/integration/cleanup_old_data/test_cleaner_crashes.py \
+		tests/integration/process_stripe_webhook/test_processing_order.py
+
 .PHONY: check
 check: $(READY) ## Run the linters of code, types, imports and templates.
 	$(BIN)/ruff check

@@ -16,15 +16,20 @@ import pytest_stashjobs as plugin
 from stashjobs.testing import databases
 from stashjobs.tools.servers.postgres import Postgres
 from tests import clusters, programs
+from tests.examples import BY_ITSELF, LONG, PROFILE, examples
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 # By default an example that takes 0.2 s fails its test: on a busy machine any may.
-hypothesis.settings.register_profile(
-    "patient", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
-)
-hypothesis.settings.load_profile("patient")
+for profile in ("patient", LONG):
+    hypothesis.settings.register_profile(
+        profile,
+        max_examples=examples(BY_ITSELF),
+        deadline=None,
+        suppress_health_check=[hypothesis.HealthCheck.too_slow],
+    )
+hypothesis.settings.load_profile(PROFILE)
 
 # `make test` runs these tests: another make, run by a test, would believe it is a part of it, say
 # so in its output, and take its options.

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from stashjobs import Cancelled, PermanentError, RetryLater
 from stashjobs.errors import DeadlineNear, InvalidPayload
 from tests.deliveries import Table, deliver, probe
+from tests.examples import examples
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -147,7 +148,9 @@ errors = st.recursive(
 
 @given(errors)
 @settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=examples(15),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 def test_whatever_is_raised_the_row_and_the_answer_agree(
     table: Table, error: BaseException

@@ -14,6 +14,7 @@ from infra.local.eventbridge import next_time
 from infra.local.qstash.cron import Cron
 from infra.local.template import ScheduleEvent
 from stashjobs.producer import cron
+from tests.examples import examples
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -106,7 +107,7 @@ expressions = st.tuples(
 ).map(" ".join)
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=examples(50))
 @given(st.integers(0, 4), fields)
 def test_a_field_is_taken_exactly_if_the_documentation_knows_it(number: int, field: str) -> None:
     texts = ["*"] * 5
@@ -120,7 +121,7 @@ def test_a_field_is_taken_exactly_if_the_documentation_knows_it(number: int, fie
     assert taken == (values(field, number) is not None)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=examples(20))
 @given(expressions, st.sampled_from(CHANGES))
 def test_qstash_fires_in_each_minute_whose_clock_shows_a_time_of_it(
     expression: str, change: tuple[str, str]
@@ -134,7 +135,7 @@ def test_qstash_fires_in_each_minute_whose_clock_shows_a_time_of_it(
         assert datetime.fromtimestamp(at / 1000, UTC) == moment
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=examples(20))
 @given(expressions, st.sampled_from(CHANGES))
 def test_eventbridge_fires_once_at_each_time_that_the_clock_shows(
     expression: str, change: tuple[str, str]

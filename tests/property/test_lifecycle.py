@@ -37,6 +37,7 @@ from stashjobs.recovery import dead_letters, relay
 from stashjobs.store import batches, database, executions
 from stashjobs.store.executions import Lease, NewJob
 from stashjobs.store.outbox import DeadLetter, Unpublished
+from tests.examples import examples
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -682,7 +683,7 @@ def test_nothing_is_lost_or_doubled_whatever_the_order_of_events(
 
 
 EXAMPLES = settings(
-    max_examples=40,
+    max_examples=examples(8),
     stateful_step_count=50,
     deadline=None,
     phases=(Phase.generate,),  # shrinking would take minutes; the steps are printed all the same

@@ -22,6 +22,7 @@ from stashjobs import InvalidPayload
 from stashjobs.job_type import JobType
 from stashjobs.sameness import is_same
 from stashjobs.store import jsonb
+from tests.examples import examples
 
 ROME = ZoneInfo("Europe/Rome")
 
@@ -130,7 +131,7 @@ def job_of(payload_type: Any) -> JobType[Any, Any]:
     return made
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=examples(40))
 @given(st.data())
 def test_what_is_given_as_a_value_or_as_json_arrives_as_it_was(data: st.DataObject) -> None:
     payload_type, values = data.draw(typed)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from functions.webhooks.schemes import NotSigned
 from functions.webhooks.sources import RESEND
+from tests.examples import examples
 from tests.webhooks import RESEND_SECRET
 
 KEY = base64.b64decode(RESEND_SECRET.removeprefix("whsec_"))
@@ -75,7 +76,7 @@ def requests(draw: st.DrawFn) -> tuple[dict[str, str], str]:
 
 
 @given(requests())
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 def test_both_accept_or_both_refuse(request: tuple[dict[str, str], str]) -> None:
     assert ours(*request) == theirs(*request)
 

@@ -1,7 +1,7 @@
 """`stashjobs.delivery.signature` against an independent implementation: `qstash.Receiver`, which
 is PyJWT.
 
-1. More than 20,000 generated tokens, sound and spoiled: both accept, or both refuse.
+1. Thousands of generated tokens, sound and spoiled: both accept, or both refuse.
 2. The seconds around exp, nbf and iat, on a stopped clock, against PyJWT itself.
 3. Every intended difference, in one table, each with its reason and its own test.
 """
@@ -27,6 +27,7 @@ from qstash.errors import SignatureError
 
 from stashjobs.delivery.signature import verify
 from stashjobs.errors import InvalidSignature
+from tests.examples import examples
 
 # A key below 32 bytes makes PyJWT warn; as an error the warning would refuse the token (see below).
 pytestmark = pytest.mark.filterwarnings("ignore::jwt.warnings.InsecureKeyLengthWarning")
@@ -38,7 +39,7 @@ URL = "https://abc.lambda-url.eu-west-1.on.aws/jobs?x=1"
 OTHER_URL = "https://jobs.example.com/"
 ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 
-TOKENS, SEED = 21_000, 1
+TOKENS, SEED = examples(3_000), 1
 
 
 # ------------------------------------------------------------------ the two judges
@@ -373,12 +374,11 @@ def test_on_generated_tokens_receiver_and_we_agree() -> None:
 
     total = seen.total()
     print(f"{total:,} tokens: {dict(seen)}\n{dict(by_reason)}\n{dict(by_label)}")
-    assert total >= 20_000
     assert min(seen["accepted"], seen["refused"]) > 0.15 * total
     assert set(by_label) == {"none", *HARMS}
-    assert min(by_label.values()) > 100
+    assert min(by_label.values()) > total / 60
     assert set(by_reason) == REASONS
-    assert min(by_reason.values()) >= 5
+    assert min(by_reason.values()) > total / 5_000
 
 
 # ------------------------------------------------------------------ 2. the boundaries of time

@@ -18,6 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from functions.webhooks.schemes import NotSigned, StripeScheme
+from tests.examples import examples
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -86,14 +87,14 @@ def requests(draw: st.DrawFn) -> tuple[str, str]:
 
 
 @given(requests())
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 def test_both_accept_or_both_refuse(request: tuple[str, str]) -> None:
     header, body = request
     assert ours(header, body.encode()) == theirs(header, body.encode())
 
 
 @given(st.text(st.characters(max_codepoint=127), max_size=60))
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=examples(50), deadline=None)
 def test_both_refuse_what_nobody_signed(header: str) -> None:
     assert ours(header, BODY.encode()) is theirs(header, BODY.encode()) is False
 
@@ -102,7 +103,7 @@ def test_the_generated_requests_are_of_both_kinds() -> None:
     seen = set()
 
     @given(requests())
-    @settings(max_examples=200, deadline=None, database=None)
+    @settings(max_examples=examples(100), deadline=None, database=None)
     def look(request: tuple[str, str]) -> None:
         seen.add(ours(request[0], request[1].encode()))
 

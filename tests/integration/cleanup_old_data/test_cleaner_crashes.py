@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from functions.cleanup_old_data import archive
 from functions.cleanup_old_data import cleaner as cleaning
 from stashjobs.store import database
+from tests.examples import examples
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -100,7 +101,7 @@ between = st.sampled_from(["nothing", "retry one", "an older one appears"])
     at_once=st.integers(1, 3),
 )
 @hypothesis_settings(
-    max_examples=30,
+    max_examples=examples(8),
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )

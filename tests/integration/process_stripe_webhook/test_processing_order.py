@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from stashjobs.store import database
 from tests import stripe_server
 from tests.deliveries import Table
+from tests.examples import examples
 from tests.integration.process_stripe_webhook.conftest import Process
 from tests.stripe_server import MONTH, NOW, StripeServer, event
 
@@ -75,7 +76,9 @@ def put_until(stripe: StripeServer, happened: int) -> None:
 
 
 @settings(
-    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=examples(4),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(history=histories())
 def test_any_order_and_any_repetition_end_in_the_same_state(
