@@ -23,7 +23,7 @@ from functions.webhooks.sources import BUILT_IN, STRIPE, Source, Unreadable
 from stashjobs import envelope
 from stashjobs.config import settings
 from stashjobs.delivery import request as lambda_event
-from stashjobs.errors import InvalidPayload, PayloadTooLarge, SettingError
+from stashjobs.errors import InvalidPayload, PayloadTooLarge, SettingError, UnknownJobType
 from stashjobs.observability import redaction
 from stashjobs.observability.log import logger
 from stashjobs.producer.enqueue import DEFAULT_MAX_PAYLOAD_BYTES
@@ -196,6 +196,8 @@ def _record(webhook: Webhook) -> Enqueued:
         )
     except InvalidPayload as error:
         raise Refused(400, str(error)) from None
+    except UnknownJobType:  # this stage is deployed without it
+        raise Refused(404, "there is no such webhook") from None
     except PayloadTooLarge as error:
         raise Refused(413, f"the event is {error.size} bytes, the limit is {error.limit}") from None
 

@@ -153,10 +153,13 @@ class _Resolver:
         declared = document.get("Parameters") or {}
         self.values: dict[str, Any] = dict(PSEUDO_PARAMETERS)
         for name, declaration in declared.items():
+            kind = str(declaration.get("Type"))
             if name in parameters:
                 self.values[name] = parameters[name]
-            elif "Default" in declaration and "SSM" not in str(declaration.get("Type")):
+            elif "Default" in declaration and "SSM" not in kind:
                 self.values[name] = declaration["Default"]
+            if name in self.values and kind == "CommaDelimitedList":
+                self.values[name] = str(self.values[name]).split(",")
         self.conditions = document.get("Conditions") or {}
         self.mappings = document.get("Mappings") or {}
         self.function_urls = function_urls
@@ -196,6 +199,9 @@ class _Resolver:
             case "Fn::Join":
                 separator, parts = argument
                 return separator.join(str(part) for part in self.value(parts))
+            case "Fn::Split":
+                separator, text = argument
+                return str(self.value(text)).split(separator)
             case "Fn::FindInMap":
                 table, first, second = (self.value(each) for each in argument[:3])
                 try:

@@ -102,6 +102,7 @@ class Job(JobType[Payload, Result]):
             TypeError | ValueError: An option has another type or makes no sense; before anything
                 is written. The message names it.
             SettingError: A setting is missing; before anything is written.
+            UnknownJobType: This stage is deployed without the type (`BundledJobs`).
             psycopg.Error: The row could not be written, so there is no job. Only where the
                 connection broke in that moment there may be one; with an `idempotency_key` it is
                 safe to enqueue again.

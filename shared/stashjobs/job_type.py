@@ -16,7 +16,8 @@ from functools import cached_property
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from stashjobs.errors import InvalidPayload, UnknownJobType
+from stashjobs.config import settings
+from stashjobs.errors import InvalidPayload, SettingError, UnknownJobType
 from stashjobs.observability import redaction
 from stashjobs.sameness import is_same
 from stashjobs.store.jsonb import to_json
@@ -41,6 +42,8 @@ NOT_THE_SAME = (
 # What QStash allows for a rate (Upstash docs, "Flow Control").
 MAX_PERIOD_SECONDS = 7 * 86_400
 _SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
+# The types that this stage has no function for, with spaces between them: the template's own words.
+LEFT_OUT = "LEFT_OUT_JOBS"
 _registry: dict[str, JobType[Any, Any]] = {}
 # By module, why it could not be imported.
 _broken: dict[str, str] = {}
@@ -239,8 +242,10 @@ def find(job_type: str) -> JobType[Any, Any]:
     """The job of a type that is declared in this process.
 
     Raises:
-        UnknownJobType: There is none; the message lists those there are.
+        UnknownJobType: There is none; the message lists those there are. Or it is left out of this
+            stage.
     """
+    refuse_left_out(job_type)
     try:
         return _registry[job_type]
     except KeyError:
@@ -263,8 +268,33 @@ def close_to(wrong: str, known: Iterable[str]) -> str:
 
 
 def declared() -> list[JobType[Any, Any]]:
-    """Every job type that this process knows, by name."""
-    return [_registry[name] for name in sorted(_registry)]
+    """Every job type that this process knows, by name, but those left out of this stage."""
+    left_out = _left_out()
+    return [_registry[name] for name in sorted(_registry) if name not in left_out]
+
+
+def is_left_out(job_type: str) -> bool:
+    """Whether this stage was deployed without that type (`BundledJobs` in template.yaml)."""
+    return job_type in _left_out()
+
+
+def refuse_left_out(job_type: str) -> None:
+    """Do nothing with a type that nothing would run.
+
+    Raises:
+        UnknownJobType: It is left out of this stage.
+    """
+    if is_left_out(job_type):
+        raise UnknownJobType(
+            f"{job_type} is left out of this stage; add it to the parameter BundledJobs and deploy"
+        )
+
+
+def _left_out() -> frozenset[str]:
+    try:
+        return frozenset(settings.optional(LEFT_OUT, "").split())
+    except SettingError:  # the secret cannot be read; whatever needs more of it says so
+        return frozenset()
 
 
 def load(package: str = "functions", *, skip_broken: bool = False) -> list[JobType[Any, Any]]:

@@ -56,10 +56,13 @@ class Deployment:
     def __init__(self, **parameters: str) -> None:
         self.document = translate(**parameters)
         self.resources: dict[str, Any] = self.document["Resources"]
-        given = {name: each.get("Default") for name, each in self.document["Parameters"].items()}
+        declared = self.document["Parameters"]
+        given = {name: each.get("Default") for name, each in declared.items()} | parameters
         self.values: dict[str, Any] = {
-            **given,
-            **parameters,
+            **{
+                name: value.split(",") if declared[name]["Type"] == "CommaDelimitedList" else value
+                for name, value in given.items()
+            },
             "AWS::AccountId": ACCOUNT,
             "AWS::Partition": "aws",
             "AWS::Region": REGION,

@@ -31,7 +31,9 @@ def count(kind: str, name: str) -> int:
     for each in resources(name):
         if each["Type"] == kind:
             total += 1
-        elif each["Type"] == "AWS::CloudFormation::Stack" and "Condition" not in each:
+        elif (
+            each["Type"] == "AWS::CloudFormation::Stack" and each.get("Condition") != "HasDatabase"
+        ):
             inner = (ROOT / name).parent / each["Properties"]["TemplateURL"]
             total += count(kind, str(inner.relative_to(ROOT)))
     return total

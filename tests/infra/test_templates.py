@@ -121,7 +121,8 @@ def test_a_route_with_a_limit_of_its_own_is_there() -> None:
 def test_every_route_is_throttled() -> None:
     properties = RESOURCES["Api"]["Properties"]
     for each in [properties["DefaultRouteSettings"], *properties["RouteSettings"].values()]:
-        assert 0 < each["ThrottlingRateLimit"] <= each["ThrottlingBurstLimit"]
+        limit = each["Fn::If"][1] if "Fn::If" in each else each
+        assert 0 < limit["ThrottlingRateLimit"] <= limit["ThrottlingBurstLimit"]
 
 
 def test_the_access_log_is_json_without_a_query_or_a_header() -> None:

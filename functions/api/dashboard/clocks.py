@@ -11,6 +11,8 @@ from datetime import UTC, datetime
 
 from cronsim import CronSim
 
+from stashjobs.job_type import is_left_out
+
 EVERY_MINUTE = "* * * * *"
 
 
@@ -43,7 +45,7 @@ class Clock:
         return next(CronSim(self.cron, now.astimezone(UTC)))
 
 
-CLOCKS = (
+_CLOCKS = (
     Clock(
         "nightly-cleanup",
         "CleanupOldDataFunction",
@@ -58,3 +60,8 @@ CLOCKS = (
     ),
     Clock("monitor", "MonitorFunction", "Measures what the alarms watch."),
 )
+
+
+def of_stage() -> list[Clock]:
+    """What EventBridge calls in this stage."""
+    return [clock for clock in _CLOCKS if clock.job_type is None or not is_left_out(clock.job_type)]

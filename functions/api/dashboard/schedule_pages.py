@@ -74,7 +74,7 @@ def _clocks() -> list[tuple[Clock, datetime, JobExecution | None]]:
     now = datetime.now(UTC)
     found = []
     with borrowed() as own:
-        for clock in clocks.CLOCKS:
+        for clock in clocks.of_stage():
             last = None
             if clock.job_type:
                 of_it = search.Filter(job_type=clock.job_type)

@@ -131,7 +131,7 @@ def _shown(own: Connection, name: str) -> dict[str, Any]:
         "waiting": waiting,
         "threshold": health.failure_percent() / 100,
         "schedules": [each for each in schedules.declared() if each.job.type == name],
-        "clocks": [each for each in clocks.CLOCKS if each.job_type == name],
+        "clocks": [each for each in clocks.of_stage() if each.job_type == name],
         "retention": (job.retention if job else None) or DEFAULT_RETENTION_DAYS,
         "example": _example(job),
         "state": job_types.read(own).get(name),

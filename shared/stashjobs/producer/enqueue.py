@@ -21,6 +21,7 @@ from stashjobs.config import settings
 from stashjobs.encryption import Place
 from stashjobs.errors import InvalidPayload, PayloadTooLarge
 from stashjobs.ids import new_job_id
+from stashjobs.job_type import refuse_left_out
 from stashjobs.observability import tracing
 from stashjobs.producer import publish, qstash_client, uniqueness
 from stashjobs.producer.options import EnqueueOptions, Options
@@ -215,8 +216,10 @@ def check(job: JobType[Any, Any], options: Options) -> Checked:
     """Find what is wrong with options alone.
 
     Raises:
+        UnknownJobType: The type is left out of this stage.
         ValueError: See `Job.enqueue`.
     """
+    refuse_left_out(job.type)
     retries = job.retries if options.retries is None else options.retries
     if retries < 0:
         raise ValueError(f"retries is {retries}, it must be 0 or more")

@@ -18,7 +18,7 @@ from stashjobs.config import settings
 from stashjobs.errors import (
     InvalidPayload,
 )
-from stashjobs.job_type import JobType
+from stashjobs.job_type import JobType, is_left_out
 from stashjobs.observability import redaction
 from stashjobs.producer import cron as cron_fields
 from stashjobs.producer import message as messages
@@ -134,8 +134,10 @@ def check_clock(cron: str, timezone: str) -> None:
 
 
 def declared() -> list[Schedule]:
-    """Every schedule that this process knows, by name."""
-    return [_declared[name] for name in sorted(_declared)]
+    """Every schedule that this process knows, by name, but those of types that are left out of
+    this stage."""
+    known = (_declared[name] for name in sorted(_declared))
+    return [schedule for schedule in known if not is_left_out(schedule.job.type)]
 
 
 def sync(

@@ -884,8 +884,8 @@ def test_what_eventbridge_calls_is_on_the_page_as_the_template_has_it() -> None:
         for function in template.functions.values()
         for schedule in function.schedules
     }
-    assert {(clock.function, clock.expression, "UTC") for clock in clocks.CLOCKS} == there
-    [nightly] = [clock for clock in clocks.CLOCKS if clock.job_type]
+    assert {(clock.function, clock.expression, "UTC") for clock in clocks.of_stage()} == there
+    [nightly] = [clock for clock in clocks.of_stage() if clock.job_type]
     for now, due in (("02:59", "24T03:00"), ("03:00", "25T03:00"), ("12:00", "25T03:00")):
         moment = datetime.fromisoformat(f"2026-11-24T{now}").replace(tzinfo=UTC)
         assert nightly.next_run(moment) == datetime.fromisoformat(f"2026-11-{due}:00+00:00")

@@ -524,6 +524,17 @@ def test_types_are_listed(app: TestClient) -> None:
     assert anything["payloadSchema"] == {}
 
 
+def test_a_type_that_is_left_out_of_the_stage_is_not_listed_and_not_enqueued(
+    app: TestClient, table: Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LEFT_OUT_JOBS", "send-email")
+    assert "send-email" not in [each["type"] for each in app.get("/api/types").json()]
+    answer = app.post("/api/jobs", json={"type": "send-email", "payload": WELCOME})
+    assert answer.status_code == 404
+    assert "send-email is left out of this stage" in answer.text
+    assert table.rows() == []
+
+
 def test_the_examples_of_the_types_can_be_enqueued_as_they_are(app: TestClient) -> None:
     examples = [
         one

@@ -71,6 +71,14 @@ def test_a_custom_source_s_event_is_named_as_it_is_declared(table: Table) -> Non
     assert (row["payload"]["source"], row["payload"]["event"]) == ("acme", "order.paid")
 
 
+def test_a_source_whose_type_is_left_out_of_the_stage_is_none(
+    table: Table, settings: pytest.MonkeyPatch
+) -> None:
+    settings.setenv("LEFT_OUT_JOBS", "process-stripe-webhook")
+    assert send("stripe", webhooks.stripe_event()).status == 404
+    assert table.rows() == []
+
+
 def test_a_source_without_ids_knows_an_event_by_its_body(
     table: Table, settings: pytest.MonkeyPatch
 ) -> None:

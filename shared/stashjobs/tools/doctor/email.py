@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from stashjobs.config import settings
+from stashjobs.job_type import is_left_out
 from stashjobs.tools.doctor.finding import Check, Verdict, green, not_checked, red, yellow
 
 API_URL = "https://api.resend.com"
@@ -13,6 +14,8 @@ TIMEOUT_SECONDS = 8
 
 def sender_is_verified() -> Verdict:
     """Resend would take what send-email sends."""
+    if is_left_out("send-email"):
+        return not_checked("send-email is left out of this stage")
     domain = settings.require("RESEND_FROM_EMAIL").rpartition("@")[2].rstrip("> ").lower()
     key = settings.require("RESEND_API_KEY")
     import resend

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from stashjobs import encryption
 from stashjobs.config import qstash_region, settings
 from stashjobs.errors import SettingError
-from stashjobs.job_type import declared
+from stashjobs.job_type import declared, is_left_out
 from stashjobs.tools.doctor.finding import Check, Verdict, green, not_checked, red, yellow
 from stashjobs.wording import plural
 
@@ -31,12 +31,14 @@ class Shape:
         pattern: Its whole value.
         like: The pattern in words; never a value.
         needed: False where the system works without it.
+        of: The job type that alone needs it; None where it is the system's.
     """
 
     name: str
     pattern: str
     like: str
     needed: bool = True
+    of: str | None = None
 
 
 def _several(pattern: str) -> str:
@@ -44,6 +46,7 @@ def _several(pattern: str) -> str:
     return rf"{pattern}(\s*,\s*{pattern})*"
 
 
+STRIPE = "process-stripe-webhook"
 SHAPES = (
     Shape("STAGE", r"local|dev|staging|production", "staging or production"),
     Shape("BASE_URL", r"https?://[^/\s]+(/\S*)?", "https://jobs.yourapp.com"),
@@ -58,10 +61,15 @@ SHAPES = (
     Shape("QSTASH_TOKEN", r"\S{16,}", "the token in the Upstash console"),
     Shape("QSTASH_CURRENT_SIGNING_KEY", r"sig_\S{8,}", "sig_..."),
     Shape("QSTASH_NEXT_SIGNING_KEY", r"sig_\S{8,}", "sig_..."),
-    Shape("RESEND_API_KEY", r"re_\S{8,}", "re_..."),
-    Shape("RESEND_FROM_EMAIL", r"[^@]*[^@\s]@[^@\s]+\.[^@\s]+", "Acme <jobs@yourapp.com>"),
-    Shape("STRIPE_SECRET_KEY", r"[sr]k_(live|test)_\S+", "rk_live_... or sk_live_..."),
-    Shape("STRIPE_WEBHOOK_SECRET", _several(r"whsec_[^\s,]{8,}"), "whsec_..."),
+    Shape("RESEND_API_KEY", r"re_\S{8,}", "re_...", of="send-email"),
+    Shape(
+        "RESEND_FROM_EMAIL",
+        r"[^@]*[^@\s]@[^@\s]+\.[^@\s]+",
+        "Acme <jobs@yourapp.com>",
+        of="send-email",
+    ),
+    Shape("STRIPE_SECRET_KEY", r"[sr]k_(live|test)_\S+", "rk_live_... or sk_live_...", of=STRIPE),
+    Shape("STRIPE_WEBHOOK_SECRET", _several(r"whsec_[^\s,]{8,}"), "whsec_...", of=STRIPE),
     Shape("GITHUB_WEBHOOK_SECRET", _several(r"[^\s,]{16,}"), "16 characters or more", needed=False),
     Shape("RESEND_WEBHOOK_SECRET", _several(r"whsec_[^\s,]{8,}"), "whsec_...", needed=False),
     Shape("BILLING_URL", r"https?://\S+", "https://yourapp.com/billing", needed=False),
@@ -75,6 +83,8 @@ def has_right_shape(shape: Shape) -> Verdict:
     of_regions = [f"{region}_{shape.name}" for region in qstash_region.REGIONS]
     if value is None and (found := [name for name in of_regions if settings.optional(name)]):
         return green(f"set for a region: {', '.join(found)}")
+    if value is None and shape.of is not None and is_left_out(shape.of):
+        return not_checked(f"{shape.of} is left out of this stage")
     if value is None and shape.needed:
         return red(*_missing(shape.name))
     if value is None:

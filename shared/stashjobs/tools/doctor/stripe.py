@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from stashjobs.config import settings
+from stashjobs.job_type import is_left_out
 from stashjobs.tools.doctor.finding import Check, Verdict, green, not_checked, red
 
 if TYPE_CHECKING:
@@ -30,6 +31,8 @@ IN_THE_DASHBOARD = "see https://dashboard.stripe.com/webhooks"
 
 def webhook_endpoint() -> Verdict:
     """Stripe sends what process-stripe-webhook acts on to this stage."""
+    if is_left_out("process-stripe-webhook"):
+        return not_checked("process-stripe-webhook is left out of this stage")
     key = settings.require("STRIPE_SECRET_KEY")
     base = settings.optional("STRIPE_API_BASE", API_BASE).rstrip("/")
     wanted = settings.base_url() + ROUTE
