@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import aiohttp
 import pytest
@@ -27,6 +27,9 @@ from infra.local.stack import Stack
 from stashjobs.tools.cli import main
 from tests.clusters import make_ready
 
+if TYPE_CHECKING:
+    from stashjobs.tools.servers.postgres import Postgres
+
 ROOT = Path(__file__).parents[2]
 CLI = "from stashjobs.tools.cli import main; main()"
 COPIED = ("functions", "shared", "infra", "tests", "docs")
@@ -35,6 +38,7 @@ SINGLE = ("template.yaml", "pyproject.toml", "Makefile", "samconfig.toml", "READ
 OF_THE_NEW_TYPE = (
     "made_here or made-here or MadeHere or Relay or ApiF or shares or slow or dashboard or index"
 )
+GENERATED = ("made_here", "encrypted_here")
 PATIENCE_SECONDS = 120.0
 
 
@@ -159,14 +163,21 @@ def test_what_cannot_be_is_refused_with_a_reason_and_nothing_is_written(
 
 
 def test_a_refusal_and_a_dry_run_change_nothing(new: Any, untouched: Path) -> None:
+    left = untouched / "functions" / "made_here" / "__pycache__"
+    left.mkdir(parents=True)
     before = files_of(untouched)
-    assert new("send-email").exit_code == 2
-    shown = new("made-here", "--dry-run")
-    assert shown.exit_code == 0
+    try:
+        assert new("send-email").exit_code == 2
+        shown = new("made-here", "--dry-run", "--schedule", " 0 3\t* * *\n")
+        after = files_of(untouched)
+    finally:
+        shutil.rmtree(left.parent)
+    assert shown.exit_code == 0, "what a type left behind that was taken out again is in the way"
     assert "+++ b/functions/made_here/handler.py" in shown.output
     assert "+  MadeHereFunction:" in shown.output
+    assert '"0 3 * * *", ' in shown.output, "a schedule is written as its five fields"
     assert re.search(r"^-      \w+Function: \d+$", shown.output, re.MULTILINE)  # gives a share
-    assert files_of(untouched) == before
+    assert after == before
 
 
 def test_what_goes_wrong_half_way_is_taken_back(new: Any, untouched: Path) -> None:
@@ -244,10 +255,11 @@ def test_a_job_type_that_cannot_be_loaded_is_no_traceback(tmp_path: Path) -> Non
     assert files_of(copy) == before
 
 
-def changes_of(root: Path, **fields: Any) -> tuple[Wanted, dict[str, str]]:
-    wanted = Wanted(**{"type": "made-here", "endpoint": "/api/jobs/made-here", **fields})
-    changes = scaffold.work_out(root, wanted)
-    return wanted, {each.path: each.after for each in changes}
+@pytest.fixture(scope="module")
+def worked_out(untouched: Path) -> tuple[Wanted, dict[str, str]]:
+    """A type, and what the files are to be."""
+    wanted = Wanted("made-here", "/api/jobs/made-here", timeout=30, retries=3, schedule="0 3 * * *")
+    return wanted, {each.path: each.after for each in scaffold.work_out(untouched, wanted)}
 
 
 @pytest.mark.parametrize(
@@ -262,9 +274,14 @@ def changes_of(root: Path, **fields: Any) -> tuple[Wanted, dict[str, str]]:
     ids=["syntax", "schedule", "example", "retries", "route"],
 )
 def test_what_would_not_work_is_seen_before_it_is_written(
-    untouched: Path, file: str, old: str, new_text: str, words: str
+    untouched: Path,
+    worked_out: tuple[Wanted, dict[str, str]],
+    file: str,
+    old: str,
+    new_text: str,
+    words: str,
 ) -> None:
-    wanted, texts = changes_of(untouched, timeout=30, retries=3, schedule="0 3 * * *")
+    wanted, texts = worked_out
     assert old in texts[file]
     with pytest.raises(Misfit, match=words):
         prove(untouched, {**texts, file: texts[file].replace(old, new_text)}, wanted)
@@ -282,23 +299,6 @@ def test_the_ends_of_lines_stay_those_of_the_file(tmp_path: Path) -> None:
     (tmp_path / "one.md").write_bytes(b"one\r\n")
     scaffold.carry_out(tmp_path, [Change("one.md", "one\n", "one\ntwo\n")])
     assert (tmp_path / "one.md").read_bytes() == b"one\r\ntwo\r\n"
-
-
-def test_what_a_type_leaves_behind_that_was_taken_out_again_is_not_in_the_way(
-    new: Any, untouched: Path
-) -> None:
-    bytecode = untouched / "functions" / "made_here" / "__pycache__"
-    bytecode.mkdir(parents=True)
-    try:
-        assert new("made-here", "--dry-run").exit_code == 0
-    finally:
-        shutil.rmtree(bytecode.parent)
-
-
-def test_a_schedule_is_written_as_its_five_fields(new: Any) -> None:
-    shown = new("made-here", "--dry-run", "--schedule", " 0 3\t* * *\n")
-    assert shown.exit_code == 0, shown.output
-    assert '"0 3 * * *", ' in shown.output
 
 
 SHARES = """Mappings:
@@ -337,6 +337,37 @@ def test_operators_keep_theirs_where_no_connection_is_left() -> None:
         share_connections(full, "MadeHereFunction")
 
 
+@pytest.fixture(scope="module")
+def generated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy with two new types, one of which is called at a URL of its own."""
+    copy = copy_repository(tmp_path_factory.mktemp("new") / "generated")
+    for arguments in (
+        ["made-here", "--timeout", "45", "--schedule", "0 3 * * *"],
+        ["encrypted-here", "--encrypted", "--timeout", "20"],
+    ):
+        told = in_copy(copy, "-c", CLI, "new", *arguments)
+        assert f"One {arguments[0]} runs at a time." in told
+    return copy
+
+
+def in_copy(copy: Path, *arguments: str, **variables: str) -> str:
+    """Run Python there, with its code and not with ours; it must go well."""
+    done = run_in_copy(copy, *arguments, **variables)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def run_in_copy(copy: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *arguments],
+        cwd=copy,
+        env={**os.environ, "PYTHONPATH": f"{copy / 'shared'}:{copy}", **variables},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
 # Names that a person may well choose, or that look as if they could not be: words of Python's
 # standard library, of its grammar, of pytest's and of the templates' own members.
 ODD = [
@@ -353,17 +384,23 @@ ODD = [
     ),
     *("json", "logging", "time", "enum", "typing-job", "main", "index", "example", "my-build"),
     *("fixture", "mark", "raises", "status", "conftest-job", "password", "secret-token"),
+    # So long that lines must break wherever they can.
+    *(f"{letter}-{'-'.join(['bcdefghij'] * 4)}" for letter in ("aa", "bb", "cc")),
 ]
 
 
 @pytest.fixture(scope="module")
-def odd(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The code of a type of each odd name, in a checkout that has nothing else."""
+def odd(tmp_path_factory: pytest.TempPathFactory, generated: Path) -> Path:
+    """The code of a type of each odd name and of the generated ones, in a checkout that has nothing
+    else."""
     folder = tmp_path_factory.mktemp("odd")
     shutil.copy(ROOT / "pyproject.toml", folder)
+    for name in GENERATED:
+        for parent in ("functions", "tests/integration"):
+            shutil.copytree(generated / parent / name, folder / parent / name)
     for number, name in enumerate(ODD):
         kinds: list[dict[str, Any]] = [{}, {"encrypted": True}, {"schedule": "30 7 * * 1-5"}]
-        wanted = Wanted(name, f"/api/jobs/{name}", timeout=30, retries=3, **kinds[number % 3])
+        wanted = Wanted(name, f"/api/jobs/{name}", timeout=890, retries=3, **kinds[number % 3])
         assert objection(wanted) is None, name
         for path, text in scaffold.new_files(wanted).items():
             (folder / path).parent.mkdir(parents=True, exist_ok=True)
@@ -373,76 +410,24 @@ def odd(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_name_that_is_accepted_makes_code_that_passes_the_linter_and_its_types(odd: Path) -> None:
     in_copy(odd, "-m", "ruff", "check", ".")
+    in_copy(odd, "-m", "ruff", "format", "--check", ".")
     in_copy(odd, "-m", "mypy", "--cache-dir", str(ROOT / ".mypy_cache"), "functions", "tests")
 
 
-def test_a_name_that_is_accepted_makes_code_that_passes_its_own_tests(odd: Path) -> None:
-    told = in_copy(odd, "-m", "pytest", "-q", "-n", "0", "-p", "no:cacheprovider", "tests")
-    assert f"{2 * len(ODD)} passed" in told
+def test_a_name_that_is_accepted_makes_code_that_passes_its_own_tests(
+    odd: Path, postgres: Postgres
+) -> None:
+    told = in_copy(
+        odd,
+        *("-m", "pytest", "-q", "-n", "0", "-p", "no:cacheprovider", "tests"),
+        TEST_POSTGRES_URL=postgres.url,
+    )
+    assert f"{2 * len([*ODD, *GENERATED])} passed" in told
 
 
 def test_the_names_that_are_refused_are_those_that_the_templates_use() -> None:
     assert {"Field", "to_camel", "job", "Context", "encryption", "pytest", "Jobs"} <= names_in_use()
     assert not {"message", "model_config", "example_of_mine", "ExampleOfMine"} & names_in_use()
-
-
-@pytest.mark.parametrize("options", [["--encrypted"], ["--schedule", "30 7 * * 1-5"]], ids=" ".join)
-def test_the_longest_name_passes_the_linter(new: Any, untouched: Path, options: list[str]) -> None:
-    """Wherever lines must break."""
-    name = "-".join(["abcdefghi"] * 4)
-    assert new(name, "--dry-run", *options).exit_code == 0
-    wanted = Wanted(
-        type=name,
-        endpoint=f"/api/jobs/{name}",
-        timeout=890,
-        retries=0,
-        encrypted="--encrypted" in options,
-        schedule=options[1] if options[0] == "--schedule" else None,
-    )
-    for path, text in scaffold.new_files(wanted).items():
-        if not path.endswith(".py"):
-            continue
-        for command in (["check", "--ignore", "INP001"], ["format", "--check"]):
-            checked = subprocess.run(
-                [sys.executable, "-m", "ruff", *command, "--stdin-filename", path, "-"],
-                cwd=ROOT,
-                input=text,
-                capture_output=True,
-                text=True,
-                check=False,
-            )
-            assert checked.returncode == 0, checked.stdout + checked.stderr
-
-
-@pytest.fixture(scope="module")
-def generated(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy with two new types, one of which is called at a URL of its own."""
-    copy = copy_repository(tmp_path_factory.mktemp("new") / "generated")
-    for arguments in (
-        ["made-here", "--timeout", "45", "--schedule", "0 3 * * *"],
-        ["encrypted-here", "--encrypted", "--timeout", "20"],
-    ):
-        told = in_copy(copy, "-c", CLI, "new", *arguments)
-        assert f"One {arguments[0]} runs at a time." in told
-    return copy
-
-
-def in_copy(copy: Path, *arguments: str) -> str:
-    """Run Python there, with its code and not with ours; it must go well."""
-    done = run_in_copy(copy, *arguments)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
-
-
-def run_in_copy(copy: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, *arguments],
-        cwd=copy,
-        env={**os.environ, "PYTHONPATH": f"{copy / 'shared'}:{copy}"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
 
 
 def test_a_type_that_was_made_is_not_made_again(generated: Path) -> None:
@@ -453,24 +438,19 @@ def test_a_type_that_was_made_is_not_made_again(generated: Path) -> None:
     assert files_of(generated) == before
 
 
-def test_the_new_types_pass_their_own_tests_and_those_of_the_templates(generated: Path) -> None:
+def test_the_new_types_pass_the_tests_of_the_templates(generated: Path) -> None:
     tests = ["jobs_and_template", "alarms", "connection_budget", "least_privilege", "stage_costs"]
     files = [*(f"tests/infra/test_{name}.py" for name in tests), "tests/docs/test_links.py"]
-    own = ["tests/integration/made_here", "tests/integration/encrypted_here"]
     chosen = f"({OF_THE_NEW_TYPE} or encrypted_here or so_many_for_each_type) and not production"
     told = in_copy(
         generated,
-        *["-m", "pytest", "-q", "-n", "0", "-p", "no:cacheprovider", "-k", chosen, *files, *own],
+        *["-m", "pytest", "-q", "-n", "0", "-p", "no:cacheprovider", "-k", chosen, *files],
     )
     assert " passed" in told
     assert told.count("failed") == 0
 
 
-def test_the_new_types_pass_the_linters(generated: Path) -> None:
-    own = [f"{parent}/made_here" for parent in ("functions", "tests/integration")]
-    in_copy(generated, "-m", "ruff", "check", *own)
-    in_copy(generated, "-m", "ruff", "format", "--check", *own)
-    in_copy(generated, "-m", "mypy", "--cache-dir", str(ROOT / ".mypy_cache"), *own)
+def test_a_template_keeps_its_other_lines_as_they_were(generated: Path) -> None:
     before = (ROOT / "template.yaml").read_text().splitlines()
     after = (generated / "template.yaml").read_text().splitlines()
     kept = [line for line in before if "Function: " not in line]
