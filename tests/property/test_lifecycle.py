@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import itertools
 import time
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -34,7 +35,8 @@ from stashjobs.operators import retry_and_cancel
 from stashjobs.producer import message as messages
 from stashjobs.producer import publish, qstash_client
 from stashjobs.recovery import dead_letters, relay
-from stashjobs.store import batches, database, executions
+from stashjobs.store import batches, database, executions, job_types
+from stashjobs.store import steps as kept_steps
 from stashjobs.store.executions import Lease, NewJob
 from stashjobs.store.outbox import DeadLetter, Unpublished
 from tests.examples import examples
@@ -50,7 +52,7 @@ ENDED = {"completed", "failed", "cancelled"}
 EXPIRED = "LeaseExpired"
 JOBS = 2
 # Types that nobody publishes: what becomes of their jobs is the statements' doing alone.
-CHILD, KIND = "lifecycle-child", "lifecycle-kind"
+CHILD, KIND, FOLLOWER = "lifecycle-child", "lifecycle-kind", "lifecycle-follower"
 ANY = st.integers(0, 7)
 LEGAL = {
     "pending": {"processing", "cancelled", "failed"},
@@ -86,6 +88,10 @@ class Row:
     claimed_late: bool = False
     asked_to_stop: bool = False
     completed_runs: list[int] = field(default_factory=list)
+    steps: int = 0
+    step_effects: int = 0
+    failures: int = 0
+    has_failed: bool = False
 
     @property
     def waits(self) -> bool:
@@ -193,8 +199,9 @@ class Lifecycle(RuleBasedStateMachine):
         self.db: psycopg.Connection[dict[str, Any]] = psycopg.connect(
             self.url, autocommit=True, row_factory=dict_row
         )
-        self.db.execute("TRUNCATE job_executions, job_dependencies, job_batches")
+        self.db.execute("TRUNCATE job_executions, job_dependencies, job_batches, job_steps")
         self.db.execute("DELETE FROM effects")
+        self.db.execute("DELETE FROM step_effects")
 
     # --- an app
 
@@ -219,6 +226,7 @@ class Lifecycle(RuleBasedStateMachine):
             after = {"ids": list(self.rows), "when": when}
             executions.record_new_jobs(own, [NewJob(child, CHILD, {}, 1, after=after)])
             self.children[child] = "waiting"
+        job_types.declare_followers(own, {lifecycle.type: (FOLLOWER, 1)})
 
     def _enqueue(self, retries: int, dies: str) -> None:
         new = NewJob(new_job_id(), lifecycle.type, {}, retries + 1)
@@ -297,6 +305,45 @@ class Lifecycle(RuleBasedStateMachine):
     def snooze(self, which: int) -> None:
         self._end(which, "snoozed", "not")
 
+    @precondition(lambda self: self.attempts)
+    @rule(which=ANY, dies=st.booleans())
+    def keep_a_step(self, which: int, dies: bool) -> None:
+        """Its write and its mark commit together, if the attempt still holds the job."""
+        attempt = _pick(self.attempts, which)
+        row = self.rows[attempt.job_id]
+        holds = row.status == "processing" and row.attempt == attempt.attempt
+        context = Context(attempt.job_id, lifecycle.type, attempt.attempt, 9, run=attempt.run)
+        context.connection.execute("INSERT INTO step_effects VALUES (%s)", [attempt.job_id])
+        held, cancelled_by = kept_steps.keep(
+            context.connection,
+            job_id=attempt.job_id,
+            attempt=attempt.attempt,
+            position=row.steps + 1,
+            name="step",
+            result=None,
+            seconds=0,
+            lease_seconds=60,
+        )
+        assert (held, cancelled_by is not None) == (holds, holds and row.asked_to_stop)
+        if not held or dies:
+            context.rollback()
+            return
+        context.commit()
+        row.steps, row.step_effects, row.lease_expired = row.steps + 1, row.step_effects + 1, False
+
+    # --- the batch
+
+    @precondition(lambda self: len(self.rows) == JOBS)
+    @rule()
+    def add_to_the_batch(self) -> None:
+        new = NewJob(new_job_id(), lifecycle.type, {}, 2, batch_id="end")
+        if self.children["end"] != "waiting":
+            with pytest.raises(psycopg.errors.InvalidParameterValue, match="takes no more"):
+                executions.record_new_jobs(database.connection(), [new])
+            return
+        executions.record_new_jobs(database.connection(), [new])
+        self.rows[new.job_id] = Row(new.job_id, 2)
+
     # --- jobs that are one of a kind
 
     @rule(does=st.sampled_from(["is enqueued", "is claimed", "tries again", "completes"]))
@@ -356,6 +403,7 @@ class Lifecycle(RuleBasedStateMachine):
                 retry_and_cancel.retry(row.job_id, actor="ada")
             return
         retry_and_cancel.retry(row.job_id, actor="ada")
+        row.steps = 0 if row.status == "completed" else row.steps
         row.max_attempts = row.attempt + row.max_attempts - row.before_run
         row.before_run = row.attempt
         row.run += 1
@@ -429,6 +477,8 @@ class Lifecycle(RuleBasedStateMachine):
         assert {row["job_id"] for row in of_type} == set(self.rows)
         self._children_run_exactly_if_their_condition_holds(found)
         self._one_of_a_kind_waits(found)
+        self._each_failure_is_followed_once(found)
+        self._steps_are_kept_with_what_they_wrote()
         for row in of_type:
             model = self.rows[row["job_id"]]
             errors = [(error["attempt"], error["type"]) for error in row["errors"]]
@@ -448,10 +498,12 @@ class Lifecycle(RuleBasedStateMachine):
             assert effects.get(row["job_id"], []) == model.completed_runs
 
     def _children_run_exactly_if_their_condition_holds(self, found: list[dict[str, Any]]) -> None:
-        parents = {row.status for row in self.rows.values()}
+        statuses = [row.status for row in self.rows.values()]
         for child, status in self.children.items():
             if status != "waiting":  # whatever becomes of its parents now
                 continue
+            # Who was added to the batch is no parent of the other one.
+            parents = set(statuses[:JOBS] if child == "then" else statuses)
             if child == "then" and parents & {"failed", "cancelled"}:
                 self.children[child] = "cancelled"
             elif parents <= ENDED:
@@ -463,6 +515,24 @@ class Lifecycle(RuleBasedStateMachine):
         kinds = [row for row in found if row["job_type"] == KIND and row["unique_key"] is not None]
         waiting = [row["job_id"] for row in kinds if row["status"] in {"pending", "retrying"}]
         assert waiting == [self.waiting_of_a_kind] * bool(self.waiting_of_a_kind)
+
+    def _each_failure_is_followed_once(self, found: list[dict[str, Any]]) -> None:
+        for row in self.rows.values():
+            row.failures += row.status == "failed" and not row.has_failed
+            row.has_failed = row.status == "failed"
+        followed = Counter(
+            row["payload"]["jobId"] for row in found if row["job_type"] == FOLLOWER
+        )
+        assert followed == Counter({row.job_id: row.failures for row in self.rows.values()})
+
+    def _steps_are_kept_with_what_they_wrote(self) -> None:
+        found = {row["job_id"]: row for row in self.db.execute(READ_STEPS)}
+        for row in self.rows.values():
+            steps = found[row.job_id]
+            assert (steps["positions"], steps["effects"]) == (
+                list(range(1, row.steps + 1)),
+                row.step_effects,
+            )
 
     @invariant()
     def a_run_completes_at_most_once(self) -> None:
@@ -659,6 +729,13 @@ class Lifecycle(RuleBasedStateMachine):
             row.status = "failed"
 
 
+READ_STEPS = """
+SELECT job_id,
+       ARRAY(SELECT position FROM job_steps AS step WHERE step.job_id = job.job_id
+              ORDER BY position) AS positions,
+       (SELECT count(*) FROM step_effects AS effect WHERE effect.job_id = job.job_id) AS effects
+  FROM job_executions AS job
+"""
 READ_EFFECTS = "SELECT job_id, array_agg(run ORDER BY run) AS runs FROM effects GROUP BY job_id"
 
 
@@ -678,6 +755,7 @@ def test_nothing_is_lost_or_doubled_whatever_the_order_of_events(
     with psycopg.connect(database_url, autocommit=True) as connection:
         # No key: a second effect of the same run would be seen.
         connection.execute("CREATE TABLE effects (job_id text NOT NULL, run integer NOT NULL)")
+        connection.execute("CREATE TABLE step_effects (job_id text NOT NULL)")
     Lifecycle.url = database_url
     run_state_machine_as_test(Lifecycle, settings=EXAMPLES)
 
