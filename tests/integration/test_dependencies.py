@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
@@ -147,13 +148,48 @@ def test_a_job_that_waits_for_ends_runs_however_they_ended(
     assert table.status(child) == "pending"
 
 
-def test_a_parent_that_is_retried_while_a_job_waits_is_waited_for_again(table: Table) -> None:
+def of_one_shard(table: Table) -> None:
+    """As if there were very many."""
+    table.run("UPDATE job_dependencies SET shard = 7")
+
+
+@pytest.mark.parametrize("many", [False, True])
+def test_a_parent_that_is_retried_while_a_job_waits_is_waited_for_again(
+    table: Table, many: bool
+) -> None:
     parent, other = add(table), add(table)
     child = add(table, after=[parent, other])
+    if many:
+        of_one_shard(table)
     deliver(job, parent)
     retry_and_cancel.retry(parent, actor="ada")
     deliver(job, other)
     assert table.status(child) == "waiting"
+    deliver(job, parent)
+    assert table.status(child) == "pending"
+
+
+def test_a_parent_that_is_retried_while_the_last_of_its_shard_ends_is_waited_for(
+    table: Table, database_url: str
+) -> None:
+    parent, other = add(table), add(table)
+    child = add(table, after=[parent, other])
+    of_one_shard(table)
+    deliver(job, parent)
+    claim = claimed(table, other)
+    with (
+        ThreadPoolExecutor(1) as pool,
+        psycopg.connect(database_url) as operator,
+        psycopg.connect(database_url, autocommit=True) as worker,
+    ):
+        operator.execute("SELECT FROM stashjobs.retry(job_ids => %s, actor => 'ada')", [[parent]])
+        ended = pool.submit(executions.record_completed, worker, **claim)
+        while not table.run("SELECT pid FROM pg_locks WHERE NOT granted") and not ended.done():
+            time.sleep(0.01)
+        operator.commit()
+        recorded = ended.result()
+    assert recorded is not None
+    assert (recorded.released, table.status(child)) == ([], "waiting")
     deliver(job, parent)
     assert table.status(child) == "pending"
 
@@ -244,7 +280,7 @@ def claimed(table: Table, job_id: str) -> dict[str, Any]:
 def test_parents_that_end_at_the_same_moment_release_the_job_once(
     table: Table, database_url: str, parents: int
 ) -> None:
-    """With more parents than there can be sessions, all but the last do not wait for each other."""
+    """Also with so many that they are in shards."""
     ids = [each.job_id for each in job.enqueue_many([{}] * parents, connection=table.other)]
     child = add(table, after=ids)
     claims = [claimed(table, each) for each in ids]
@@ -265,6 +301,24 @@ def test_parents_that_end_at_the_same_moment_release_the_job_once(
         list(pool.map(end, range(threads)))
     assert released == [child]
     assert table.status(child) == "pending"
+
+
+def test_very_many_parents_do_not_wait_for_each_other(table: Table, database_url: str) -> None:
+    """One is ended by a transaction that does not commit: only those of its shard wait for it."""
+    ids = [each.job_id for each in job.enqueue_many([{}] * 130, connection=table.other)]
+    add(table, after=ids)
+    shards = table.run(
+        "SELECT array_agg(parent_id) AS ids FROM job_dependencies"
+        " GROUP BY shard HAVING count(*) > 1 LIMIT 2"
+    )
+    claims = [claimed(table, each["ids"][0]) for each in shards]
+    with psycopg.connect(database_url) as slow, slow.transaction(force_rollback=True):
+        executions.record_completed(slow, **claims[0])
+        with table.other.transaction():
+            table.other.execute("SET LOCAL lock_timeout = '10s'")
+            ended = executions.record_completed(table.other, **claims[1])
+    assert ended is not None
+    assert (ended.held, ended.released) == (True, [])
 
 
 def test_the_relay_releases_what_a_deleted_parent_left_waiting(table: Table) -> None:

@@ -7,12 +7,16 @@ LANGUAGE plpgsql SECURITY DEFINER
 SET search_path FROM CURRENT SET enable_seqscan TO off AS $$
 #variable_conflict use_column
 DECLARE
+    -- So many parents may well wait for each other (`release_children`).
+    few CONSTANT integer := 64;
     parents text[];
     missing text;
     ended text[];
 BEGIN
-    INSERT INTO job_dependencies (job_id, parent_id, position, required)
-    SELECT child.id, parent.id, parent.position, coalesce(child.after ->> 'when', 'completed')
+    INSERT INTO job_dependencies (job_id, parent_id, position, required, shard)
+    SELECT child.id, parent.id, parent.position, coalesce(child.after ->> 'when', 'completed'),
+           CASE WHEN jsonb_array_length(child.after -> 'ids') > few
+                THEN hashtext(parent.id) & 63 END
       FROM unnest(job_ids, add_parents.after) AS child (id, after),
            jsonb_array_elements_text(child.after -> 'ids') WITH ORDINALITY AS parent (id, position)
      ORDER BY child.id, parent.id

@@ -28,8 +28,9 @@ BEGIN
             USING ERRCODE = 'invalid_parameter_value';
     END IF;
 
-    INSERT INTO job_dependencies (job_id, parent_id, position, required, open)
-    SELECT job.batch_id, job.job_id, last_position, 'ended', job.completed_at IS NULL
+    INSERT INTO job_dependencies (job_id, parent_id, position, required, open, shard)
+    SELECT job.batch_id, job.job_id, last_position, 'ended', job.completed_at IS NULL,
+           hashtext(job.job_id) & 63
       FROM job_executions AS job JOIN job_executions AS last ON last.job_id = job.batch_id
      WHERE job.job_id = ANY(job_ids)
      ORDER BY job.batch_id, job.job_id

@@ -22,25 +22,25 @@ BEGIN
      WHERE parent.completed_at IS NOT NULL;
     at_once := coalesce(cardinality(stashjobs.release_children(ended)), 0);
 
-    WITH oldest AS (
-        SELECT job.job_id FROM job_executions AS job
-         WHERE job.status = 'waiting'
-           AND job.updated_at < moment - make_interval(secs => quiet_seconds)
-         LIMIT max_jobs
-           FOR UPDATE SKIP LOCKED
-    ), touched AS (
-        UPDATE job_executions AS job SET updated_at = moment
-          FROM oldest WHERE job.job_id = oldest.job_id
-        RETURNING job.job_id
-    )
-    SELECT array_agg(touched.job_id) INTO looked FROM touched;
-
+    -- Locked after their parents have been closed, as `release_children` does it for every parent.
+    SELECT array_agg(oldest.job_id) INTO looked
+      FROM (SELECT job.job_id FROM job_executions AS job
+             WHERE job.status = 'waiting'
+               AND job.updated_at < moment - make_interval(secs => quiet_seconds)
+             LIMIT max_jobs) AS oldest;
     SELECT array_agg(DISTINCT link.parent_id) INTO ended
       FROM job_dependencies AS link
      WHERE link.job_id = ANY(looked) AND link.open
        AND NOT EXISTS (SELECT FROM job_executions AS parent
                         WHERE parent.job_id = link.parent_id AND parent.completed_at IS NULL);
     PERFORM stashjobs.release_children(ended);
+    WITH found AS (
+        SELECT job.job_id FROM job_executions AS job
+         WHERE job.job_id = ANY(looked) AND CASE WHEN job.status = 'waiting' THEN true END
+         ORDER BY job.job_id FOR UPDATE SKIP LOCKED
+    )
+    UPDATE job_executions AS job SET updated_at = moment
+      FROM found WHERE job.job_id = found.job_id;
     UPDATE job_executions AS job
        SET status = 'pending', available_at = greatest(job.available_at, moment),
            updated_at = moment
