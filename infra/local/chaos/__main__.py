@@ -34,7 +34,13 @@ OUTAGE_SECONDS = 30.0
 # From so many jobs on, there is one long outage too.
 JOBS_FOR_OUTAGE = 1000
 # Statements after which a job is another one, and how many of their answers are lost.
-DECISIVE = (b"stashjobs.claim", b"stashjobs.complete", b"stashjobs.fail", b"COMMIT")
+DECISIVE = (
+    b"stashjobs.claim",
+    b"stashjobs.complete",
+    b"stashjobs.fail",
+    b"stashjobs.keep_step",
+    b"COMMIT",
+)
 LOST_ANSWERS = 0.02
 POOL_SIZE = 10
 # An enqueue publishes by itself within this time; after that the relay does.
@@ -163,7 +169,7 @@ class Run:
             verdict.lost.append(f"only {verdict.enqueued} jobs were enqueued in time")
         print(table(verdict, self.network.sent, time.time() - self._began), flush=True)
         print(f"answers of Postgres that were lost: {self.answers.lost}", flush=True)
-        for story in (*verdict.lost, *verdict.doubled, *verdict.ghosts)[:20]:
+        for story in (*verdict.lost, *verdict.doubled, *verdict.ghosts, *verdict.early)[:20]:
             print(story)
         return 0 if verdict.kept else 1
 

@@ -13,7 +13,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from functions.cleanup_old_data import cleaner
-from infra.local.chaos.job import chaos, clean_up
+from infra.local.chaos.job import chaos, chaos_failed, clean_up
 from stashjobs import files
 from stashjobs.delivery import answers
 from stashjobs.delivery import handler as worker
@@ -72,6 +72,11 @@ class Machine:
 def handler(event: Any, lambda_context: Any) -> Any:
     """The worker."""
     return chaos.handler(event, Machine(lambda_context))
+
+
+def failed_handler(event: Any, lambda_context: Any) -> Any:
+    """The worker of what follows a failure."""
+    return chaos_failed.handler(event, Machine(lambda_context))
 
 
 def clean_up_handler(event: Any, lambda_context: Any) -> Any:

@@ -16,7 +16,8 @@ from stashjobs.config import settings
 
 # `effects` is written in the job's own transaction: there is a row if and only if it completed, so
 # it has no key that would hide a second one. `external_effects` stands for a service that takes an
-# idempotency key: it may be called again, and does it once.
+# idempotency key: it may be called again, and does it once. `step_effects` is written by steps,
+# each of which is done once however often its job is tried.
 LEDGERS = """
 CREATE TABLE effects (
     job_id text NOT NULL, run integer NOT NULL, attempt integer NOT NULL, number integer NOT NULL
@@ -24,7 +25,9 @@ CREATE TABLE effects (
 CREATE TABLE external_effects (
     key text PRIMARY KEY, job_id text NOT NULL, calls integer NOT NULL DEFAULT 1
 );
+CREATE TABLE step_effects (job_id text NOT NULL, step integer NOT NULL);
 CREATE INDEX ON effects (job_id);
+CREATE INDEX ON step_effects (job_id);
 CREATE INDEX ON external_effects (job_id);
 """
 
@@ -36,9 +39,24 @@ BATCH_ROWS = 10
 _elsewhere: psycopg.Connection[Any] | None = None
 
 
-@job("chaos", endpoint="/api/jobs/chaos", retries=5, timeout=2, retry_delay="200 + 300 * retried")
+@job("chaos-failed", endpoint="/api/jobs/chaos-failed", retries=5, retry_delay="200")
+def chaos_failed(payload: dict[str, str], _context: Context) -> str:
+    """What follows a job that has failed for good."""
+    return payload["jobId"]
+
+
+@job(
+    "chaos",
+    endpoint="/api/jobs/chaos",
+    retries=5,
+    timeout=2,
+    retry_delay="200 + 300 * retried",
+    on_failed=chaos_failed,
+)
 def chaos(payload: dict[str, Any], context: Context) -> int:
-    """Leave a mark in both ledgers, unless the payload asks for a failure first."""
+    """Leave a mark in each ledger, unless the payload asks for a failure first."""
+    for step in range(payload["steps"]):
+        context.step(f"step {step}", write_in_step, context, step)
     call_elsewhere(context)
     time.sleep(payload["seconds"])
     if context.attempt <= payload["failures"]:
@@ -66,6 +84,11 @@ def clean_up(_payload: dict[str, Any], context: Context) -> CleanedUp:
     cutoff = datetime.now(UTC) - timedelta(seconds=RETENTION_SECONDS)
     retention = Retention(cutoff, cutoff, {}, cutoff, cutoff, None)
     return Cleaner(Cleanup(batch_rows=BATCH_ROWS), retention, context).run()
+
+
+def write_in_step(context: Context, step: int) -> None:
+    """One step's effect, in the transaction that keeps the step."""
+    context.connection.execute("INSERT INTO step_effects VALUES (%s, %s)", [context.job_id, step])
 
 
 def call_elsewhere(context: Context) -> None:

@@ -5,17 +5,21 @@ from __future__ import annotations
 import random
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import psycopg
 
 from infra.local.chaos.job import chaos
+from stashjobs import batch
 from stashjobs.config import settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from stashjobs.producer.enqueue import Enqueued
+
+When = Literal["completed", "ended"]
+WHEN: list[When] = ["completed", "ended"]
 
 
 @dataclass
@@ -53,7 +57,7 @@ class Producer:
     def run(self, give_up: float) -> None:
         """Until the jobs are enqueued, or it is `give_up` (Unix seconds). Waits while there is
         enough to do, so that a retry does not queue behind thousands of first deliveries."""
-        ways = [self._many, self._one, self._same_twice, self._in_a_transaction]
+        ways = [self._many, self._one, self._same_twice, self._in_a_transaction, self._graph]
         while time.time() < give_up:
             left = self._jobs - len(self.promises.accepted)
             if left <= 0:
@@ -61,7 +65,7 @@ class Producer:
             if self._backlog() > 300:
                 time.sleep(0.02)
                 continue
-            [way] = self._random.choices(ways, [6, 3, 1, 3])
+            [way] = self._random.choices(ways, [6, 3, 1, 3, 3])
             numbers = self._numbers(min(left, self._random.randint(1, 50)))
             self.promises.unknown.update(numbers)
             try:
@@ -104,6 +108,26 @@ class Producer:
             for one in enqueued:
                 one.publish()
 
+    def _graph(self, numbers: list[int]) -> None:
+        """A batch: one, others that wait for it, others that do not, and the one at the end."""
+        if len(numbers) < 4:
+            return self._many(numbers)
+        last, first, *rest = numbers
+        at_the_end = self._payload(last, parents=[first, *rest], when="ended")
+        with batch("chaos", on_ended=chaos, payload=at_the_end) as made:
+            parent = made.enqueue(chaos, self._payload(first))
+            children = [
+                made.enqueue(
+                    chaos, self._payload(one, parents=[first], when=when), after=[parent], when=when
+                )
+                for one in rest[::2]
+                for when in [self._random.choice(WHEN)]
+            ]
+            others = made.enqueue_many(chaos, [self._payload(one) for one in rest[1::2]])
+        ends = [made.on_ended] if made.on_ended else []
+        self._accept([*ends, parent, *children, *others], [last, first, *rest[::2], *rest[1::2]])
+        return None
+
     # --- bookkeeping
 
     def _numbers(self, count: int) -> list[int]:
@@ -111,7 +135,9 @@ class Producer:
         self._last += count
         return list(range(first, first + count))
 
-    def _payload(self, number: int) -> dict[str, Any]:
+    def _payload(
+        self, number: int, parents: Sequence[int] = (), when: When = "completed"
+    ) -> dict[str, Any]:
         permanent = self._random.random() < 0.01
         if permanent:
             self.promises.permanent.add(number)
@@ -120,6 +146,9 @@ class Producer:
             "failures": self._random.choices([0, 1, 2], [92, 6, 2])[0],
             "permanent": permanent,
             "seconds": self._random.choice([0, 0, 0, 0.02]),
+            "steps": self._random.choice([0, 0, 0, 1, 3]),
+            "parents": list(parents),
+            "when": when,
         }
 
     def _accept(self, enqueued: Sequence[Enqueued], numbers: Sequence[int]) -> None:
