@@ -9,14 +9,27 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+import stashjobs
+from stashjobs import Context
 from stashjobs.store import database
+from stashjobs.testing.qstash import Server, serving
 from tests.deliveries import Table, deliver, delivery, handle, lambda_context, probe
 from tests.network import Network
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
-    from stashjobs import Context
+
+@stashjobs.job("round-trips", endpoint="/api/jobs/round-trips")
+def linked(_payload: dict[str, Any], _context: Context) -> None:
+    """Known by its type, so that it is published when another job releases it."""
+
+
+@pytest.fixture
+def qstash(use_qstash: Callable[..., None]) -> Iterator[Server]:
+    with serving() as server:
+        use_qstash(server.url)
+        yield server
 
 
 @contextmanager
@@ -95,6 +108,28 @@ def test_a_transaction_costs_its_begin_and_commit(table: Table, statements: int)
     with counted_round_trips() as trips:
         assert deliver(job, job_id).status == 200
     assert len(trips) == 4 + statements
+
+
+@pytest.mark.parametrize("children", [1, 500])
+def test_an_end_that_releases_others_costs_two_more_and_one_publish(
+    table: Table, qstash: Server, children: int
+) -> None:
+    parent = table.add(linked)
+    linked.enqueue_many([{}] * children, after=[parent], connection=table.other)
+    with counted_round_trips() as trips:
+        assert deliver(linked, parent).status == 200
+    assert len(trips) == 4  # what is released is read, and confirmed as published
+    assert [len(batch.document) for batch in qstash.received] == [children]
+
+
+def test_each_end_in_a_chain_publishes_the_next(table: Table, qstash: Server) -> None:
+    chain = [linked.enqueue({}, connection=table.other)]
+    for _ in range(49):
+        chain.append(linked.enqueue({}, after=[chain[-1]], connection=table.other))
+    for number, link in enumerate(chain):
+        assert len(qstash.received) == number
+        assert deliver(linked, link.job_id).status == 200
+    assert len(qstash.received) == 49
 
 
 # The startup message, and the two of SCRAM (PostgreSQL docs, "SASL Authentication").
