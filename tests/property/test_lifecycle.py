@@ -520,9 +520,7 @@ class Lifecycle(RuleBasedStateMachine):
         for row in self.rows.values():
             row.failures += row.status == "failed" and not row.has_failed
             row.has_failed = row.status == "failed"
-        followed = Counter(
-            row["payload"]["jobId"] for row in found if row["job_type"] == FOLLOWER
-        )
+        followed = Counter(row["payload"]["jobId"] for row in found if row["job_type"] == FOLLOWER)
         assert followed == Counter({row.job_id: row.failures for row in self.rows.values()})
 
     def _steps_are_kept_with_what_they_wrote(self) -> None:
