@@ -4,7 +4,9 @@
 
 Against a Postgres and the stand-in for QStash, both on this machine. Beside it: one HTTP call for
 each job by the official SDK, which is how a producer without a table enqueues. A real QStash is
-some ten milliseconds further away, so what is compared here is work, not distance.
+some ten milliseconds further away, so what is compared here is work, not distance. The largest
+enqueue also has a limit beside it: pydantic validates all payloads in one call, and psycopg copies
+the rows into the same table. And the memory that it adds, of 100,000 and of ten times as many.
 """
 
 from __future__ import annotations
@@ -12,15 +14,18 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import resource
 import statistics
 import subprocess
 import sys
 import time
+import uuid
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, TypeAdapter
 
 from benchmarks import measuring
 from stashjobs import Context, job
@@ -35,6 +40,7 @@ if TYPE_CHECKING:
 THOUSAND = 1_000
 # So that nothing is delivered while the benchmark runs.
 DELAY_SECONDS = 86_400
+COPY = "COPY job_executions (job_id, job_type, payload, available_at, max_attempts) FROM STDIN"
 
 
 class Welcome(BaseModel):
@@ -84,6 +90,14 @@ def ways(connection: psycopg.Connection[Any], many: int) -> list[Way]:
                 delay=f"{DELAY_SECONDS}s",
             )
 
+    def copied(count: int) -> None:
+        due = datetime.now(UTC) + timedelta(seconds=DELAY_SECONDS)
+        read = TypeAdapter(list[Welcome]).validate_python(payloads(count))
+        with connection.transaction(), connection.cursor().copy(COPY) as copy:
+            for welcome in read:
+                text = welcome.model_dump_json()
+                copy.write_row((str(uuid.uuid4()), "enqueued", text, due, 4))
+
     return [
         Way("one, recorded in the caller's transaction", 1, lambda: within_a_transaction(1)),
         Way(
@@ -108,6 +122,7 @@ def ways(connection: psycopg.Connection[Any], many: int) -> list[Way]:
             many,
             lambda: within_a_transaction(many),
         ),
+        Way(f"{many:,}, validated and copied", many, lambda: copied(many)),
     ]
 
 
@@ -196,15 +211,66 @@ def report(found: Sequence[tuple[Way, list[Taken]]]) -> str:
     return measuring.table(headers, rows)
 
 
+def ratios(found: Sequence[tuple[Way, list[Taken]]]) -> str:
+    """The largest enqueue beside its limit, the last two ways."""
+    (way, ours), (_, limit) = found[-2:]
+    told: dict[str, Callable[[Taken], float]] = {
+        "by the clock": lambda taken: taken.wall,
+        "CPU of both": lambda taken: taken.client + taken.server,
+        "the producer's CPU": lambda taken: taken.client,
+        "Postgres's CPU": lambda taken: taken.server,
+    }
+    rows = [
+        [name, f"{measuring.paired_ratio(list(map(of, limit)), list(map(of, ours))):.2f}"]
+        for name, of in told.items()
+    ]
+    return measuring.table([way.name, "x validated and copied"], rows)
+
+
+def memory(jobs: int) -> str:
+    """What enqueueing adds to the largest size of a process, measured in one of its own."""
+    with measuring.postgres() as postgres:
+        settings = {**os.environ, **measuring.SETTINGS, "POSTGRES_URL": postgres.url}
+        program = [sys.executable, "-m", "benchmarks.enqueue", "--peak-of", str(jobs)]
+        return subprocess.run(
+            program, cwd=measuring.ROOT, env=settings, stdout=subprocess.PIPE, text=True, check=True
+        ).stdout.strip()
+
+
+def peak_of(jobs: int) -> str:
+    """Enqueue so many from a generator. Says what that added, and what of it is the answer."""
+
+    def peak_mb() -> float:
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+    connection = database.connection()
+    enqueued.enqueue_many([{"to": "a@example.com", "name": "Ada"}] * 5_000, connection=connection)
+    before = peak_mb()
+    payloads = ({"to": f"ada{n}@example.com", "name": "Ada"} for n in range(jobs))
+    answer = enqueued.enqueue_many(payloads, delay=DELAY_SECONDS, connection=connection)
+    added, one = peak_mb() - before, answer[-1]
+    bytes_of_one = sum(map(sys.getsizeof, (one, one.job_id, one._unpublished))) + 8
+    return (
+        f"{jobs:,} jobs of a generator added {added:.0f} MB, "
+        f"of which {bytes_of_one * jobs / 2**20:.0f} are the answer"
+    )
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="benchmarks.enqueue", description=__doc__)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--many", type=int, default=100_000, help="jobs of the largest enqueue")
     parser.add_argument("--quick", action="store_true", help="2 rounds, the largest of 2,000")
+    parser.add_argument("--peak-of", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args(argv)
+    if options.peak_of:
+        print(peak_of(options.peak_of))
+        return 0
     rounds, many = (2, 2_000) if options.quick else (options.rounds, options.many)
     found = measure(rounds, many)
-    print(report(found))
+    print(f"{report(found)}\n\n{ratios(found)}\n")
+    for jobs in (many, 10 * many):
+        print(memory(jobs))
     print(f"\n{rounds} rounds, in turns. {measuring.machine()}")
     return 0
 

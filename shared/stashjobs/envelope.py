@@ -133,6 +133,8 @@ def _refuse_constant(name: str) -> None:
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 # What `json.loads(body, parse_constant=...)` would make for every message.
 _decoder = json.JSONDecoder(parse_constant=_refuse_constant)
+# As `_decoder`: made once.
+_encode = json.JSONEncoder(ensure_ascii=False).encode
 
 
 def storable(document: Any) -> tuple[Any, list[str]]:
@@ -161,19 +163,18 @@ def _storable(value: Any, replaced: set[str]) -> Any:
 
 def size_of(document: object) -> int:
     """Its bytes as JSON text in UTF-8."""
-    return len(json.dumps(document, ensure_ascii=False).encode("utf-8", "surrogatepass"))
+    return len(_encode(document).encode("utf-8", "surrogatepass"))
 
 
 def levels_of(document: object) -> int:
     """How many objects and lists are in each other; 0 for a text or a number."""
-    deepest, rest = 0, [(document, 1)]
-    while rest:
-        value, level = rest.pop()
-        if isinstance(value, (dict, list)):
-            deepest = max(deepest, level)
-            inner = value.values() if isinstance(value, dict) else value
-            rest.extend((each, level + 1) for each in inner)
-    return deepest
+    levels, level = 0, [document]
+    while level := [each for each in level if isinstance(each, (dict, list))]:
+        levels += 1
+        level = [
+            inner for each in level for inner in (each.values() if isinstance(each, dict) else each)
+        ]
+    return levels
 
 
 def unstorable(document: object, max_levels: int = MAX_LEVELS) -> str | None:

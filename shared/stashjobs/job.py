@@ -132,11 +132,14 @@ class Job(JobType[Payload, Result]):
         connection: Connection[Any] | None = None,
         **options: Unpack[EnqueueOptions],
     ) -> list[Enqueued]:
-        """Record many jobs in one INSERT and have QStash deliver them, in as few calls as it takes.
-        All of them or, where one payload or option is invalid, none.
+        """Record many jobs and have QStash deliver them, in as few statements and calls as it
+        takes. All of them or, where one payload or option is invalid, none.
 
         Args:
-            payloads: One per job.
+            payloads: One per job; a generator will do. They are read, validated and recorded a
+                portion at a time, in one transaction, so of a million payloads few are in memory;
+                but all at once where the jobs have `unique` or an idempotency key, with `each`, an
+                `@around("enqueue")` or tracing.
             each: Options of the single jobs, one entry per payload. They go before those that are
                 given for all.
             connection: As in `enqueue`, whose other options these are too.

@@ -20,7 +20,7 @@ from stashjobs.config import settings
 from stashjobs.errors import InvalidPayload, SettingError, UnknownJobType
 from stashjobs.observability import redaction
 from stashjobs.sameness import is_same
-from stashjobs.store.jsonb import to_json
+from stashjobs.store.jsonb import to_json, to_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 Payload = TypeVar("Payload")
 Result = TypeVar("Result")
+Kept = TypeVar("Kept")
 
 # Who may enqueue a type over HTTP, the widest first (docs/api.md, "Access").
 ENQUEUED_BY = ("apps", "operators", "system")
@@ -39,6 +40,8 @@ NO_EXAMPLE = (
 NOT_THE_SAME = (
     "written as JSON and read back it is not the same (SecretStr? exclude=True? a subclass?)"
 )
+# From so many payloads on they are validated together: that takes a validator of its own.
+MANY = 50
 # What QStash allows for a rate (Upstash docs, "Flow Control").
 MAX_PERIOD_SECONDS = 7 * 86_400
 _SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
@@ -115,11 +118,12 @@ class JobType(Generic[Payload, Result]):
         """
         if self._adapter is None:
             return typing.cast("Payload", document)
-        from pydantic import ValidationError
+        return self._read(json.dumps(document))
 
+    def _read(self, text: str) -> Payload:
         try:
-            return typing.cast("Payload", self._adapter.validate_json(json.dumps(document)))
-        except ValidationError as error:
+            return typing.cast("Payload", self._adapter.validate_json(text))
+        except _validation_error() as error:
             raise InvalidPayload(
                 self.type, _reasons(error, show_words=not self.encrypted)
             ) from None
@@ -132,31 +136,46 @@ class JobType(Generic[Payload, Result]):
                 `SecretStr` is written as asterisks, an excluded field not at all, a member that
                 only a subclass of the model has is not read).
         """
-        document = self._to_json(payload)
         if self._adapter is None:
-            return document
-        read = self.read_payload(document)
+            return self._as_json(to_json, payload)
+        read = self._read(self._as_json(to_text, payload))
         written = self._written(read)
-        if not is_same(self.read_payload(written), self._validated(payload, read)):
+        if not is_same(self._read(written), self._validated(payload, read)):
             raise InvalidPayload(self.type, [NOT_THE_SAME])
-        return written
+        return json.loads(written)
 
-    def _written(self, payload: Payload) -> Any:
+    def dump_payloads(self, payloads: list[Any]) -> list[Any]:
+        """Many payloads as `dump_payload` has them.
+
+        Raises:
+            InvalidPayload: As `dump_payload`, for the first that cannot be enqueued.
+        """
+        if self._adapter is not None and len(payloads) >= MANY:
+            all_of_them = self._adapter_of_many
+            try:
+                read = all_of_them.validate_json(to_text(payloads, round_trip=True))
+                written = all_of_them.dump_json(read, by_alias=True, round_trip=True).decode()
+                given = all_of_them.validate_python(payloads)
+                if all(map(is_same, all_of_them.validate_json(written), given)):
+                    return typing.cast("list[Any]", json.loads(written))
+            except (TypeError, ValueError, RecursionError):
+                pass  # which one it is, and why, or that only a list does not do
+        return [self.dump_payload(payload) for payload in payloads]
+
+    def _written(self, payload: Payload) -> str:
         """By its own type, whose fields may say how they are written."""
         try:
-            text = self._adapter.dump_json(payload, by_alias=True, round_trip=True)
+            text: bytes = self._adapter.dump_json(payload, by_alias=True, round_trip=True)
         except ValueError as error:
             raise InvalidPayload(self.type, [f"it is not JSON: {error}"]) from None
-        return json.loads(text)
+        return text.decode()
 
     def _validated(self, payload: Any, read: Payload) -> Any:
         """What was given, as the payload's type; `read`, which came of it, where it is JSON that a
         strict model takes as JSON alone."""
-        from pydantic import ValidationError
-
         try:
             return self._adapter.validate_python(payload)
-        except ValidationError:
+        except _validation_error():
             return read
 
     def payload_schema(self) -> dict[str, Any]:
@@ -177,9 +196,9 @@ class JobType(Generic[Payload, Result]):
             raise InvalidPayload(self.type, [NO_EXAMPLE])
         return schema["examples"][0]
 
-    def _to_json(self, payload: Any) -> Any:
+    def _as_json(self, written: Callable[..., Kept], payload: Any) -> Kept:
         try:
-            return to_json(payload, round_trip=True)
+            return written(payload, round_trip=True)
         except (TypeError, ValueError, RecursionError) as error:
             raise InvalidPayload(self.type, [f"it is not JSON: {error}"]) from None
 
@@ -192,6 +211,18 @@ class JobType(Generic[Payload, Result]):
         from pydantic import TypeAdapter
 
         return TypeAdapter(self.payload_type)
+
+    @cached_property
+    def _adapter_of_many(self) -> Any:
+        from pydantic import TypeAdapter
+
+        return TypeAdapter(list[self.payload_type])  # type: ignore[name-defined]
+
+
+def _validation_error() -> type[ValueError]:
+    from pydantic import ValidationError
+
+    return ValidationError
 
 
 def period_seconds(period: str) -> int:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections import deque
 from datetime import UTC, datetime
 from typing import Any
+
+_PLAIN = {str, int, bool, type(None)}
 
 
 def is_same(one: Any, other: Any) -> bool:
@@ -23,6 +26,8 @@ def is_same(one: Any, other: Any) -> bool:
 
 
 def _is_same(one: Any, other: Any) -> bool:
+    if type(one) in _PLAIN and type(one) is type(other):
+        return bool(one == other)
     if isinstance(one, datetime) and isinstance(other, datetime):
         return _is_same_time(one, other)
     if isinstance(one, float) and isinstance(other, float) and math.isnan(one):
@@ -33,12 +38,13 @@ def _is_same(one: Any, other: Any) -> bool:
         return one.keys() == other.keys() and all(_is_same(one[key], other[key]) for key in one)
     if isinstance(one, (list, tuple, deque)):
         return len(one) == len(other) and all(map(_is_same, one, other))
-    if dataclasses.is_dataclass(one):
-        compared = [field.name for field in dataclasses.fields(one) if field.compare]
-        return all(_is_same(getattr(one, name), getattr(other, name)) for name in compared)
-    if hasattr(type(one), "model_fields"):  # pydantic's; its import is not for every process
-        return _is_same(_members(one), _members(other))
-    return bool(one == other)
+    kind: Any = type(one)
+    if (members := _members_of(kind)) is None:
+        return bool(one == other)
+    for name in members:
+        if not _is_same(getattr(one, name), getattr(other, name)):
+            return False
+    return _is_same(getattr(one, "model_extra", None), getattr(other, "model_extra", None))
 
 
 def _is_same_time(one: datetime, other: datetime) -> bool:
@@ -47,6 +53,10 @@ def _is_same_time(one: datetime, other: datetime) -> bool:
     return one.astimezone(UTC) == other.astimezone(UTC)
 
 
-def _members(model: Any) -> dict[str, Any]:
-    fields = {name: getattr(model, name) for name in type(model).model_fields}
-    return fields | (model.model_extra or {})
+@functools.lru_cache(maxsize=256)
+def _members_of(kind: Any) -> tuple[str, ...] | None:
+    """What is compared of a dataclass or a model. None: it is neither."""
+    if dataclasses.is_dataclass(kind):
+        return tuple(field.name for field in dataclasses.fields(kind) if field.compare)
+    # Pydantic's; its import is not for every process.
+    return tuple(kind.model_fields) if hasattr(kind, "model_fields") else None

@@ -8,6 +8,7 @@ import os
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
@@ -22,7 +23,7 @@ from psycopg.rows import dict_row, namedtuple_row, scalar_row
 from pydantic import BaseModel, ConfigDict, Field
 
 import stashjobs
-from stashjobs import Context, InvalidPayload, PayloadTooLarge, SettingError
+from stashjobs import Context, InvalidPayload, PayloadTooLarge, SettingError, encryption
 from stashjobs.producer import enqueue, qstash_client
 from stashjobs.producer.options import EnqueueOptions, Options
 from stashjobs.store import database, outbox
@@ -781,6 +782,95 @@ def test_none_is_none(table: Table, qstash: Server) -> None:
 
 def test_many_may_come_from_a_generator(table: Table, qstash: Server) -> None:
     assert len(any_job.enqueue_many(n for n in range(3))) == 3
+
+
+@pytest.fixture
+def _small_portions(settings: pytest.MonkeyPatch) -> None:
+    settings.setattr(enqueue, "CHUNK", 2)
+    settings.setattr(enqueue, "PORTION", 4)
+
+
+@pytest.mark.usefixtures("_small_portions")
+def test_payloads_are_read_and_recorded_a_portion_at_a_time(table: Table, qstash: Server) -> None:
+    recorded = []
+    with table.other.transaction(), table.other.cursor(row_factory=scalar_row) as cursor:
+
+        def payloads() -> Iterator[dict[str, Any]]:
+            for number in range(14):
+                recorded.append(cursor.execute("SELECT count(*) FROM job_executions").fetchone())
+                yield {"name": f"Ada {number}", "times": number}
+
+        enqueued = greet.enqueue_many(payloads(), user_id="u_1", delay=60, connection=table.other)
+    assert recorded == [0] * 8 + [8] * 4 + [12] * 2
+    rows = {row["job_id"]: row for row in table.rows()}
+    assert [rows[one.job_id]["payload"]["times"] for one in enqueued] == list(range(14))
+    assert {row["user_id"] for row in rows.values()} == {"u_1"}
+    assert all(one.created and one.due and not one.published for one in enqueued)
+
+
+@pytest.mark.usefixtures("_small_portions")
+def test_portions_are_published_once_all_are_recorded(table: Table, qstash: Server) -> None:
+    enqueued = any_job.enqueue_many(range(10))
+    assert all(one.published for one in enqueued)
+    assert len({row["message_id"] for row in table.rows()}) == 10
+
+
+@pytest.mark.usefixtures("_small_portions")
+@pytest.mark.parametrize("autocommit", [True, False])
+@pytest.mark.parametrize("is_begun", [True, False])
+def test_of_portions_with_one_invalid_payload_none_is_written(
+    table: Table, qstash: Server, database_url: str, autocommit: bool, is_begun: bool
+) -> None:
+    payloads = [{"name": "Ada"}] * 12 + [{"name": 7}]
+    with psycopg.connect(database_url, autocommit=autocommit) as connection:
+        with connection.transaction() if is_begun else nullcontext():
+            any_job.enqueue("before", connection=connection)
+            with pytest.raises(InvalidPayload):
+                greet.enqueue_many(payloads, connection=connection)
+            # The transaction goes on.
+            greet.enqueue_many(payloads[:9], connection=connection)
+        if not autocommit and not is_begun:
+            assert table.rows() == []  # it is the caller's to commit
+    assert len(table.rows()) == 10
+    with pytest.raises(InvalidPayload):
+        greet.enqueue_many(payloads)
+    assert len(table.rows()) == 10
+    assert qstash.received == []
+
+
+@pytest.mark.usefixtures("_small_portions")
+def test_portions_join_a_batch_and_wait_for_others(table: Table, qstash: Server) -> None:
+    first = any_job.enqueue("first")
+    with stashjobs.batch("import") as batch:
+        batch.enqueue(any_job, "one")
+    waiting = any_job.enqueue_many(range(9), after=[first], batch=batch)
+    assert {(one.due, one.published) for one in waiting} == {(False, False)}
+    rows = [row for row in table.rows() if row["status"] == "waiting"]
+    assert {row["batch_id"] for row in rows} == {batch.batch_id}
+    assert len(rows) == 9
+
+
+@pytest.mark.usefixtures("_small_portions")
+def test_payloads_of_portions_are_encrypted_each_for_its_own_job(
+    table: Table, qstash: Server, settings: pytest.MonkeyPatch
+) -> None:
+    settings.setenv("PAYLOAD_KEYS", f"one:{'A' * 43}")
+    enqueued = any_job.enqueue_many([{"secret": number} for number in range(6)], encrypted=True)
+    rows = {row["job_id"]: row["payload"] for row in table.rows()}
+    opened = [
+        encryption.decrypt(rows[one.job_id], encryption.Place(one.job_id, any_job.type, "payload"))
+        for one in enqueued
+    ]
+    assert opened == [{"secret": number} for number in range(6)]
+
+
+def test_texts_of_every_kind_are_recorded_as_they_are(table: Table, qstash: Server) -> None:
+    awkward = ["", "NULL", '"', "\\", '\\"', "{},", "a\nb", "🙂", " ", "1e400", "é"]
+    any_job.enqueue_many(awkward, user_id='{"x\\",NULL}', metadata={"a": '\\"}'})
+    rows = table.rows()
+    assert sorted(row["payload"] for row in rows) == sorted(awkward)
+    assert {row["user_id"] for row in rows} == {'{"x\\",NULL}'}
+    assert rows[0]["metadata"] == {"a": '\\"}'}
 
 
 def test_many_that_qstash_refuses_are_recorded(table: Table, qstash: Server) -> None:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import functools
 import importlib
+import math
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import pytest
-from pydantic import BaseModel, Field, SecretStr
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 import stashjobs
 from stashjobs import Context, InvalidPayload, UnknownJobType
-from stashjobs.job_type import broken, declared, find, load
+from stashjobs.job_type import MANY, broken, declared, find, load
 from stashjobs.store.jsonb import to_json
 
 if TYPE_CHECKING:
@@ -57,6 +59,17 @@ def point_job(payload: Point, _context: Context) -> None:
 @stashjobs.job("unit-list", endpoint="/list")
 def list_job(payload: list[int], _context: Context) -> None:
     """Takes a list."""
+
+
+class Moment(BaseModel):
+    model_config = ConfigDict(strict=True)
+
+    at: datetime
+
+
+@stashjobs.job("unit-strict", endpoint="/strict")
+def strict_job(payload: Moment, _context: Context) -> None:
+    """Takes a time, and no text that is one."""
 
 
 @stashjobs.job("unit-bare", endpoint="/bare")
@@ -201,6 +214,38 @@ def test_to_json_refuses_what_is_no_json() -> None:
             to_json(value)
 
 
+NEW_YEAR = datetime(2026, 1, 1, tzinfo=UTC)
+MANY_CATS = [{"kind": "cat", "lives": number} for number in range(MANY)]
+
+
+@pytest.mark.parametrize(
+    ("job", "payloads"),
+    [
+        (cat_job, MANY_CATS),
+        (cat_job, [Cat(kind="cat")] * MANY),
+        (pet_job, [*MANY_CATS, Dog(kind="dog"), {"kind": "dog"}]),
+        (point_job, [Point(1), {"x": 2}] * MANY),
+        (list_job, [(1, 2), [3]] * MANY),
+        (bare_job, [None, {"any": ["thing"]}] * MANY),
+        # One after the other, since together they do not do.
+        (strict_job, [{"at": NEW_YEAR}, {"at": NEW_YEAR.isoformat()}] * MANY),
+    ],
+)
+def test_many_payloads_are_written_as_each_would_be(job: Any, payloads: list[Any]) -> None:
+    assert job.dump_payloads(payloads) == [job.dump_payload(each) for each in payloads]
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"kind": "dog"}, Dog(kind="dog"), {"kind": "cat", "lives": math.nan}, object(), None]
+)
+def test_of_many_payloads_the_one_that_does_not_fit_is_refused_as_if_alone(wrong: Any) -> None:
+    with pytest.raises(InvalidPayload) as alone:
+        cat_job.dump_payload(wrong)
+    with pytest.raises(InvalidPayload) as one_of_many:
+        cat_job.dump_payloads([*MANY_CATS, wrong])
+    assert one_of_many.value.reasons == alone.value.reasons
+
+
 class Credentials(BaseModel):
     password: SecretStr
     note: str = Field(default="", exclude=True)
@@ -209,6 +254,11 @@ class Credentials(BaseModel):
 @stashjobs.job("unit-secret", endpoint="/secret")
 def secret_job(payload: Credentials, _context: Context) -> None:
     """Takes what does not survive being written as JSON."""
+
+
+def test_of_many_payloads_one_that_would_lose_something_is_refused() -> None:
+    with pytest.raises(InvalidPayload, match="read back it is not the same"):
+        secret_job.dump_payloads([Credentials(password=SecretStr("s3cr3t"))] * MANY)
 
 
 @pytest.mark.parametrize(

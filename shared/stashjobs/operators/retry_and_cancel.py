@@ -143,7 +143,7 @@ def checked_and_encrypted(job_id: str, payload: Any) -> Any:
         payload = job.dump_payload(payload)
     if (misfit := envelope.unstorable(payload)) is not None:
         raise InvalidPayload(job_type, [f"it contains {misfit}"])
-    enqueue.refuse_too_large(payload)
+    enqueue.refuse_too_large(payload, enqueue.max_payload_bytes())
     if is_encrypted or (job is not None and job.encrypted):
         return encryption.encrypt(payload, Place(job_id, job_type, "payload"))
     return payload

@@ -10,8 +10,10 @@ from __future__ import annotations
 import copy
 import logging
 import math
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import psycopg
@@ -25,13 +27,13 @@ from stashjobs.job_type import refuse_left_out
 from stashjobs.observability import tracing
 from stashjobs.producer import publish, qstash_client, uniqueness
 from stashjobs.producer.options import EnqueueOptions, Options
-from stashjobs.store import database, executions
+from stashjobs.store import database, executions, jsonb
 from stashjobs.store.executions import New, NewJob
 from stashjobs.store.jsonb import to_json
 from stashjobs.store.outbox import Unpublished
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from psycopg import AsyncConnection, Connection
 
@@ -39,6 +41,10 @@ if TYPE_CHECKING:
     from stashjobs.store.executions import JobState
 
 DEFAULT_MAX_PAYLOAD_BYTES = 1_000_000
+# So many payloads are read and validated together, and so many rows, or so many bytes of payloads,
+# are one INSERT: round trips are few, and memory is little.
+CHUNK = 100
+PORTION, PORTION_BYTES = 2_000, 8_000_000
 # A btree entry is at most 2,704 bytes, and an idempotency key shares its own with the type's name.
 MAX_INDEXED_BYTES = 1_000
 # Python's years end at 1 and 9999, and a row is read back in whatever time zone a session has.
@@ -112,8 +118,7 @@ def enqueue_many(
     each: Iterable[EnqueueOptions] | None,
     connection: Connection[Any] | None,
 ) -> list[Enqueued]:
-    """Record jobs of one type in one INSERT; publish them unless their transaction is the
-    caller's.
+    """Record jobs of one type; publish them unless their transaction is the caller's.
 
     Raises:
         ValueError: `each` has not one entry per payload.
@@ -121,8 +126,11 @@ def enqueue_many(
     if each is None:
         shared = Options.of(options)
         checked = check(job, shared)
-        prepared = [prepare(job, payload, shared, checked=checked) for payload in payloads]
-        return enqueue_prepared(prepared, connection)
+        if _may_be_in_portions(shared):
+            portions = _portions(job, payloads, shared, checked)
+            return _enqueue_portions(portions, connection)
+        jobs = [prepare(job, payload, shared, checked=checked) for payload in payloads]
+        return enqueue_prepared(jobs, connection)
     payloads, each = list(payloads), list(each)
     if len(each) != len(payloads):
         raise ValueError(f"each has {len(each)} options for {len(payloads)} payloads")
@@ -131,6 +139,83 @@ def enqueue_many(
         for payload, own in zip(payloads, each, strict=True)
     ]
     return enqueue_prepared(jobs, connection)
+
+
+class _Portion(NamedTuple):
+    """Jobs that differ in their ids and payloads alone, and one that has the rest."""
+
+    like: NewJob
+    payloads: dict[str, str]
+
+
+def _may_be_in_portions(shared: Options) -> bool:
+    """Whether jobs of these options can be recorded a portion at a time. Rows with keys cannot: two
+    programs that record the same keys would wait for each other, unless each goes through all of
+    its keys in their order. And a hook and a span are around all jobs of an enqueue."""
+    has_keys = shared.idempotency_key is not None or shared.unique is not None
+    return not has_keys and not hooks.declared("enqueue") and not tracing.is_on()
+
+
+def _portions(
+    job: JobType[Any, Any], payloads: Iterable[Any], shared: Options, checked: Checked
+) -> Iterator[_Portion]:
+    rest = iter(payloads)
+    texts: dict[str, str] = {}
+    size = 0
+    while chunk := list(islice(rest, CHUNK)):
+        for document in job.dump_payloads(chunk):
+            job_id = new_job_id()
+            text = _payload_text(job, document, checked, job_id)
+            texts[job_id] = text
+            size += len(text)
+        if len(texts) >= PORTION or size >= PORTION_BYTES:
+            yield _Portion(_new_job(job, "", None, shared, checked), texts)
+            texts, size = {}, 0
+            checked = check(job, shared)  # `delay` is from the moment in which a job is recorded
+    if texts:
+        yield _Portion(_new_job(job, "", None, shared, checked), texts)
+
+
+def _enqueue_portions(
+    portions: Iterator[_Portion], connection: Connection[Any] | None
+) -> list[Enqueued]:
+    first, second = next(portions, None), next(portions, None)
+    if first is None:
+        return []
+    if connection is None:
+        _refuse_missing_settings()
+    enqueued: list[Enqueued] = []
+    with (
+        database.borrowed() if connection is None else nullcontext(connection) as own,
+        # A single statement is all or none without it.
+        nullcontext() if second is None else database.all_or_none(own),
+    ):
+        enqueued += _recorded(first, own)
+        if second is not None:
+            enqueued += _recorded(second, own)
+        for portion in portions:
+            enqueued += _recorded(portion, own)
+    if connection is None:
+        publish_enqueued(enqueued)
+    return enqueued
+
+
+def _recorded(portion: _Portion, connection: Connection[Any]) -> list[Enqueued]:
+    like = portion.like
+    with _refusals():
+        found = executions.record_alike(connection, like, portion.payloads)
+    return [
+        Enqueued(
+            job_id,
+            created=True,
+            published=False,
+            due=found[job_id].due,
+            _unpublished=Unpublished(
+                job_id, like.job_type, 1, 0, like.max_attempts, like.available_at, like.delivery
+            ),
+        )
+        for job_id in portion.payloads
+    ]
 
 
 def enqueue_prepared(
@@ -148,15 +233,19 @@ def enqueue_prepared(
     if len(set(keys)) < len(keys):
         raise ValueError("two of the jobs have the same type and idempotency key")
     if connection is None:
-        # A missing setting is found before anything is written.
-        settings.base_url()
-        qstash_client.qstash()
+        _refuse_missing_settings()
     if around := hooks.declared("enqueue"):
         jobs = list(jobs)
         with hooks.entered(around, jobs):
             _refuse_unfit_metadata(jobs)
             return _record_and_publish(jobs, connection)
     return _record_and_publish(jobs, connection)
+
+
+def _refuse_missing_settings() -> None:
+    """Before anything is written."""
+    settings.base_url()
+    qstash_client.qstash()
 
 
 def _record_and_publish(
@@ -190,26 +279,35 @@ async def enqueue_async(
 async def _record_async(jobs: Sequence[NewJob], connection: AsyncConnection[Any]) -> Enqueued:
     with tracing.sending([new.job_type for new in jobs]) as headers:
         jobs = [_forwarding(headers, new) for new in jobs]
-        try:
+        with _refusals():
             return _enqueued(jobs, await executions.record_new_jobs_async(connection, jobs))[0]
-        except psycopg.errors.InvalidParameterValue as error:
-            raise ValueError(error.diag.message_primary) from None
 
 
 def _record(connection: Connection[Any], jobs: Sequence[NewJob]) -> list[New]:
-    try:
+    with _refusals():
         return executions.record_new_jobs(connection, jobs)
+
+
+@contextmanager
+def _refusals() -> Iterator[None]:
+    try:
+        yield
     except psycopg.errors.InvalidParameterValue as error:  # `after` names a job that is not there
         raise ValueError(error.diag.message_primary) from None
 
 
 class Checked(NamedTuple):
-    """What is the same for every job of these options: its metadata and delivery as plain JSON, and
-    whether its payload is encrypted."""
+    """What is the same for every job of these options: its metadata and delivery as plain JSON,
+    whether its payload is encrypted and how large it may be, when it is due and expires, and what
+    it waits for."""
 
     metadata: dict[str, Any]
     delivery: dict[str, Any]
     encrypted: bool
+    due: datetime | None
+    expires_at: datetime | None
+    after: dict[str, Any] | None
+    max_bytes: int
 
 
 def check(job: JobType[Any, Any], options: Options) -> Checked:
@@ -227,6 +325,7 @@ def check(job: JobType[Any, Any], options: Options) -> Checked:
         raise ValueError("idempotency_key is empty; leave it out or give it a value")
     if options.batch == "":
         raise ValueError("batch is empty; leave it out or give a batch")
+    uniqueness.check(options)
     indexed = {
         "user_id": options.user_id,
         "organization_id": options.organization_id,
@@ -238,7 +337,16 @@ def check(job: JobType[Any, Any], options: Options) -> Checked:
         raise ValueError(f"an option contains {misfit}")
     for name, text in indexed.items():
         _refuse_too_long(name, text)
-    return Checked(metadata, delivery, _is_encrypted(job, options))
+    encrypted, due = _is_encrypted(job, options), _available_at(options)
+    return Checked(
+        metadata,
+        delivery,
+        encrypted,
+        due,
+        _expires_at(options, due),
+        _after(options),
+        max_payload_bytes(),
+    )
 
 
 def prepare(
@@ -258,34 +366,56 @@ def prepare(
         InvalidPayload | PayloadTooLarge | ValueError | SettingError: See `Job.enqueue`.
     """
     document = job.dump_payload(payload)
-    encryption.refuse_mark(job.type, document)
-    if (misfit := envelope.unstorable(document)) is not None:
-        raise InvalidPayload(job.type, [f"it contains {misfit}"])
-    refuse_too_large(document)
-    metadata, delivery, encrypted = checked or check(job, options)
+    checked = checked or check(job, options)
+    _refuse_unfit_payload(job, document, checked)
     job_id = job_id or new_job_id()
-    unique = uniqueness.of(options, document, encrypted=encrypted)
+    unique = uniqueness.of(options, document, encrypted=checked.encrypted)
     _refuse_too_long("unique", unique["key"] if unique else None)
-    if encrypted:
+    if checked.encrypted:
         document = encryption.encrypt(document, Place(job_id, job.type, "payload"))
-    due = _available_at(options)
+    return _new_job(job, job_id, document, options, checked, unique)
+
+
+def _new_job(
+    job: JobType[Any, Any],
+    job_id: str,
+    document: Any,
+    options: Options,
+    checked: Checked,
+    unique: dict[str, Any] | None = None,
+) -> NewJob:
     return NewJob(
         job_id=job_id,
         job_type=job.type,
         payload=document,
         max_attempts=(job.retries if options.retries is None else options.retries) + 1,
-        available_at=due,
+        available_at=checked.due,
         user_id=options.user_id,
         organization_id=options.organization_id,
         idempotency_key=options.idempotency_key,
         # A hook may write to it.
-        metadata=copy.deepcopy(metadata) if metadata else {},
-        delivery=delivery,
-        after=_after(options),
+        metadata=copy.deepcopy(checked.metadata) if checked.metadata else {},
+        delivery=checked.delivery,
+        after=checked.after,
         uniqueness=unique,
-        expires_at=_expires_at(options, due),
+        expires_at=checked.expires_at,
         batch_id=options.batch,
     )
+
+
+def _payload_text(job: JobType[Any, Any], document: Any, checked: Checked, job_id: str) -> str:
+    """The payload as the row keeps it."""
+    _refuse_unfit_payload(job, document, checked)
+    if checked.encrypted:
+        document = encryption.encrypt(document, Place(job_id, job.type, "payload"))
+    return jsonb.text_of(document)
+
+
+def _refuse_unfit_payload(job: JobType[Any, Any], document: Any, checked: Checked) -> None:
+    encryption.refuse_mark(job.type, document)
+    if (misfit := envelope.unstorable(document)) is not None:
+        raise InvalidPayload(job.type, [f"it contains {misfit}"])
+    refuse_too_large(document, checked.max_bytes)
 
 
 def _refuse_unfit(metadata: dict[str, Any]) -> None:
@@ -308,15 +438,22 @@ def _refuse_too_long(name: str, text: str | None) -> None:
         raise ValueError(f"{name} is longer than {MAX_INDEXED_BYTES} bytes")
 
 
-def refuse_too_large(document: Any) -> None:
-    """Refuse a payload that is larger than `MAX_PAYLOAD_BYTES` allows.
+def max_payload_bytes() -> int:
+    """The setting `MAX_PAYLOAD_BYTES`.
 
     Raises:
-        PayloadTooLarge: It is. Both sizes are named.
-        SettingError: The setting is no number.
+        SettingError: It is no number.
+    """
+    return settings.whole_number("MAX_PAYLOAD_BYTES", DEFAULT_MAX_PAYLOAD_BYTES)
+
+
+def refuse_too_large(document: Any, limit: int) -> None:
+    """Refuse a payload of more than so many bytes.
+
+    Raises:
+        PayloadTooLarge: It has more. Both sizes are named.
     """
     size = envelope.size_of(document)
-    limit = settings.whole_number("MAX_PAYLOAD_BYTES", DEFAULT_MAX_PAYLOAD_BYTES)
     if size > limit:
         raise PayloadTooLarge(size, limit)
 

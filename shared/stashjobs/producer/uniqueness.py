@@ -11,25 +11,35 @@ if TYPE_CHECKING:
     from stashjobs.producer.options import Options
 
 
+def check(options: Options) -> None:
+    """Find what is wrong with `unique=` and its companions alone.
+
+    Raises:
+        ValueError: They make no sense together.
+    """
+    if options.unique is None:
+        if _replaces(options) or options.unique_while is not None or options.max_wait is not None:
+            raise ValueError("replace, debounce, max_wait and unique_while need unique; give it")
+        return
+    _check_times(options)
+    if options.unique_while not in {None, "waiting", "running"}:
+        raise ValueError(f"unique_while is {options.unique_while!r}, it must be waiting or running")
+
+
 def of(options: Options, document: Any, *, encrypted: bool) -> dict[str, Any] | None:
     """The uniqueness of a new job as its row keeps it, None where it has none.
 
     Args:
-        options: The enqueue's.
+        options: The enqueue's, checked.
         document: The payload, plain.
         encrypted: Whether the row's will be.
 
     Raises:
         ValueError: They make no sense together.
     """
-    replace = bool(options.replace) or options.debounce is not None
     if options.unique is None:
-        if replace or options.unique_while is not None or options.max_wait is not None:
-            raise ValueError("replace, debounce, max_wait and unique_while need unique; give it")
         return None
-    _check_times(options)
-    if options.unique_while not in {None, "waiting", "running"}:
-        raise ValueError(f"unique_while is {options.unique_while!r}, it must be waiting or running")
+    replace = _replaces(options)
     if replace and encrypted:
         # Encrypted for the id of a row that will not be.
         raise ValueError("an encrypted payload cannot replace another (replace, debounce)")
@@ -41,6 +51,10 @@ def of(options: Options, document: Any, *, encrypted: bool) -> dict[str, Any] | 
         "replace": replace,
         "maxWait": options.max_wait,
     }
+
+
+def _replaces(options: Options) -> bool:
+    return bool(options.replace) or options.debounce is not None
 
 
 def _check_times(options: Options) -> None:

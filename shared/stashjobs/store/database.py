@@ -227,6 +227,17 @@ def transaction(own: Connection, *, idle_seconds: float) -> Iterator[None]:
     own.execute("COMMIT")
 
 
+@contextlib.contextmanager
+def all_or_none(given: Connection) -> Iterator[None]:
+    """What is written in the block is written as a whole, or, where the block raises, not at all.
+    It is part of the connection's transaction, which the caller ends, unless the connection is in
+    autocommit mode and in none."""
+    if given.pgconn.transaction_status == TransactionStatus.IDLE and not given.autocommit:
+        given.execute("SELECT")  # begins the transaction, in which the next one is a savepoint
+    with given.transaction():
+        yield
+
+
 def lent(own: Connection) -> Connection:
     """The session of a worker's connection, for a job: what the job makes of its object (row
     factory, adapters, cursors, prepared statements) is gone with that object. Costs no round trip;

@@ -83,8 +83,22 @@ def to_json(value: Any, *, round_trip: bool = False) -> Any:
     try:
         return json.loads(_encode(value))
     except TypeError:
-        from pydantic_core import to_jsonable_python
+        return _to_jsonable(value, round_trip)
 
-        return to_jsonable_python(
-            value, by_alias=True, inf_nan_mode="constants", round_trip=round_trip
-        )
+
+def to_text(value: Any, *, round_trip: bool = False) -> str:
+    """The text of `to_json`.
+
+    Raises:
+        TypeError | ValueError: As `to_json`.
+    """
+    try:
+        return _encode(value)
+    except TypeError:
+        return json.dumps(_to_jsonable(value, round_trip))
+
+
+def _to_jsonable(value: Any, round_trip: bool) -> Any:
+    from pydantic_core import to_jsonable_python
+
+    return to_jsonable_python(value, by_alias=True, inf_nan_mode="constants", round_trip=round_trip)
