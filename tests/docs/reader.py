@@ -22,9 +22,15 @@ PATIENCE_SECONDS = 60
 
 
 class Reader:
-    """Has `make dev` running, its environment activated, and a folder of their own."""
+    """Has `make dev` running, its environment activated, and a folder of their own.
 
-    def __init__(self, stack: Stack, folder: Path) -> None:
+    Args:
+        stack: What runs.
+        folder: For their own.
+        programs_at: Goes before the environment's own programs (`tests.preloaded`).
+    """
+
+    def __init__(self, stack: Stack, folder: Path, programs_at: Path) -> None:
         self._stack = stack
         self._folder = folder / "beside-dev"
         self._elsewhere = folder / "elsewhere"
@@ -44,6 +50,7 @@ class Reader:
             "PYTHONPATH": str(self._folder),
             "TOKEN": stack.environment["ADMIN_TOKEN"],
         }
+        self._programs_at = programs_at
 
     @property
     def folder(self) -> Path:
@@ -56,7 +63,7 @@ class Reader:
         ran = subprocess.run(
             ["bash", "-euo", "pipefail", "-c", script],
             cwd=self._folder,
-            env=self.environment,
+            env={**self.environment, "PATH": f"{self._programs_at}:{self.environment['PATH']}"},
             input=standard_input,
             capture_output=True,
             text=True,

@@ -45,6 +45,7 @@ from tests.docs.surroundings import (
     SERVERS,
     WITHOUT_CODE,
 )
+from tests.preloaded import preloaded
 from tests.stacks import stack_in_a_thread
 
 if TYPE_CHECKING:
@@ -75,8 +76,8 @@ def test_it_is_known_of_every_block_without_a_language_what_it_is() -> None:
 
 @pytest.fixture(scope="module")
 def reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reader]:
-    with stack_in_a_thread(tmp_path_factory.mktemp("stack")) as stack:
-        yield Reader(stack, tmp_path_factory.mktemp("reader"))
+    with stack_in_a_thread(tmp_path_factory.mktemp("stack")) as stack, preloaded() as programs_at:
+        yield Reader(stack, tmp_path_factory.mktemp("reader"), programs_at)
 
 
 @every("sh")
@@ -191,7 +192,7 @@ def test_python(page: str, reader: Reader) -> None:
     texts = [each.text for each in blocks("python") if each.page == page]
     source = "\n".join([PYTHON_BEFORE.get(page, ""), *texts, PYTHON_AFTER.get(page, "")])
     uncalled = " ".join(NOT_CALLED.get(page, {}))
-    reader.run(f"python -m tests.docs.run_python {uncalled}", reader.here(source))
+    reader.run(f"run_python {uncalled}", reader.here(source))
 
 
 def test_a_function_that_nothing_calls_is_found() -> None:
