@@ -43,6 +43,7 @@ NEXT_KEY = plugin.SETTINGS["QSTASH_NEXT_SIGNING_KEY"]
 # Files are given to the workers whole and in this order: one that takes long must not be the last,
 # for which the other workers would wait.
 LONGEST_FIRST = (
+    "browser/test_dashboard_pages.py",
     "browser/test_dashboard.py",
     "docs/test_blocks.py",
     "infra/test_build.py",
@@ -54,10 +55,8 @@ LONGEST_FIRST = (
     "property/test_signature_oracle.py",
     "property/test_lifecycle.py",
     "integration/cleanup_old_data/test_cleaner_crashes.py",
-    "integration/doctor/test_smoke.py",
+    "integration/local/test_stack.py",
     "integration/api/test_schemathesis.py",
-    "integration/qstash/test_load.py",
-    "integration/send_email/test_stack.py",
     "infra/test_deployment.py",
     "integration/api/test_jobs.py",
     "integration/api/test_dashboard.py",
@@ -65,10 +64,6 @@ LONGEST_FIRST = (
     "faults/test_dead_letters.py",
     "faults/test_rotation.py",
     "infra/test_least_privilege.py",
-    "integration/process_stripe_webhook/test_stack.py",
-    "integration/generate_report/test_stack.py",
-    "integration/export_data/test_stack.py",
-    "integration/webhooks/test_stack.py",
 )
 
 

@@ -8,7 +8,7 @@ import time
 from concurrent.futures import Future
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from infra.local.stack import Stack, in_thread
 from stashjobs.operators import search
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
     import pytest
 
-    from infra.local.gateway import Delivery
-
 ROOT = Path(__file__).parents[1]
 PATIENCE_SECONDS = 120.0
 START_SECONDS = 120.0
@@ -31,15 +29,10 @@ Result = TypeVar("Result")
 
 
 @asynccontextmanager
-async def local_stack(
-    home: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    *,
-    on_delivery: Callable[[Delivery], None] | None = None,
-) -> AsyncIterator[Stack]:
+async def local_stack(home: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Stack]:
     """A stack of this checkout, and its settings in the environment, as a producer has them."""
     make_ready(home / "postgres")
-    async with Stack(ROOT, home, durable=False, on_delivery=on_delivery) as stack:
+    async with Stack(ROOT, home, durable=False) as stack:
         # The settings that a `make dev` left in this checkout are not those of this stack, and a
         # test may take one of the stack's own away.
         (home / "no-settings").mkdir()
@@ -51,7 +44,7 @@ async def local_stack(
 
 
 @contextmanager
-def stack_in_a_thread(home: Path) -> Iterator[Stack]:
+def stack_in_a_thread(home: Path, **options: Any) -> Iterator[Stack]:
     """The same for tests whose calls wait, as Playwright's and a subprocess's do."""
     make_ready(home / "postgres")
     started: Future[Stack] = Future()
@@ -60,7 +53,7 @@ def stack_in_a_thread(home: Path) -> Iterator[Stack]:
     async def run() -> None:
         loop, end = asyncio.get_running_loop(), asyncio.Event()
         try:
-            async with Stack(ROOT, home, durable=False) as running:
+            async with Stack(ROOT, home, durable=False, **options) as running:
                 stopper.set_result(lambda: loop.call_soon_threadsafe(end.set))
                 started.set_result(running)
                 await end.wait()

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
-import sys
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,71 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from stashjobs.job_type import load
 from stashjobs.tools import smoke
 from tests.deliveries import deliver, probe
-from tests.stacks import ROOT, as_an_app, local_stack
-from tests.stripe_server import event, subscription
 
 if TYPE_CHECKING:
-    from infra.local.stack import Stack
     from tests.deliveries import Table
     from tests.integration.doctor.conftest import Aws
-
-WRONG = {"red", "yellow"}
-
-
-async def test_the_local_stack_is_well_and_a_job_goes_through_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """One stack for all of it: starting one takes longer than most tests."""
-    async with local_stack(tmp_path, monkeypatch) as stack:
-        await a_job_goes_through_by_the_api_and_directly(stack, monkeypatch)
-        code, output = await command("doctor", "--json")
-        wrong = [each for each in json.loads(output)["findings"] if each["level"] in WRONG]
-        assert (code, wrong) == (0, [])
-        code, output = await command("smoke", "--timeout", "20")
-        assert (code, "passed   row" in output, "+0.000 s" in output) == (0, True, True)
-        # No token may enqueue this type; a producer that has the database may.
-        for name in ("ADMIN_TOKEN", "SMOKE_TOKEN"):
-            monkeypatch.delenv(name, raising=False)
-        nowhere = json.dumps(event("customer.subscription.created", subscription(id="sub_0")))
-        kind = ("--type", "process-stripe-webhook", "--payload", nowhere)
-        code, output = await command("smoke", "--timeout", "20", "--json", *kind)
-        assert (code, json.loads(output)["passed"]) == (1, False)
-
-
-async def a_job_goes_through_by_the_api_and_directly(
-    stack: Stack, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def run() -> smoke.Outcome:
-        load()
-        return smoke.run(smoke.TYPE, smoke.PAYLOAD, seconds=30, logs=stack.home / "logs")
-
-    for way in ("by POST /api/jobs", "directly"):
-        outcome = await as_an_app(run)
-        assert outcome.passed, outcome
-        assert outcome.steps[0].what.startswith(way)
-        assert [(step.name, step.passed) for step in outcome.steps[1:]] == [
-            ("row", True),
-            ("log", True),
-            ("metric", None),
-        ]
-        assert outcome.story[-1].state == "completed"
-        monkeypatch.delenv("ADMIN_TOKEN", raising=False)
-    monkeypatch.setenv("ADMIN_TOKEN", stack.environment["ADMIN_TOKEN"])
-
-
-async def command(*arguments: str) -> tuple[int | None, str]:
-    """Run `stashjobs`, as an operator does."""
-    program = await asyncio.create_subprocess_exec(
-        Path(sys.executable).with_name("stashjobs"),
-        *arguments,
-        cwd=ROOT,
-        stdout=asyncio.subprocess.PIPE,
-    )
-    output, _ = await program.communicate()
-    return program.returncode, output.decode()
 
 
 def test_an_api_that_is_away_is_an_error_that_names_it(settings: pytest.MonkeyPatch) -> None:
