@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psycopg
-import pytest
+import pytest_asyncio
 from psycopg.rows import dict_row
 
 from infra.local.chaos.system import System
@@ -21,6 +22,8 @@ from tests.faults.jobs import LEDGERS, faulty
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
+
+    import pytest
 
 TEMPLATE = Path(__file__).with_name("template.yaml")
 PATIENCE_SECONDS = 120.0
@@ -112,20 +115,73 @@ class Faults:
         return {row["job_id"]: row["times"] for row in rows}
 
 
-@pytest.fixture
-async def faults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Faults]:
-    """A running system with an empty table."""
-    network = Network()
-    crashes = tmp_path / "crashes"
+class Shared:
+    """A system for the tests of a module, one after the other: to start one, and its functions,
+    takes longer than most of these tests."""
+
+    def __init__(self, system: System, network: Network, crashes: Path) -> None:
+        self.faults = Faults(system, network, crashes)
+        self._state = system.home / "qstash.sqlite"
+        self._empty = system.home / "qstash.empty"
+
+    async def prepare(self) -> None:
+        """Keep what QStash knows when it knows of no message: its keys and its token."""
+        system = self.faults.system
+        await system.stop_qstash()
+        shutil.copy(self._state, self._empty)
+        await system.start_qstash()
+        await self.faults.query(LEDGERS)
+
+    async def empty(self) -> None:
+        """Forget whatever the test before has left behind or broken."""
+        faults = self.faults
+        system, network = faults.system, faults.network
+        await system.stop_qstash()
+        for leftover in system.home.glob(f"{self._state.name}*"):
+            leftover.unlink()
+        shutil.copy(self._empty, self._state)
+        for order in faults.crashes.iterdir():
+            order.unlink()
+        await system.start_postgres()
+        functions = system.runtime.template.functions
+        await faults.until(
+            lambda: (
+                not any(each.busy for name in functions for each in system.runtime.processes(name))
+            )
+        )
+        await faults.query("TRUNCATE job_executions, effects, external_effects CASCADE")
+        known = dict(system.environment)
+        await system.start_qstash()
+        if system.environment != known:  # which the processes that run do not know
+            system.configure()
+            for name in functions:
+                while system.kill_process(name):  # noqa: ASYNC110
+                    await asyncio.sleep(0.02)
+        network.requests.clear()
+        network.answers.clear()
+        network.answer = lambda _request: None
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def shared(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Shared]:
+    folder, network = tmp_path_factory.mktemp("faults"), Network()
+    crashes = folder / "crashes"
     crashes.mkdir()
-    monkeypatch.setattr(dead_letters, "_looked_at", None)
-    make_ready(tmp_path / "home" / "postgres")
-    async with System(tmp_path / "home", TEMPLATE, faults=network) as system:
+    make_ready(folder / "home" / "postgres")
+    async with System(folder / "home", TEMPLATE, faults=network) as system:
         system.configure(CRASHES=str(crashes))
-        for name, value in system.environment.items():
-            monkeypatch.setenv(name, value)
-        faults = Faults(system, network, crashes)
-        await faults.query(LEDGERS)
-        yield faults
-        database.close()
-        qstash_client.close()
+        shared = Shared(system, network, crashes)
+        await shared.prepare()
+        yield shared
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def faults(shared: Shared, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Faults]:
+    """A running system with an empty table."""
+    await shared.empty()
+    monkeypatch.setattr(dead_letters, "_looked_at", None)
+    for name, value in shared.faults.system.environment.items():
+        monkeypatch.setenv(name, value)
+    yield shared.faults
+    database.close()
+    qstash_client.close()

@@ -10,6 +10,8 @@ import pytest
 if TYPE_CHECKING:
     from tests.faults.conftest import Faults
 
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
 # step: the attempts that the job needs, and the errors of those that did not complete
 STEPS = {
     "before verify": (1, []),

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from infra.local.qstash import DeliveryRequest
     from tests.faults.conftest import Faults
 
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
 STOPPED = DeliveryResponse(489, {"Upstash-Nonretryable-Error": ["true"]}, b"")
 
 

@@ -8,6 +8,7 @@ import time
 from typing import TYPE_CHECKING
 
 import psycopg
+import pytest
 
 from infra.local.qstash import DeliveryResponse
 from stashjobs.producer import publish
@@ -16,9 +17,9 @@ from stashjobs.store import database, outbox
 from tests.faults.jobs import faulty
 
 if TYPE_CHECKING:
-    import pytest
-
     from tests.faults.conftest import Faults
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 async def test_what_is_enqueued_while_qstash_is_away_is_published_when_it_is_back(

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+import pytest
+
 from stashjobs.producer import qstash_client
 
 if TYPE_CHECKING:
-    import pytest
-
     from tests.faults.conftest import Faults
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 async def test_signing_keys_are_rotated_in_the_middle_of_a_run(faults: Faults) -> None:
