@@ -12,6 +12,7 @@ import textwrap
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -20,8 +21,9 @@ import psycopg
 import pytest
 from dotenv import dotenv_values
 
-from infra.commands.dev import _show_line
+from infra.commands.dev import _show_line, _show_urls
 from infra.local.stack import Stack, own_qstash
+from infra.local.template import read_template
 from stashjobs.tools.servers.ports import PortTakenError, ensure_port_is_free, free_port
 from tests.clusters import make_ready
 from tests.integration.local.conftest import eventually
@@ -124,15 +126,42 @@ class Dev:
         return self.process.returncode, errors
 
 
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    (tmp_path / "template.yaml").write_text(TEMPLATE)
-    (tmp_path / "infra").symlink_to(ROOT / "infra")
-    handler = tmp_path / "functions/job/handler.py"
+def project_in(folder: Path) -> Path:
+    """A checkout with two functions, and a database that was made before."""
+    (folder / "template.yaml").write_text(TEMPLATE)
+    (folder / "infra").symlink_to(ROOT / "infra")
+    handler = folder / "functions/job/handler.py"
     handler.parent.mkdir(parents=True)
     handler.write_text(textwrap.dedent(HANDLER))
-    make_ready(tmp_path / ".stashjobs" / "postgres")
-    return tmp_path
+    make_ready(folder / ".stashjobs" / "postgres")
+    return folder
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return project_in(tmp_path)
+
+
+@dataclass
+class Shared:
+    """One that runs for all tests that change nothing about it."""
+
+    root: Path
+    first_port: int
+    urls: dict[str, str]
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shared]:
+    root = project_in(tmp_path_factory.mktemp("project"))
+    first = free_block()
+    running = Dev(root, "--json", f"--port={first}")
+    try:
+        yield Shared(root, first, running.ready())
+        assert running.end() == (0, "")
+    finally:
+        running.process.kill()
+        running.process.communicate()
 
 
 @pytest.fixture
@@ -185,11 +214,8 @@ def left_behind(root: Path) -> list[str]:
     return found
 
 
-def test_a_message_goes_through_qstash_and_the_gateway_to_the_function(
-    dev: Callable[..., Dev], root: Path
-) -> None:
-    running = dev("--json")
-    urls = running.ready()
+def test_a_message_goes_through_qstash_and_the_gateway_to_the_function(shared: Shared) -> None:
+    urls, root = shared.urls, shared.root
     settings = read_environment(urls["environment"])
 
     post(
@@ -202,13 +228,12 @@ def test_a_message_goes_through_qstash_and_the_gateway_to_the_function(
     assert eventually(lambda: (root / "seen").read_text() == "a message")
     log = root / ".stashjobs/logs/Job.log"
     assert eventually(lambda: log.exists() and "handled a message" in log.read_text())
-    assert running.end() == (0, "")
 
 
 def test_functions_and_other_shells_find_the_same_database_and_function_urls(
-    dev: Callable[..., Dev], root: Path
+    shared: Shared,
 ) -> None:
-    urls = dev("--json").ready()
+    urls, root = shared.urls, shared.root
     settings = read_environment(urls["environment"])
 
     assert settings["POSTGRES_URL"] == urls["postgres"]
@@ -224,13 +249,32 @@ def test_functions_and_other_shells_find_the_same_database_and_function_urls(
     assert (root / ".stashjobs/secrets.json").stat().st_mode & 0o777 == 0o600
 
 
-def test_a_second_start_finds_data_and_secrets(dev: Callable[..., Dev], root: Path) -> None:
-    first = dev("--json")
+def test_one_option_is_for_all_ports(shared: Shared) -> None:
+    parts = ("app", "qstash", "mailbox", "postgres", "s3", "stripe", "Slow")
+    ports = [urlsplit(shared.urls[part]).port for part in parts]
+    first = shared.first_port
+    assert ports == [*range(first, first + 6), first + 10]
+
+
+def test_one_folder_is_for_one_stack_at_a_time(shared: Shared, dev: Callable[..., Dev]) -> None:
+    home = shared.root / ".stashjobs"
+
+    code, errors = dev("--json", "--home", str(home)).wait()
+
+    assert code == 2
+    assert f"already runs with {home} at {shared.urls['app']}; stop it first" in errors
+    assert Path(shared.urls["environment"]).exists()
+
+
+def test_a_second_start_finds_data_secrets_and_ports(dev: Callable[..., Dev], root: Path) -> None:
+    port = free_block()
+    first = dev("--json", f"--port={port}")
     before = read_environment(first.ready()["environment"])
     with psycopg.connect(before["POSTGRES_URL"]) as connection:
         connection.execute("CREATE TABLE kept AS SELECT 42 AS answer")
         connection.execute(UNDER_WAY)
     first.end()
+    assert Stack(root, first_port=None).choose_ports().gateway == port
 
     started = time.monotonic()
     urls = dev("--json").ready()
@@ -249,8 +293,8 @@ def test_a_second_start_finds_data_and_secrets(dev: Callable[..., Dev], root: Pa
         assert before[name] == after[name]
 
 
-def test_other_users_of_the_machine_can_read_nothing(dev: Callable[..., Dev], root: Path) -> None:
-    post(f"{dev('--json').ready()['app']}/job")
+def test_other_users_of_the_machine_can_read_nothing(shared: Shared) -> None:
+    post(f"{shared.urls['app']}/job")
 
     def open_files(folder: Path) -> Iterator[Path]:
         for path in folder.iterdir():
@@ -260,20 +304,17 @@ def test_other_users_of_the_machine_can_read_nothing(dev: Callable[..., Dev], ro
             elif not path.is_dir() and mode & 0o044:
                 yield path
 
-    home = root / ".stashjobs"
+    home = shared.root / ".stashjobs"
     assert eventually((home / "logs/Job.log").exists)
     assert (home / "qstash.sqlite").exists()
     assert list(open_files(home)) == []
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGHUP])
-def test_a_signal_stops_everything(
-    dev: Callable[..., Dev], root: Path, how: signal.Signals
-) -> None:
+def test_a_terminal_that_closes_stops_everything(dev: Callable[..., Dev], root: Path) -> None:
     running = dev("--json")
     post(f"{running.ready()['app']}/job")
 
-    assert running.end(how) == (0, "")
+    assert running.end(signal.SIGHUP) == (0, "")
 
     assert not (root / ".stashjobs/dev.env").exists()
     assert eventually(lambda: not left_behind(root)), left_behind(root)
@@ -292,6 +333,7 @@ def test_a_second_ctrl_c_does_not_cut_the_clean_up_short(
         time.sleep(0.02)
 
     assert running.wait() == (0, "")
+    assert not (root / ".stashjobs/dev.env").exists()
     assert eventually(lambda: not left_behind(root)), left_behind(root)
 
 
@@ -335,36 +377,12 @@ def test_a_taken_port_is_named_with_what_chooses_others(
     assert not (root / ".stashjobs/dev.env").exists()
 
 
-def test_one_option_is_for_all_ports_and_the_next_start_has_the_same(
-    dev: Callable[..., Dev], root: Path
-) -> None:
-    first = free_block()
-    running = dev("--json", f"--port={first}")
-    urls = running.ready()
-    parts = ("app", "qstash", "mailbox", "postgres", "s3", "stripe", "Slow")
-    ports = [urlsplit(urls[part]).port for part in parts]
-    assert ports == [*range(first, first + 6), first + 10]
-    assert running.end() == (0, "")
-
-    assert Stack(root, first_port=None).choose_ports().gateway == first
-
-
 def test_beside_another_stack_it_takes_the_next_free_ports(root: Path) -> None:
     first = Stack(root, first_port=None).choose_ports().gateway
     with socket.create_server(("127.0.0.1", first + 3)):
         second = Stack(root, first_port=None).choose_ports().gateway
     assert second > first
     assert (second - first) % 20 == 0
-
-
-def test_one_folder_is_for_one_stack_at_a_time(dev: Callable[..., Dev], root: Path) -> None:
-    urls = dev("--json").ready()
-
-    code, errors = dev("--json").wait()
-
-    assert code == 2
-    assert f"already runs with {root / '.stashjobs'} at {urls['app']}; stop it first" in errors
-    assert Path(urls["environment"]).exists()
 
 
 @pytest.mark.parametrize("command", ["dev", "demo"])
@@ -383,17 +401,13 @@ def test_a_template_that_cannot_be_read_is_named(root: Path, command: str) -> No
     assert "Traceback" not in ended.stderr
 
 
-@pytest.mark.parametrize(("options", "lines"), [((), 3), (("--verbose",), 8)])
 def test_for_people_it_says_in_three_lines_where_things_are_and_then_every_delivery(
-    dev: Callable[..., Dev], options: tuple[str, ...], lines: int
+    dev: Callable[..., Dev],
 ) -> None:
-    running = dev(*options)
+    running = dev()
     assert running.process.stdout
-    said = [running.process.stdout.readline().split() for _ in range(lines)]
-    assert [words[0] for words in said[:3]] == ["app", "qstash", "mailbox"]
-    assert [words[0] for words in said[3:]] == ["Slow", "postgres", "s3", "stripe", "data"][
-        : lines - 3
-    ]
+    said = [running.process.stdout.readline().split() for _ in range(3)]
+    assert [words[0] for words in said] == ["app", "qstash", "mailbox"]
     post(f"{said[0][1]}/job", "hello")
     assert running.process.stderr
     told = ""
@@ -405,6 +419,15 @@ def test_for_people_it_says_in_three_lines_where_things_are_and_then_every_deliv
 
     assert output.split()[:3] == ["POST", "/job", "200"]
     assert "Job | handled hello" in told + errors
+
+
+def test_verbose_says_where_all_of_it_is(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    stack = Stack(root, first_port=0)
+    stack.template = read_template(root / "template.yaml")
+    stack.urls = dict.fromkeys(("Slow", "app", "mailbox", "postgres", "qstash", "s3"), "http://x")
+    _show_urls(stack, verbose=True)
+    said = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
+    assert said == ["app", "qstash", "mailbox", "Slow", "postgres", "s3", "data"]
 
 
 def test_for_people_it_prints_no_metrics(capsys: pytest.CaptureFixture[str]) -> None:
