@@ -60,8 +60,9 @@ CHROMIUM = _of_debian("chromium", "chromium-browser")
 PGBOUNCER = _of_debian("pgbouncer")
 CURL = _of_debian("curl")
 OPENSSL = _of_debian("openssl")
+GIT = _of_debian("git")
 SAM = Program(("SAM's translator",), "make .venv-deploy/.ready")
-ALL = (CHROMIUM, PGBOUNCER, CURL, OPENSSL, SAM)
+ALL = (CHROMIUM, PGBOUNCER, CURL, OPENSSL, GIT, SAM)
 
 
 def need_those_of(script: str) -> None:

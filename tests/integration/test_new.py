@@ -18,7 +18,11 @@ from click.testing import CliRunner, Result
 
 from infra.commands import scaffold
 from infra.commands.scaffold import Change
-from infra.commands.scaffold.entries import share_connections
+from infra.commands.scaffold.entries import (
+    LISTS_TYPES,
+    give_back_connections,
+    share_connections,
+)
 from infra.commands.scaffold.filling import names_in_use
 from infra.commands.scaffold.objections import objection
 from infra.commands.scaffold.proof import Misfit, prove
@@ -162,6 +166,23 @@ def test_what_cannot_be_is_refused_with_a_reason_and_nothing_is_written(
     assert stamps_of(untouched) == before
 
 
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["made-here"], "unknown job type 'made-here'"),
+        (["send-email"], "template.yaml lists send-email already"),
+        (["send-email", "--retries", "3"], "--retries does not go with --listed-anew: the type's"),
+    ],
+)
+def test_what_cannot_be_listed_anew_is_refused(
+    new: Any, untouched: Path, arguments: list[str], words: str
+) -> None:
+    before = stamps_of(untouched)
+    result = new(*arguments, "--listed-anew")
+    assert (result.exit_code, words in result.output) == (2, True), result.output
+    assert stamps_of(untouched) == before
+
+
 def test_a_refusal_and_a_dry_run_change_nothing(new: Any, untouched: Path) -> None:
     left = untouched / "functions" / "made_here" / "__pycache__"
     left.mkdir(parents=True)
@@ -176,7 +197,8 @@ def test_a_refusal_and_a_dry_run_change_nothing(new: Any, untouched: Path) -> No
     assert "+++ b/functions/made_here/handler.py" in shown.output
     assert "+  MadeHereFunction:" in shown.output
     assert '"0 3 * * *", ' in shown.output, "a schedule is written as its five fields"
-    assert re.search(r"^-      \w+Function: \d+$", shown.output, re.MULTILINE)  # gives a share
+    shares = re.findall(r"^\+      MadeHereFunction: (.*)", shown.output, re.MULTILINE)
+    assert shares == ["1", "2", "7"]  # of what is free
     assert after == before
 
 
@@ -214,7 +236,7 @@ def test_it_changes_the_checkout_that_it_runs_in_and_no_other(
     [
         ("template.yaml", "Resources:\n", "<<<<<<< HEAD\nResources:\n", "cannot be read: "),
         ("template.yaml", "\nResources:\n", "\nResource:\n", "template.yaml has no Resources"),
-        ("infra/alarms.yaml", "\nResources:\n", "\nResource:\n", "has no place for a new type"),
+        ("infra/alarms.yaml", "# --- alarms of your own, to", "#", "has no place for a new type"),
         ("infra/alarms.yaml", "\nResources:\n", "\n>>>>>>> x\nResources:\n", "cannot be read: "),
         (
             "template.yaml",
@@ -308,27 +330,38 @@ SHARES = """Mappings:
       SendEmailFunction: 30  # why: so many
       ApiFunction: 7
       Operators: 3
+      # --- shares of your own, from here
+      # --- shares of your own, to here
 """
+HERE = "      # --- shares of your own, to here"
 
 
 def test_a_share_is_taken_from_the_api_while_it_has_more_than_two() -> None:
-    assert share_connections(SHARES, "MadeHereFunction") == SHARES.replace(": 7", ": 6").replace(
-        "      Operators", "      MadeHereFunction: 1\n      Operators"
-    )
+    shared = SHARES.replace(": 7", ": 6")
+    shared = shared.replace(HERE, f"      MadeHereFunction: 1  # of ApiFunction\n{HERE}")
+    assert share_connections(SHARES, "MadeHereFunction") == shared
 
 
 def test_then_it_is_taken_from_the_type_with_most_and_its_comment_stays() -> None:
     shares = SHARES.replace(": 7", ": 2").replace(": 30", ": 35")
-    assert share_connections(shares, "MadeHereFunction") == shares.replace(": 35", ": 34").replace(
-        "      Operators", "      MadeHereFunction: 1\n      Operators"
-    )
+    shared = shares.replace(": 35", ": 34")
+    shared = shared.replace(HERE, f"      MadeHereFunction: 1  # of SendEmailFunction\n{HERE}")
+    assert share_connections(shares, "MadeHereFunction") == shared
 
 
 def test_what_is_free_is_given_first() -> None:
     free = SHARES.replace("30", "20")
-    assert share_connections(free, "MadeHereFunction") == free.replace(
-        "      Operators", "      MadeHereFunction: 1\n      Operators"
-    )
+    shared = free.replace(HERE, f"      MadeHereFunction: 1\n{HERE}")
+    assert share_connections(free, "MadeHereFunction") == shared
+
+
+def test_as_many_are_given_as_are_to_run_at_once() -> None:
+    shared = share_connections(SHARES, "MadeHereFunction", 7)
+    assert "ApiFunction: 2\n" in shared
+    assert "SendEmailFunction: 28  # why" in shared
+    givers = ", ".join(["ApiFunction"] * 5 + ["SendEmailFunction"] * 2)
+    assert f"      MadeHereFunction: 7  # of {givers}\n" in shared
+    assert give_back_connections(shared, "MadeHereFunction") == SHARES
 
 
 def test_operators_keep_theirs_where_no_connection_is_left() -> None:
@@ -343,10 +376,11 @@ def generated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     copy = copy_repository(tmp_path_factory.mktemp("new") / "generated")
     for arguments in (
         ["made-here", "--timeout", "45", "--schedule", "0 3 * * *"],
-        ["encrypted-here", "--encrypted", "--timeout", "20"],
+        ["encrypted-here", "--encrypted", "--timeout", "20", "--parallelism", "2"],
     ):
         told = in_copy(copy, "-c", CLI, "new", *arguments)
-        assert f"One {arguments[0]} runs at a time." in told
+        at_a_time = "2 run at a time" if "--parallelism" in arguments else "One runs at a time"
+        assert f"{at_a_time}; for more, raise parallelism in its handler and its share" in told
     return copy
 
 
@@ -436,6 +470,16 @@ def test_a_type_that_was_made_is_not_made_again(generated: Path) -> None:
     assert (again.returncode, again.stdout) == (2, "")
     assert "there is a job type made-here already" in again.stderr
     assert files_of(generated) == before
+
+
+def test_a_type_whose_entries_are_lost_is_listed_anew_and_its_code_stays(generated: Path) -> None:
+    """As after a merge that took the other side of the files that list types."""
+    whole = files_of(generated)
+    for path in LISTS_TYPES:
+        shutil.copy(ROOT / path, generated / path)
+    for job_type in ("made-here", "encrypted-here"):
+        in_copy(generated, "-c", CLI, "new", job_type, "--listed-anew")
+    assert files_of(generated) == whole
 
 
 def test_the_new_types_pass_the_tests_of_the_templates(generated: Path) -> None:

@@ -12,11 +12,18 @@ import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from infra.commands.scaffold.entries import TEMPLATE, entries, insert, share_connections
+from infra.commands.scaffold.entries import (
+    LISTS_TYPES,
+    TEMPLATE,
+    entries,
+    insert,
+    share_connections,
+)
 from infra.commands.scaffold.filling import filled
-from infra.commands.scaffold.proof import Misfit, prove
+from infra.commands.scaffold.proof import Misfit, prove, prove_templates
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from infra.commands.scaffold.wanted import Wanted
@@ -51,6 +58,21 @@ def new_files(wanted: Wanted) -> dict[str, str]:
     }
 
 
+def listed(texts: Mapping[str, str], wanted: Wanted) -> dict[str, str]:
+    """Those of the texts (by their paths) in which the type is listed, with its entries.
+
+    Raises:
+        Misfit: A file has no place for an entry, or no connection is left to give.
+    """
+    after: dict[str, str] = {}
+    for path, place, entry in entries(wanted):
+        after[path] = insert(path, after.get(path, texts[path]), place, entry)
+    after[TEMPLATE] = share_connections(
+        after[TEMPLATE], f"{wanted.logical}Function", wanted.parallelism
+    )
+    return after
+
+
 def work_out(root: Path, wanted: Wanted) -> list[Change]:
     """All that the new type needs, as changes of files under `root`. Nothing is written.
 
@@ -58,15 +80,22 @@ def work_out(root: Path, wanted: Wanted) -> list[Change]:
         Misfit: A file has no place for an entry, or no connection is left to give, or what would
             be written does not do what it is to do (`proof`).
     """
-    after = new_files(wanted)
-    before: dict[str, str] = {}
-    for path, place, entry in entries(wanted):
-        if path not in before:
-            before[path] = after[path] = (root / path).read_text()
-        after[path] = insert(path, after[path], place, entry)
-    after[TEMPLATE] = share_connections(after[TEMPLATE], f"{wanted.logical}Function")
+    before = {path: (root / path).read_text() for path in LISTS_TYPES}
+    after = new_files(wanted) | listed(before, wanted)
     prove(root, after, wanted)
     return [Change(path, before.get(path), text) for path, text in after.items()]
+
+
+def list_anew(root: Path, wanted: Wanted) -> list[Change]:
+    """The entries alone, of a type whose code is there. Nothing is written.
+
+    Raises:
+        Misfit: As `work_out`.
+    """
+    before = {path: (root / path).read_text() for path in LISTS_TYPES}
+    after = listed(before, wanted)
+    prove_templates(after, wanted)
+    return [Change(path, before[path], text) for path, text in after.items()]
 
 
 def carry_out(root: Path, changes: list[Change]) -> None:

@@ -29,7 +29,8 @@ load()
 made = find(job_type)
 made.read_payload(made.example())
 clocks = [[each.cron, each.timezone] for each in schedules.declared() if each.job is made]
-print(json.dumps([made.endpoint, made.retries, made.timeout, made.encrypted, clocks]))
+own = [made.endpoint, made.retries, made.timeout, made.encrypted, made.parallelism]
+print(json.dumps([*own, clocks]))
 """
 
 
@@ -58,15 +59,28 @@ def prove(root: Path, texts: Mapping[str, str], wanted: Wanted) -> None:
         Misfit: They do something else than was meant.
     """
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        for path, text in texts.items():
-            (folder / path).parent.mkdir(parents=True, exist_ok=True)
-            (folder / path).write_text(text)
-        for path in texts:
-            if path.endswith(".yaml"):
-                read(folder / path)
-        _prove_the_function(folder, wanted)
-        _prove_the_handler(folder, root, wanted)
+        _prove_the_templates(Path(name), texts, wanted)
+        _prove_the_handler(Path(name), root, wanted)
+
+
+def prove_templates(texts: Mapping[str, str], wanted: Wanted) -> None:
+    """The same of a type whose code is there already.
+
+    Raises:
+        Misfit: As `prove`.
+    """
+    with tempfile.TemporaryDirectory() as name:
+        _prove_the_templates(Path(name), texts, wanted)
+
+
+def _prove_the_templates(folder: Path, texts: Mapping[str, str], wanted: Wanted) -> None:
+    for path, text in texts.items():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_text(text)
+    for path in texts:
+        if path.endswith(".yaml"):
+            read(folder / path)
+    _prove_the_function(folder, wanted)
 
 
 def _prove_the_function(folder: Path, wanted: Wanted) -> None:
@@ -93,6 +107,13 @@ def _prove_the_handler(folder: Path, root: Path, wanted: Wanted) -> None:
         reason = (done.stderr.strip().splitlines() or ["it ended without a word"])[-1]
         raise Misfit(f"functions/{wanted.folder}/handler.py could not be imported: {reason}")
     clocks = [] if wanted.schedule is None else [[wanted.schedule, wanted.timezone]]
-    meant = [wanted.endpoint, wanted.retries, wanted.timeout, wanted.encrypted, clocks]
+    meant = [
+        wanted.endpoint,
+        wanted.retries,
+        wanted.timeout,
+        wanted.encrypted,
+        wanted.parallelism,
+        clocks,
+    ]
     if json.loads(done.stdout.splitlines()[-1]) != meant:
         raise Misfit(f"functions/{wanted.folder}/handler.py would not be read back as it was meant")

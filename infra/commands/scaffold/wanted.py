@@ -22,6 +22,7 @@ class Wanted:
         timeout: Of one attempt, in whole seconds.
         schedule: A cron expression; None where nothing enqueues it by the clock.
         timezone: The schedule's.
+        parallelism: How many of it may run at once.
     """
 
     type: str
@@ -31,6 +32,7 @@ class Wanted:
     schedule: str | None = None
     timezone: str = "UTC"
     encrypted: bool = False
+    parallelism: int = 1
 
     @property
     def folder(self) -> str:

@@ -30,6 +30,7 @@ COMMANDS = {
     "migrate": "stashjobs.tools.cli.migrate:migrate",
     "new": "infra.commands.new:new",
     "pause": "stashjobs.tools.cli.job_types:pause",
+    "remove": "infra.commands.remove:remove",
     "reschedule": "stashjobs.tools.cli.waiting:reschedule",
     "resume": "stashjobs.tools.cli.job_types:resume",
     "retry": "stashjobs.tools.cli.operate:retry",
