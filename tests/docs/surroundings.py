@@ -28,7 +28,10 @@ COMPARED = {
 SERVERS = ("stashjobs dev", "python -m infra.local.mailbox")
 """Commands that run until they are stopped."""
 
-ELSEWHERE = ("--stage ", "aws ", "@host:5432", "sam deploy ", "stashjobs new ")
+ELSEWHERE = (
+    *("--stage ", "aws ", "@host:5432", "sam deploy "),
+    *("stashjobs new ", "stashjobs remove ", "git merge "),
+)
 """Marks of a command for a system in AWS, or that changes the repository: it must exist, with these
 options, which take these values; it is not run."""
 

@@ -139,7 +139,9 @@ def assert_that_it_exists(line: str) -> None:
         ]:
             workflows = (ROOT / ".github" / "workflows").glob("*.yml")
             assert any(f"vars.{words[3]}" in each.read_text() for each in workflows)
-        case [] | ["shred", *_] | ["export", *_] | ["${EDITOR:-vi}", "settings.json"]:
+        case ["git", "checkout", _, "--", *paths]:
+            assert all((ROOT / path).exists() for path in paths)
+        case [] | ["git", *_] | ["shred", *_] | ["export", *_] | ["${EDITOR:-vi}", "settings.json"]:
             pass
         case _:
             pytest.fail(f"nothing knows how to check: {line}")
