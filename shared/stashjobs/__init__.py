@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from stashjobs.producer.schedules import Schedule
     from stashjobs.store.executions import JobState, NewJob, Parent
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "Batch",
