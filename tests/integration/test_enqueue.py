@@ -304,6 +304,9 @@ def test_a_payload_over_the_limit_is_refused_with_both_sizes(
         {"delay": 5, "at": datetime(2030, 1, 1, tzinfo=UTC)},
         {"at": datetime(2030, 1, 1)},  # noqa: DTZ001
         {"retries": -1},
+        {"retries": 1_000_001},
+        {"headers": {"X": "x" * 64_000}},
+        {"callback": "http://a/" + "x" * 64_000},
         {"idempotency_key": ""},
         {"at": datetime(1, 1, 1, tzinfo=timezone(timedelta(hours=14)))},
         {"at": datetime(9999, 12, 31, 23, tzinfo=timezone(timedelta(hours=-12)))},

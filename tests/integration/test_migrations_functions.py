@@ -328,6 +328,10 @@ def test_a_trigger_enqueues(table: Table) -> None:
         ("'probe', '{}', delay => '-1 s'", "it must be 0 or more"),
         ("'probe', '{}', metadata => '[]'", "metadata is not a JSON object"),
         ("'probe', '{}', headers => '{\"a\": 1}'", "a value in headers is no string"),
+        (
+            f"'probe', '{{}}', callback => 'http://a/', headers => '{{\"a\": \"{'x' * 63990}\"}}'",
+            "headers and callbacks have 64008 bytes; at most 64000 are allowed",
+        ),
         ("'probe', '{}', headers => '{\"a\": [\"b\"]}'", "a value in headers is no string"),
         ("'probe', '{}', callback => 'x'", "callback is no URL"),
     ],

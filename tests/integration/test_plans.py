@@ -33,6 +33,9 @@ SELECT 'job-' || n, 'type-' || n %% 50, status, '{}', 3, 'u_' || n %% 50, 'o_' |
 """
 
 
+COLUMNS = {"columns": "*", "shown": "*", "bytes": "0"}
+
+
 @pytest.fixture
 def connection(table: Table, database_url: str) -> Iterator[psycopg.Connection[Any]]:
     table.run(JOBS)
@@ -60,10 +63,9 @@ def test_a_list_is_a_range_of_an_index_in_its_order(
     connection: psycopg.Connection[Any], which: Filter, index: str
 ) -> None:
     conditions, parameters = which.conditions()
-    parameters |= {"limit": 21, "before_time": "infinity", "before_id": ""}
-    found = plan(
-        connection, sql.LIST_NEWEST.format(columns="job_id", conditions=conditions), parameters
-    )
+    parameters |= {"limit": 21, "before_time": "infinity", "before_id": "", "bytes": 9}
+    statement = sql.LIST_NEWEST.format(**COLUMNS, conditions=conditions)
+    found = plan(connection, statement, parameters)
     assert f"Index Scan using {index} " in found
     assert "Incremental Sort" in found  # by id, among those of the same moment
 
@@ -74,10 +76,9 @@ def test_a_search_for_an_error_looks_at_jobs_that_have_one(
     which = Filter(error_contains="x")
     narrow, wide = which.split_conditions()
     parameters = which.conditions()[1]
-    parameters |= {"limit": 21, "before_time": "now", "before_id": "", "look_at": 100}
-    found = plan(
-        connection, sql.SEARCH_NEWEST.format(columns="*", narrow=narrow, wide=wide), parameters
-    )
+    parameters |= {"limit": 21, "before_time": "now", "before_id": "", "look_at": 100, "bytes": 9}
+    statement = sql.SEARCH_NEWEST.format(**COLUMNS, narrow=narrow, wide=wide)
+    found = plan(connection, statement, parameters)
     assert "Index Scan using idx_job_executions_error " in found
 
 

@@ -201,6 +201,7 @@ def test_a_row_of_a_type_that_no_function_has_gets_the_reason_and_fails_after_a_
         ("delivery", '{"callback": 7}'),
         ("delivery", '{"failureCallback": null}'),
         ("delivery", "[]"),
+        ("delivery", f'{{"callback": "{"x" * 100_000}"}}'),
         ("metadata", "[]"),
         ("errors", "{}"),
         ("errors", '["a"]'),
@@ -209,6 +210,7 @@ def test_a_row_of_a_type_that_no_function_has_gets_the_reason_and_fails_after_a_
         ("created_at", "-infinity"),
         ("updated_at", "10000-01-01"),
     ],
+    ids=lambda value: str(value)[:40],
 )
 def test_the_database_refuses_what_no_program_can_read(
     table: Table, column: str, value: str

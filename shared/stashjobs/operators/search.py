@@ -15,7 +15,7 @@ from stashjobs.store import jsonb
 from stashjobs.store.jsonb import to_json
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from psycopg import Cursor
 
@@ -28,6 +28,14 @@ NEWEST_LOOKED_AT = 50_000
 SHORTEST_PART = 6
 # Parsers that read what the API answers give up at 255 levels, and more are around a document.
 MAX_SHOWN_LEVELS = 200
+# Of a document in a list, and of one job's: all of them together are less than Lambda's 6 MB, and
+# more is a note in its place. A longer error is cut.
+MAX_LISTED_BYTES = 800_000
+MAX_SHOWN_BYTES = 500_000
+MAX_RESULT_BYTES = 3_500_000
+MAX_ERROR_CHARACTERS = 100_000
+# Of the documents of a list, in memory; the rest is on the next page.
+MAX_PAGE_BYTES = 8_000_000
 STATUSES = ("waiting", "pending", "processing", "retrying", "completed", "failed", "cancelled")
 
 
@@ -178,6 +186,36 @@ _CONDITIONS = {
 }
 
 _COLUMNS = ", ".join(field.name for field in fields(JobExecution))
+_DOCUMENTS = ("result", "errors", "progress", "metadata")
+
+
+def _shown_columns(limits: Mapping[str, int]) -> str:
+    """The columns, with a note in the place of a document with more bytes than these. What takes up
+    less than 2,000 has not been compressed from more."""
+    columns = []
+    for field in fields(JobExecution):
+        name = field.name
+        if name == "error":
+            name = f"left(error, {MAX_ERROR_CHARACTERS}) AS error"
+        elif name in _DOCUMENTS:
+            note = f"jsonb_build_object('$notShown', octet_length({name}::text) || ' bytes')"
+            note = f"jsonb_build_array({note})" if name == "errors" else note
+            name = (
+                f"CASE WHEN pg_column_size({name}) > 2000"
+                f" AND octet_length({name}::text) > {limits[name]} THEN {note} ELSE {name} END"
+                f" AS {name}"
+            )
+        columns.append(name)
+    return ", ".join(columns)
+
+
+_SHOWN = _shown_columns(dict.fromkeys(_DOCUMENTS, MAX_SHOWN_BYTES) | {"result": MAX_RESULT_BYTES})
+_LISTED = _shown_columns(dict.fromkeys(_DOCUMENTS, MAX_LISTED_BYTES))
+_BYTES = " + ".join(
+    f"coalesce(CASE WHEN pg_column_size({name}) > 2000"
+    f" THEN least(octet_length({name}::text), {MAX_LISTED_BYTES}) ELSE 2000 END, 0)"
+    for name in (*_DOCUMENTS, "error")
+)
 _LOOKED_FOR = {"error_contains", "metadata"}
 _NARROWER = {"job_type", "status", "user_id", "organization_id", "batch_id"}
 
@@ -218,7 +256,7 @@ def _shown(text: str | bytes) -> Any:
 
 def find(connection: Connection, job_id: str) -> JobExecution | None:
     """The job with this id, or None."""
-    text = sql.FIND_JOB.format(columns=_COLUMNS).encode()
+    text = sql.FIND_JOB.format(shown=_SHOWN).encode()
     row = _cursor(connection).execute(text, [job_id]).fetchone()
     return JobExecution(*row) if row else None
 
@@ -303,13 +341,28 @@ def newest(
         limit: At most so many.
         before: Only those behind the job with this `created_at` and `job_id`.
     """
+    return _newest(connection, which, limit, before).jobs
+
+
+def _newest(
+    connection: Connection, which: Filter, limit: int, before: tuple[datetime, str] | None
+) -> Page:
     text, parameters = which.conditions()
     before_time, before_id = before or ("infinity", "")
-    parameters |= {"limit": limit, "before_time": before_time, "before_id": before_id}
-    rows = _cursor(connection).execute(
-        sql.LIST_NEWEST.format(columns=_COLUMNS, conditions=text).encode(), parameters
-    )
-    return [JobExecution(*row) for row in rows]
+    parameters |= {"limit": limit + 1, "before_time": before_time, "before_id": before_id}
+    return _read(connection, sql.LIST_NEWEST, parameters, limit, conditions=text)
+
+
+def _read(
+    connection: Connection, text: str, parameters: dict[str, Any], limit: int, **conditions: str
+) -> Page:
+    """A page of a statement that reads one row more, as far as `MAX_PAGE_BYTES` go."""
+    text = text.format(columns=_COLUMNS, shown=_LISTED, bytes=_BYTES, **conditions)
+    rows = _cursor(connection).execute(text.encode(), parameters | {"bytes": MAX_PAGE_BYTES})
+    found = rows.fetchall()
+    jobs = [JobExecution(*row[:-1]) for row in found[:limit]]
+    there_is_more = bool(found) and found[0][-1] > len(jobs)
+    return Page(jobs, (jobs[-1].created_at, jobs[-1].job_id) if there_is_more else None)
 
 
 def page(
@@ -329,8 +382,7 @@ def page(
         before: `next` of the page before.
     """
     if not which.is_search:
-        found = newest(connection, which, limit=limit + 1, before=before)
-        return _cut(found, limit)
+        return _newest(connection, which, limit, before)
     narrow, wide = which.split_conditions()
     _, parameters = which.conditions()
     # "now" is when the transaction began, by Postgres's clock: jobs that are recorded meanwhile
@@ -342,19 +394,12 @@ def page(
         "before_id": before_id,
         "look_at": LOOK_AT,
     }
-    text = sql.SEARCH_NEWEST.format(columns=_COLUMNS, narrow=narrow, wide=wide)
-    found = [JobExecution(*row) for row in _cursor(connection).execute(text.encode(), parameters)]
-    if len(found) > limit:
-        return _cut(found, limit)
+    found = _read(connection, sql.SEARCH_NEWEST, parameters, limit, narrow=narrow, wide=wide)
+    if found.next is not None:
+        return found
     text = sql.LAST_LOOKED_AT.format(narrow=narrow)
     last = connection.execute(text.encode(), parameters).fetchone()
-    return Page(found, last, complete=last is None)
-
-
-def _cut(found: list[JobExecution], limit: int) -> Page:
-    jobs = found[:limit]
-    more = len(found) > limit
-    return Page(jobs, (jobs[-1].created_at, jobs[-1].job_id) if more else None)
+    return Page(found.jobs, last, complete=last is None)
 
 
 def _camel(name: str) -> str:

@@ -4,7 +4,7 @@ the fields of `search.JobExecution`; the conditions come from `search.Filter`.
 
 from __future__ import annotations
 
-FIND_JOB = "-- find_job\nSELECT {columns} FROM job_executions WHERE job_id = %s"
+FIND_JOB = "-- find_job\nSELECT {shown} FROM job_executions WHERE job_id = %s"
 
 FIND_BY_PART = """
 -- find_by_part
@@ -65,28 +65,39 @@ SELECT job_type FROM types WHERE job_type IS NOT NULL
 """
 
 # Keyset pagination: the next page begins behind the last row of this one, however far down it is.
-LIST_NEWEST = """
--- list_newest
-SELECT {columns} FROM job_executions
- WHERE {conditions}
-   AND (created_at, job_id) < (%(before_time)s, %(before_id)s)
+# Of so many rows (`found`) those that have so many bytes together, and the first whatever it has.
+_WITHIN_BYTES = """
+SELECT {{columns}}, found
+  FROM (SELECT *, count(*) OVER () AS found,
+               sum(bytes) OVER (ORDER BY created_at DESC, job_id DESC ROWS UNBOUNDED PRECEDING)
+               - bytes AS bytes_before
+          FROM (SELECT {{shown}}, {{bytes}} AS bytes FROM ({rows}) AS newest) AS shown) AS weighed
+ WHERE bytes_before < %(bytes)s
  ORDER BY created_at DESC, job_id DESC
- LIMIT %(limit)s
 """
 
-# As `LIST_NEWEST`, of so many that fit what an index finds, however few of them fit the rest.
-SEARCH_NEWEST = """
--- search_newest
-SELECT {columns}
-  FROM (SELECT {columns} FROM job_executions
-         WHERE {narrow}
+LIST_NEWEST = "-- list_newest" + _WITHIN_BYTES.format(
+    rows="""
+        SELECT {columns} FROM job_executions
+         WHERE {conditions}
            AND (created_at, job_id) < (%(before_time)s, %(before_id)s)
          ORDER BY created_at DESC, job_id DESC
-         LIMIT %(look_at)s) AS looked_at
- WHERE {wide}
- ORDER BY created_at DESC, job_id DESC
- LIMIT %(limit)s
-"""
+         LIMIT %(limit)s"""
+)
+
+# As `LIST_NEWEST`, of so many that fit what an index finds, however few of them fit the rest.
+SEARCH_NEWEST = "-- search_newest" + _WITHIN_BYTES.format(
+    rows="""
+        SELECT {columns}
+          FROM (SELECT {columns} FROM job_executions
+                 WHERE {narrow}
+                   AND (created_at, job_id) < (%(before_time)s, %(before_id)s)
+                 ORDER BY created_at DESC, job_id DESC
+                 LIMIT %(look_at)s) AS looked_at
+         WHERE {wide}
+         ORDER BY created_at DESC, job_id DESC
+         LIMIT %(limit)s"""
+)
 
 LAST_LOOKED_AT = """
 -- last_looked_at

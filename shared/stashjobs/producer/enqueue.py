@@ -47,6 +47,9 @@ CHUNK = 100
 PORTION, PORTION_BYTES = 2_000, 8_000_000
 # A btree entry is at most 2,704 bytes, and an idempotency key shares its own with the type's name.
 MAX_INDEXED_BYTES = 1_000
+MAX_RETRIES = 1_000_000
+# The relay reads those of a hundred jobs at a time.
+MAX_DELIVERY_BYTES = 64_000
 # Python's years end at 1 and 9999, and a row is read back in whatever time zone a session has.
 EARLIEST, LATEST = datetime(1970, 1, 1, tzinfo=UTC), datetime(9000, 1, 1, tzinfo=UTC)
 # Powertools' logger of the same name, where there is one, formats these lines.
@@ -319,8 +322,8 @@ def check(job: JobType[Any, Any], options: Options) -> Checked:
     """
     refuse_left_out(job.type)
     retries = job.retries if options.retries is None else options.retries
-    if retries < 0:
-        raise ValueError(f"retries is {retries}, it must be 0 or more")
+    if not 0 <= retries <= MAX_RETRIES:
+        raise ValueError(f"retries is {retries}, it must be from 0 to {MAX_RETRIES}")
     if options.idempotency_key == "":
         raise ValueError("idempotency_key is empty; leave it out or give it a value")
     if options.batch == "":
@@ -337,6 +340,9 @@ def check(job: JobType[Any, Any], options: Options) -> Checked:
         raise ValueError(f"an option contains {misfit}")
     for name, text in indexed.items():
         _refuse_too_long(name, text)
+    if (size := envelope.size_of(delivery)) > MAX_DELIVERY_BYTES:
+        limit = MAX_DELIVERY_BYTES
+        raise ValueError(f"headers and callbacks have {size} bytes, the limit is {limit}")
     encrypted, due = _is_encrypted(job, options), _available_at(options)
     return Checked(
         metadata,

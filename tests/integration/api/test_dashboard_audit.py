@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from tests.deliveries import Table
     from tests.integration.api.dashboards import Browser
 
-# Three tables, and in the first a bulk operation whose actions are all of one moment.
+# Four tables, each with more than a page; in the first a bulk operation whose actions are all of
+# one moment.
 ACTIONS = (
     (
         "INSERT INTO job_actions (at, actor, action, job_id, before)"
@@ -24,13 +25,18 @@ ACTIONS = (
     ),
     (
         "INSERT INTO schedule_actions (at, actor, action, schedule)"
-        " SELECT '2026-06-01', 'bob', 'pause', 'nightly-' || n FROM generate_series(1, 3) AS n"
+        " SELECT '2026-06-01', 'bob', 'pause', 'nightly-' || n FROM generate_series(1, 60) AS n"
     ),
     (
         "INSERT INTO token_actions (at, actor, action, token, scopes)"
         " SELECT '2026-06-01'::timestamptz + n * interval '1 s', 'cyd', 'make token', 't-' || n,"
         " '{}'"
-        " FROM generate_series(-2, 2) AS n"
+        " FROM generate_series(-60, 60) AS n"
+    ),
+    (
+        "INSERT INTO type_actions (at, actor, action, job_type)"
+        " SELECT '2026-06-01'::timestamptz - n * interval '1 s', 'dan', 'pause', 'type-' || n"
+        " FROM generate_series(1, 60) AS n"
     ),
 )
 
@@ -47,11 +53,16 @@ def test_every_action_is_on_one_page_and_the_newest_is_first(table: Table) -> No
             break
         before = found[-1].place
 
-    assert len(found) == 120 + 3 + 5
+    assert len(found) == 120 + 60 + 121 + 60
     assert len({(one.kind, one.action_id) for one in found}) == len(found)
     assert [one.at for one in found] == sorted((one.at for one in found), reverse=True)
-    assert [one.subject.partition(":")[0] for one in found[:2]] == ["t-2", "t-1"]
-    assert [one.subject.partition(":")[0] for one in found[-2:]] == ["t--1", "t--2"]
+    of_tokens = [one.subject.partition(":")[0] for one in found if one.actor == "cyd"]
+    assert of_tokens == [f"t-{n}" for n in range(60, -61, -1)]
+    of_schedules = [one.subject for one in found if one.actor == "bob"]
+    assert of_schedules == [f"schedule nightly-{n}" for n in range(60, 0, -1)]
+    assert [one.subject for one in found if one.actor == "dan"] == [
+        f"type type-{n}" for n in range(1, 61)
+    ]
     of_the_moment = [one.job_id for one in found if one.actor == "ada"]
     assert of_the_moment == [f"job-{n}" for n in range(120, 0, -1)]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from random import randbytes
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -626,7 +627,7 @@ def test_an_id_may_have_slashes(app: TestClient, table: Table, job_id: str) -> N
 def test_a_page_ends_before_it_is_too_large_and_the_next_goes_on(
     app: TestClient, table: Table
 ) -> None:
-    added = {table.add(probe(), metadata={"a": "x" * 1_500_000}) for _ in range(5)}
+    added = {table.add(probe(), metadata={"a": "x" * 790_000}) for _ in range(12)}
     found: list[str] = []
     path, pages = "/api/jobs", 0
     while path:
@@ -636,7 +637,47 @@ def test_a_page_ends_before_it_is_too_large_and_the_next_goes_on(
         found += [one["jobId"] for one in page["jobs"]]
         path = f"/api/jobs?cursor={page['next']}" if page["next"] else ""
         pages += 1
-    assert (set(found), len(found), pages) == (added, 5, 3)
+    assert (set(found), len(found), pages) == (added, 12, 3)
+
+
+def test_a_row_that_is_too_large_for_any_answer_harms_nobody_but_itself(
+    app: TestClient, table: Table
+) -> None:
+    large = table.add(probe(), metadata={"a": "x" * 7_000_000})
+    other = table.add(probe(), metadata={"a": 1})
+    table.run(
+        "UPDATE job_executions SET error = repeat('é', 7000000), progress = %s, errors = %s,"
+        " status = 'cancelled', completed_at = now(), result = %s WHERE job_id = %s",
+        Jsonb({"a": "x" * 900_000}),
+        Jsonb([{"message": "x" * 900_000}]),
+        Jsonb("x" * 3_000_000),
+        large,
+    )
+    listed = app.get("/api/jobs")
+    assert len(listed.content) < 1_000_000
+    shown = {one["jobId"]: one for one in listed.json()["jobs"]}
+    assert shown[other]["metadata"] == {"a": 1}
+    assert shown[large]["metadata"] == {"$notShown": "7000009 bytes"}
+    assert shown[large]["result"] == {"$notShown": "3000002 bytes"}
+    assert shown[large]["progress"] == {"$notShown": "900009 bytes"}
+    assert shown[large]["errors"] == [{"$notShown": "900017 bytes"}]
+    assert [one["jobId"] for one in app.get("/api/jobs?error=éé").json()["jobs"]] == [large]
+    alone = app.get(f"/api/jobs/{large}")
+    assert alone.json()["result"] == "x" * 3_000_000
+    assert len(alone.content) < 5_000_000
+
+
+def test_a_page_is_cut_before_it_is_in_memory(
+    app: TestClient, table: Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(search, "MAX_PAGE_BYTES", 100_000)
+    # What Postgres cannot compress.
+    added = [table.add(probe(), metadata={"a": randbytes(20_000).hex()}) for _ in range(4)]
+    for query in ("", "?metadata=%7B%7D"):
+        first = app.get(f"/api/jobs{query}").json()
+        assert [one["jobId"] for one in first["jobs"]] == added[:0:-1]
+        rest = app.get("/api/jobs", params={"cursor": first["next"]}).json()
+        assert ([one["jobId"] for one in rest["jobs"]], rest["next"]) == (added[:1], None)
 
 
 def test_a_list_has_no_tracebacks_and_the_job_has(app: TestClient, table: Table) -> None:

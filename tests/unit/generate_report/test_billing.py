@@ -34,3 +34,9 @@ def test_revenue_and_subscriptions_are_compared_with_the_time_before(
     found = billing.figures(data, JUNE)[:2]
     assert [each.note.partition(" on ")[0].partition(" in ")[0] for each in found] == notes
     assert found[0].value == f"${now[0]['mrr'] / 100:,.2f}"
+
+
+def test_subscriptions_of_all_currencies_and_days_are_added_up() -> None:
+    days = [{"started": 2, "ended": 1}, {"started": 3, "ended": 4}]
+    data = {"revenue": [row(9, 6), row(8, 2, "EUR")], "before": [], "byDay": days}
+    assert [each.value for each in billing.figures(data, JUNE)[1:]] == ["8", "5", "5"]

@@ -12,6 +12,7 @@ from reportlab.pdfbase.pdfmetrics import stringWidth
 
 from functions.generate_report import charts, formatting
 from functions.generate_report.handler import generate_report
+from functions.generate_report.kinds.reading import bar_values
 from functions.generate_report.period import Period
 from stashjobs import InvalidPayload
 
@@ -99,6 +100,13 @@ def test_every_day_belongs_to_a_bar(first: date, days: int) -> None:
     assert over.step_of(last) == len(over.steps) - 1
     assert len(over.steps) <= 92
     assert over.before.days == days
+
+
+def test_a_week_s_bar_is_the_sum_of_its_days() -> None:
+    year = period("2025-06-01", "2026-05-31")
+    days = [(date(2025, 6, 1), 2), (date(2025, 6, 2), 3), (date(2026, 5, 31), 7)]
+    values = bar_values(year, [{"day": day, "total": total} for day, total in days], "total")
+    assert (values[0], values[-1], sum(values)) == (5, 7, 12)
 
 
 @pytest.mark.parametrize(

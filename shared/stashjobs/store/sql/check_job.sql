@@ -38,7 +38,9 @@ BEGIN
         WHEN TG_OP = 'INSERT' THEN CASE
             WHEN NEW.status NOT IN ('waiting', 'pending', 'processing', 'retrying',
                                     'completed', 'failed', 'cancelled')
-                THEN 'no job''s status is ' || NEW.status END
+                THEN 'no job''s status is ' || NEW.status
+            -- The relay reads those of many jobs at a time.
+            WHEN pg_column_size(NEW.delivery) > 100000 THEN 'delivery has 100 kB at most' END
         -- It is the fencing token: one that went back would let an attempt that lost its lease record
         -- over the one that holds it.
         WHEN NEW.attempt < OLD.attempt

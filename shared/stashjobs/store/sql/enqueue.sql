@@ -24,6 +24,7 @@ DECLARE
     -- Those of `stashjobs.envelope`.
     max_levels CONSTANT integer := 64;
     max_metadata_bytes CONSTANT integer := 64000;
+    max_delivery_bytes CONSTANT integer := 64000;  -- of stashjobs.producer.enqueue
     too_deep CONSTANT jsonpath := 'strict $.**{64} ? (@.type() == "object" || @.type() == "array")';
     too_large CONSTANT jsonpath := 'strict $.** ? (@ >= 1.8e308 || @ <= -1.8e308)';
     wrong text;
@@ -71,6 +72,10 @@ BEGIN
         WHEN jsonb_typeof(headers) IS DISTINCT FROM 'object' THEN 'headers is no JSON object'
         WHEN jsonb_path_exists(headers, 'strict $.* ? (@.type() != "string")')
             THEN 'a value in headers is no string'
+        WHEN octet_length(concat(headers, callback, failure_callback)) > max_delivery_bytes
+            THEN format('headers and callbacks have %s bytes; at most %s are allowed',
+                        octet_length(concat(headers, callback, failure_callback)),
+                        max_delivery_bytes)
         WHEN after_when IS NULL OR after_when NOT IN ('completed', 'ended')
             THEN format('after_when is %L; it must be completed or ended', after_when)
         WHEN array_position(after, NULL) IS NOT NULL THEN 'after has a NULL; give ids of jobs'
