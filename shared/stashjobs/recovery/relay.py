@@ -16,7 +16,7 @@ from qstash.errors import QStashError
 
 from stashjobs.config import settings
 from stashjobs.errors import SettingError
-from stashjobs.job_type import broken, close_to, declared
+from stashjobs.job_type import broken, close_to, declared, is_left_out
 from stashjobs.observability import redaction
 from stashjobs.producer import dead_letters as letters
 from stashjobs.producer import flow_control, publish, qstash_client
@@ -252,7 +252,10 @@ def refuse_unknown_types(report: Report, deadline: float) -> None:
     connection = database.connection()
     for job_type in outbox.read_unpublished_types(connection, but=known):
         meant = close_to(job_type, known)
-        reason = redaction.storable(f"no function has the job type {job_type[:100]!r}{meant}")
+        reason = f"no function has the job type {job_type[:100]!r}{meant}"
+        if is_left_out(job_type):
+            reason = f"{job_type} is left out of this stage"
+        reason = redaction.storable(reason)
         while time.time() < deadline:
             refused = outbox.read_refused(
                 connection,
