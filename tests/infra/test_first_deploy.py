@@ -33,10 +33,9 @@ if TYPE_CHECKING:
 
     from infra.local.stack import Stack
 
+FIRST = "sam deploy --config-env staging --parameter-overrides Stage=staging "
 [COMMANDS] = [
-    each.text
-    for each in blocks("sh")
-    if each.page == "docs/deployment.md" and "sam deploy --config-env staging " in each.text
+    each.text for each in blocks("sh") if each.page == "docs/deployment.md" and FIRST in each.text
 ]
 REGION = "eu-central-1"
 CREDENTIALS = {"aws_access_key_id": "of-a-test", "aws_secret_access_key": "of-a-test"}
