@@ -146,11 +146,13 @@ def project(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_the_guide_is_a_test_file_that_passes(python: Path, tmp_path: Path) -> None:
+def test_the_guide_is_a_test_file_that_passes(
+    python: Path, tmp_path: Path, postgres: Postgres
+) -> None:
     guide = (wheels.ROOT / "docs" / "testing.md").read_text()
     blocks = re.findall(r"^```python\n(.*?)^```$", guide, re.MULTILINE | re.DOTALL)
     (tmp_path / "test_guide.py").write_text("\n".join(blocks))
-    run = pytest_in(tmp_path, python)
+    run = pytest_in(tmp_path, python, TEST_POSTGRES_URL=postgres.url)
     assert f"{guide.count('def test_') + 1} passed" in run.stdout, run.stdout + run.stderr
 
 

@@ -18,6 +18,7 @@ from stashjobs.tools.servers import postgres_binaries
 from stashjobs.tools.servers.ports import PortTakenError
 from stashjobs.tools.servers.postgres import Postgres, PostgresError
 from stashjobs.tools.servers.postgres_binaries import WHEEL, find_binaries, within_reach
+from tests.clusters import make_ready
 from tests.integration.local.conftest import eventually, is_alive
 
 ROOT = Path(__file__).parents[3]
@@ -115,8 +116,9 @@ def test_two_owners_of_one_folder_are_refused(postgres: Postgres) -> None:
 
 
 def test_a_wrong_option_is_told_in_postgres_own_words(tmp_path: Path) -> None:
+    ready = make_ready(tmp_path / "postgres")
     with pytest.raises(PostgresError, match="unrecognized configuration parameter"):
-        Postgres(tmp_path / "postgres", options={"no_such_setting": "1"}).start()
+        Postgres(ready, options={"no_such_setting": "1"}).start()
 
 
 @pytest.fixture
@@ -146,8 +148,8 @@ def test_root_runs_it_from_an_environment_that_no_other_account_can_enter(
     closed_binaries: Path, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("stashjobs.tools.servers.postgres.find_binaries", lambda: closed_binaries)
-    for name in ("one", "two"):
-        with Postgres(tmp_path / name, durable=False) as postgres:
+    for _ in range(2):
+        with Postgres(tmp_path / "postgres", durable=False) as postgres:
             assert ask(postgres, "SELECT 1") == 1
             assert postgres.bin("psql").is_relative_to(cache)
     [copy] = cache.iterdir()
@@ -198,7 +200,7 @@ def test_it_does_not_outlive_a_parent_that_ends_without_stopping_it(
     tmp_path: Path, how: signal.Signals
 ) -> None:
     with subprocess.Popen(
-        [sys.executable, "-c", textwrap.dedent(START), tmp_path / "postgres"],
+        [sys.executable, "-c", textwrap.dedent(START), make_ready(tmp_path / "postgres")],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
@@ -216,7 +218,7 @@ def test_it_does_not_outlive_a_parent_that_ends_without_stopping_it(
 def test_a_new_start_ends_a_server_that_lost_both_its_parent_and_its_watcher(
     tmp_path: Path,
 ) -> None:
-    first = Postgres(tmp_path / "postgres", durable=False).start()
+    first = Postgres(make_ready(tmp_path / "postgres"), durable=False).start()
     orphan = first._server
     assert orphan
     os.close(first._lock or -1)  # what the system does when the owner dies

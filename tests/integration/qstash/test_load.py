@@ -22,11 +22,11 @@ class _Swallow:
         return DeliveryResponse(200, {}, b"")
 
 
-async def test_twenty_thousand_messages_come_due_together() -> None:
-    count, swallow = 20_000, _Swallow()
+async def test_thousands_of_messages_come_due_together() -> None:
+    count, swallow = 4_000, _Swallow()
     options = QStashOptions(faults=swallow, limits=Limits(max_events=1000))
     async with QStashServer(options) as server, sdk(server) as client:
-        for _ in range(10):
+        for _ in range(4):
             await client.message.batch(
                 [
                     {
@@ -34,7 +34,7 @@ async def test_twenty_thousand_messages_come_due_together() -> None:
                         "delay": 3600,
                         **({"queue": "q"} if n % 4 else {}),
                     }
-                    for n in range(count // 10)
+                    for n in range(count // 4)
                 ]
             )
         assert server.pending == count
@@ -53,8 +53,8 @@ async def test_thousands_of_canceled_messages_are_no_burden() -> None:
         await client.queue.upsert("q", paused=True)
         for _ in range(2):
             await client.message.batch(
-                [{"url": "http://127.0.0.1:9", "queue": "q"} for _ in range(2000)]
+                [{"url": "http://127.0.0.1:9", "queue": "q"} for _ in range(1000)]
             )
-        assert await client.message.cancel_all() == 4_000
+        assert await client.message.cancel_all() == 2_000
         await client.queue.resume("q")
         assert (await client.queue.get("q")).lag == 0
