@@ -1,7 +1,8 @@
-"""Every error that the layer raises on purpose.
+"""Every error that the layer raises deliberately.
 
-The first four are for a job's function to raise; they tell the worker how the attempt ended.
-Any other exception means "this attempt failed, try again while attempts are left".
+`PermanentError`, `RetryLater`, `Snooze` and `Cancelled` are for a job's function to raise: they say
+how the attempt ended. Any other exception fails the attempt, which is retried while attempts are
+left.
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ class EncryptionError(PermanentError):
 
 
 class RetryLater(StashjobsError):
-    """The attempt failed and the next one is wanted in `seconds`, not on QStash's own schedule.
+    """The attempt failed, and the next one is to begin in `seconds`, not after the usual backoff.
 
     Args:
         seconds: How long to wait, in seconds. QStash honours at most one day (86400) and falls
@@ -75,12 +76,13 @@ class RetryLater(StashjobsError):
 
 
 class Snooze(StashjobsError):
-    """The job puts itself off: it runs again at that time, and no attempt is used up.
+    """The job puts itself off: it runs again at the given time, without using up an attempt.
 
     Args:
-        message: Why, for the story of the job.
-        seconds: In how many seconds. Not together with `until`.
-        until: At what time (an aware datetime), however far ahead. Not together with `seconds`.
+        message: Why, for the job's story.
+        seconds: How long to wait, in seconds. Cannot be combined with `until`.
+        until: When to run again (an aware datetime), however far ahead. Cannot be combined with
+            `seconds`.
 
     Raises:
         ValueError: Neither or both are given, or one makes no sense.
@@ -109,31 +111,32 @@ class Snooze(StashjobsError):
 
 
 class SnoozedTooOften(StashjobsError):
-    """A job has put itself off as often as one run may, and has failed."""
+    """A job was snoozed more often than one run allows, and has failed."""
 
 
 class Cancelled(StashjobsError):
-    """The job found that it is no longer wanted: it becomes `cancelled` and QStash stops."""
+    """The job is no longer wanted: it becomes `cancelled` and QStash stops."""
 
 
 class StepRefused(PermanentError):
-    """A step cannot be taken here: another one was kept at its place, say, since the job's code has
-    changed between two attempts. The message names both."""
+    """A step cannot run here: the job's code changed between two attempts, say, and another step's
+    result is kept in its place. The message names both."""
 
 
 class DeadlineNear(BaseException):
-    """Raised inside a job's function shortly before its time is up, so that the lease can be given
-    back before Lambda kills the process. No Exception, as KeyboardInterrupt is none, so that a
-    broad `except` in a library does not swallow it. A job may tidy up, and must let it pass on.
+    """Raised inside a job's function shortly before its time is up, so that the lease is released
+    before Lambda kills the process. It derives from BaseException, as KeyboardInterrupt does, so
+    that a broad `except` in a library does not swallow it. A job may clean up, and must then
+    re-raise it.
     """
 
 
 class DeliveryRefused(StashjobsError):
-    """A direct invocation of a job's Lambda that could not be taken: nothing was recorded."""
+    """A direct invocation of a job's Lambda was refused, and nothing was recorded."""
 
 
 class LeaseLost(StashjobsError):
-    """This attempt no longer holds the job: its lease ran out and another delivery took it."""
+    """This attempt no longer holds the job: its lease expired and another delivery claimed it."""
 
 
 class SettingError(StashjobsError):
@@ -192,7 +195,7 @@ class InvalidSignature(StashjobsError):
 
 
 class NotPossible(StashjobsError):
-    """The job is not in a state in which this can be done to it. The message says which."""
+    """The job's status does not allow this. The message names the status."""
 
 
 class NoSuchJob(NotPossible):
@@ -200,13 +203,12 @@ class NoSuchJob(NotPossible):
 
 
 class NoSuchSchedule(StashjobsError):
-    """Neither the code nor QStash has a schedule of this name."""
+    """Neither the code nor QStash has a schedule with this name."""
 
 
 class NotSynced(StashjobsError):
-    """The code declares the schedule, and QStash does not have it; or the other way round, and it
-    cannot be run."""
+    """A schedule that the code declares is missing at QStash, or the other way round."""
 
 
 class QStashFailed(StashjobsError):
-    """QStash cannot be reached, or refused. The log has its words."""
+    """QStash cannot be reached, or refused the call. The log has its answer."""

@@ -24,18 +24,18 @@ _is_loaded = False
 
 
 def around(kind: Kind) -> Callable[[Hook], Hook]:
-    """Declare a generator function with one `yield`, around which something happens.
+    """Declare a hook: a generator function with one `yield`, around every attempt or enqueue.
 
-    `attempt`: `hook(payload, context)`, around each attempt; the function runs at the `yield`.
-    `enqueue`: `hook(jobs)`, around each enqueue; the rows of `jobs` are written at the `yield`:
-    a list of `NewJob`, whose metadata the hook may change before.
+    `attempt`: `hook(payload, context)`; the job's function runs at the `yield`.
+    `enqueue`: `hook(jobs)`; the rows are written at the `yield`. `jobs` is a list of `NewJob`,
+    whose metadata the hook may change before then.
 
-    The first one declared is the outermost. What an attempt or an enqueue raises is raised at the
-    `yield` too, and goes on whatever the hook makes of it, unless the hook raises another error.
-    What a hook raises counts as if the job's function, or the enqueue, had raised it.
+    The first hook declared is the outermost. An error of the attempt or the enqueue is raised at
+    the `yield`, and is raised again after the hook, even if the hook catches it, unless the hook
+    raises another. An error of a hook counts as the job function's, or the enqueue's, own.
 
     Raises:
-        ValueError: There is no such kind, or it is no generator function.
+        ValueError: The kind is unknown, or the hook is not a generator function.
     """
     if kind not in _hooks:
         raise ValueError(f"around: the kind is {kind!r}, it must be attempt or enqueue")

@@ -1,7 +1,7 @@
 """`@job` and `Job`: how a job type is declared, enqueued, scheduled and given to Lambda.
 
-A function waits here, in its methods, with what it imports: a Lambda that only delivers needs no
-producer, and an app that only enqueues needs no delivery.
+The methods import what they use when they are called: a Lambda that only delivers never loads the
+producer, and an app that only enqueues never loads the delivery.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ class Job(JobType[Payload, Result]):
 
     @property
     def handler(self) -> Callable[[Mapping[str, Any], Any], dict[str, Any]]:
-        """The Lambda handler: one delivery of this job type (`stashjobs.delivery.handler`). Its
-        own Lambda asks for it while it is initialised, and what every delivery needs is
-        imported at once; elsewhere with the first delivery."""
+        """The Lambda handler: one delivery of this job type (`stashjobs.delivery.handler`). In the
+        type's own Lambda, everything that a delivery needs is imported while the function is
+        initialised; anywhere else, with the first delivery."""
         if settings.is_lambda_of(innermost(self.function).__module__):
             from stashjobs.delivery import handler as worker
 
@@ -59,53 +59,55 @@ class Job(JobType[Payload, Result]):
     ) -> Enqueued:
         """Record a job and have QStash deliver it.
 
-        The row is written first; once this returns, the job is run to an end or is visible as
-        `failed`. Where QStash cannot be reached the job is recorded all the same.
+        The row is written first: once this returns, the job is run to an end or is visible as
+        `failed`. If QStash cannot be reached, the job is recorded all the same and the relay
+        publishes it.
 
         Args:
             payload: The job's payload, as its model or as the JSON object the model reads.
-            user_id: For whom, to be found by. An `int` or a `UUID` is kept as text, here and in
-                the two below.
-            organization_id: Likewise.
-            delay: Deliver after so many seconds. Not together with `at`.
-            at: Deliver at this time (an aware datetime). Not together with `delay`.
-            idempotency_key: Where a job of this type has this key already, nothing is enqueued and
-                that job's id is the answer.
-            retries: How often to try again after a failed attempt, in place of the type's own.
+            user_id: The user the job is for; jobs can be searched by it. An `int` or a `UUID` is
+                stored as text, as in `organization_id` and `idempotency_key`.
+            organization_id: The organization the job is for.
+            delay: Deliver after this many seconds. Cannot be combined with `at`.
+            at: Deliver at this time (an aware datetime). Cannot be combined with `delay`.
+            idempotency_key: If a job of this type already has this key, nothing is enqueued and
+                the answer is that job's id.
+            retries: How often to retry after a failed attempt, instead of the type's own number.
             headers: Forwarded with the delivery.
             callback: A URL that QStash calls with the answer of every attempt.
             failure_callback: A URL that QStash calls for a dead letter, after it is recorded here.
-            metadata: Kept on the row beside the payload, never interpreted, never encrypted.
+            metadata: Stored on the row beside the payload; never interpreted, never encrypted.
             encrypted: Encrypt the payload and the result, even if the type is not encrypted.
             after: Jobs to wait for: ids, or what `enqueue` returned. This one is `waiting`, and
                 not due, until all of them have ended (docs/composition.md).
             when: `completed`, the default: a job in `after` that fails or is cancelled cancels
                 this one too. `ended`: it runs however they ended.
-            unique: A key, or names of the payload's fields: where a job of this type with the same
-                ones waits, nothing is enqueued and that job's id is the answer.
-            unique_while: `waiting`, or `running` where a job that runs counts too.
-            replace: That job gets this payload, these metadata and this time.
-            debounce: As `replace`, due so many seconds from now: of a burst of enqueues
-                one job is run, so long after the last. Not together with `delay` or `at`.
-            max_wait: Not later than so many seconds after it was first enqueued.
-            batch: A batch, or its id, that has not ended: this job becomes one of it
-                (docs/composition.md).
-            expires: No attempt begins later than so many seconds from now (a `timedelta` will do
-                too), or than this aware datetime: what waits then is cancelled, with the error
-                "Expired".
-            connection: The row joins this connection's transaction: rolled back, it never was.
-                Call `publish()` on the answer after the commit, or leave that to the relay.
+            unique: A key, or the names of payload fields: while a job of this type with the same
+                key is waiting, nothing is enqueued and the answer is that job's id.
+            unique_while: `waiting`, the default, or `running` to count a job that is running too.
+            replace: The waiting job takes this payload, metadata and time.
+            debounce: Like `replace`, due this many seconds from now: a burst of enqueues runs one
+                job, this long after the last of them. Cannot be combined with `delay` or `at`.
+            max_wait: The debounced job is due at most this many seconds after it was first
+                enqueued.
+            batch: A batch that has not ended, or its id: the job joins it (docs/composition.md).
+            expires: No attempt begins later than this: a number of seconds or a `timedelta` from
+                now, or an aware datetime. A job that is still waiting then is cancelled, with the
+                error "Expired".
+            connection: The row joins this connection's transaction: if that is rolled back, there
+                is no job. After the commit call `publish()` on the answer, or leave it to the
+                relay.
 
         Raises:
             InvalidPayload: Before anything is written.
             PayloadTooLarge: Before anything is written.
-            TypeError | ValueError: An option has another type or makes no sense; before anything
-                is written. The message names it.
+            TypeError | ValueError: An option has the wrong type or makes no sense; before anything
+                is written. The message names the option.
             SettingError: A setting is missing; before anything is written.
             UnknownJobType: This stage is deployed without the type (`BundledJobs`).
-            psycopg.Error: The row could not be written, so there is no job. Only where the
-                connection broke in that moment there may be one; with an `idempotency_key` it is
-                safe to enqueue again.
+            psycopg.Error: The row could not be written, so there is no job. The exception is a
+                connection that breaks during the commit: then there may be one, and an
+                `idempotency_key` makes it safe to enqueue again.
         """
         from stashjobs.producer import enqueue
 
@@ -132,21 +134,21 @@ class Job(JobType[Payload, Result]):
         connection: Connection[Any] | None = None,
         **options: Unpack[EnqueueOptions],
     ) -> list[Enqueued]:
-        """Record many jobs and have QStash deliver them, in as few statements and calls as it
-        takes. All of them or, where one payload or option is invalid, none.
+        """Record many jobs and have QStash deliver them, in as few statements and calls as
+        possible. If one payload or option is invalid, nothing is enqueued.
 
         Args:
-            payloads: One per job; a generator will do. They are read, validated and recorded a
-                portion at a time, in one transaction, so of a million payloads few are in memory;
-                but all at once where the jobs have `unique` or an idempotency key, with `each`, an
-                `@around("enqueue")` or tracing.
-            each: Options of the single jobs, one entry per payload. They go before those that are
-                given for all.
-            connection: As in `enqueue`, whose other options these are too.
+            payloads: One per job; a generator will do. They are read, validated and recorded in
+                portions, in one transaction, so that few of a million payloads are in memory at a
+                time. With `unique`, an idempotency key, `each`, a hook `@around("enqueue")` or
+                tracing, all are read first.
+            each: Options for single jobs, one entry per payload; they override the options given
+                for all.
+            connection: As in `enqueue`. The other options of `enqueue` apply too.
 
         Raises:
-            TypeError | ValueError: As in `enqueue`; or `each` has not one entry per payload, or
-                two of the jobs have the same idempotency key.
+            TypeError | ValueError: As in `enqueue`; or `each` does not have one entry per payload,
+                or two of the jobs have the same idempotency key.
         """
         from stashjobs.producer import enqueue
 
@@ -161,19 +163,19 @@ class Job(JobType[Payload, Result]):
         timezone: str = "UTC",
         expires: float | None = None,
     ) -> Schedule:
-        """Declare that this job is to be enqueued again and again; `stashjobs schedules sync`
-        brings it to QStash.
+        """Declare a schedule on which this job is enqueued; `stashjobs schedules sync` creates it
+        at QStash.
 
         Args:
             cron: Five fields: `"0 3 * * *"` is every day at three.
-            payload: The same at each firing. It passes through QStash.
-            name: The schedule's own, unique in the project.
-            timezone: Whose clock, as an IANA name.
-            expires: No attempt of a firing begins later than so many seconds after its first
+            payload: The same for every run. It passes through QStash.
+            name: The schedule's name, unique in the project.
+            timezone: The time zone of the cron expression, as an IANA name.
+            expires: No attempt of a run begins later than this many seconds after its first
                 delivery.
 
         Raises:
-            InvalidPayload: It does not fit.
+            InvalidPayload: The payload does not fit the job's model.
             ValueError: Another argument makes no sense.
         """
         from stashjobs.producer import schedules
@@ -201,28 +203,29 @@ def job(
     Args:
         type: Its name on the wire, in rows and in logs: lower case, with hyphens.
         endpoint: Its route, as in template.yaml: `/api/jobs/email`.
-        retries: How often to try again after a failed attempt.
+        retries: How often to retry after a failed attempt.
         timeout: How long one attempt may take, in seconds.
-        retry_delay: QStash's expression for the wait between attempts, in milliseconds
-            (`"pow(2, retried) * 1000"`); QStash's own backoff where it is None.
-        rate: At most so many deliveries a second, or in a period: `(100, "1m")`, with `s`, `m`, `h`
-            or `d`, up to a week. Beside `parallelism`, both hold.
-        parallelism: At most so many deliveries at once; no more than its function has processes, or
-            Lambda turns the others away (docs/connections.md).
-        encrypted: Its payloads and results are encrypted, always (docs/encrypted-payloads.md).
-        retention: For how many days its ended jobs are kept, before the clean-up moves them to the
-            archive; the clean-up's own default where it is None (docs/cleanup.md).
-        enqueued_by: Who may enqueue it over HTTP. `apps`: every token with the scope `enqueue`.
-            `operators`: a token whose scope names the type (`enqueue:export-data`), or that has
-            `operate` too; for what reads others' data or deletes. `system`: no token; for what
-            stands for a verified source. Python code that has the database is not asked.
-        on_failed: Another job type, of which one is enqueued in the statement by which a job of
-            this type fails for good, whatever ends it. Its payload is `{"jobId": "…"}`, the failed
-            job's id, and `context.parents()` has that job (docs/composition.md).
+        retry_delay: A QStash expression for the wait between attempts, in milliseconds
+            (`"pow(2, retried) * 1000"`); None for QStash's own backoff.
+        rate: The most deliveries a second, or in a period: `(100, "1m")`, with `s`, `m`, `h` or
+            `d`, up to a week. If `parallelism` is given too, both hold.
+        parallelism: The most deliveries at once; no more than the concurrency of its function, or
+            Lambda throttles the rest (docs/connections.md).
+        encrypted: Always encrypt its payloads and results (docs/encrypted-payloads.md).
+        retention: How many days its ended jobs are kept before the clean-up archives them; None
+            for the clean-up's default (docs/cleanup.md).
+        enqueued_by: Who may enqueue it over HTTP. `apps`: any token with the scope `enqueue`.
+            `operators`: a token whose scope names the type (`enqueue:export-data`), or that also
+            has `operate`; for types that delete, or read other people's data. `system`: no token;
+            for types that stand for a verified source. Code with access to the database is not
+            restricted.
+        on_failed: A job type to enqueue when a job of this type fails for good, however it ends,
+            in the same statement. Its payload is `{"jobId": "…"}`, the failed job's id, and
+            `context.parents()` has that job (docs/composition.md).
 
     Raises:
-        ValueError: An argument makes no sense, or another function has this type already.
-        TypeError: `on_failed` is no job type.
+        ValueError: An argument makes no sense, or another function already has this type.
+        TypeError: `on_failed` is not a job type.
     """
     if not TYPE_NAME.fullmatch(type):
         raise ValueError(f"job type {type!r}: use lower case words joined by hyphens (send-email)")

@@ -1,4 +1,4 @@
-"""What a job's function learns about its delivery, and what it can do besides its own work."""
+"""What a job's function knows of its delivery, and what it can do besides its own work."""
 
 from __future__ import annotations
 
@@ -41,15 +41,16 @@ class Context:
     Attributes:
         job_id: The job's id, the same in every attempt.
         job_type: Its type.
-        attempt: The number of this attempt, from 1. It only ever grows, also over manual retries.
-        max_attempts: The number of the last attempt there can be.
-        run: 1, and one more with every manual retry of a job that had ended.
+        attempt: The number of this attempt, from 1. It never goes down; manual retries go on
+            counting.
+        max_attempts: The number of the last possible attempt.
+        run: 1, plus one for every manual retry of a job that had ended.
         user_id: As given to `enqueue`.
         organization_id: As given to `enqueue`.
         deadline: When this attempt is stopped (UTC).
-        lease_seconds: For how long `heartbeat` extends the lease.
-        encrypted: Whether the job's payload is; then its result is encrypted too, and no note of
-            `progress` and no word of an error is kept.
+        lease_seconds: How far `heartbeat` extends the lease.
+        encrypted: Whether the job's payload is encrypted; then its result is too, and neither notes
+            of `progress` nor messages of errors are stored.
     """
 
     job_id: str
@@ -73,8 +74,8 @@ class Context:
 
     @property
     def idempotency_key(self) -> str:
-        """A key for services that take one (Resend, Stripe): the same in every attempt, so that an
-        effect whose record was lost is not repeated, and another after a manual retry."""
+        """A key for services that accept one (Resend, Stripe): the same in every attempt, so that
+        an effect whose record was lost is not repeated; a new one after a manual retry."""
         return self.job_id if self.run == 1 else f"{self.job_id}-{self.run}"
 
     @property
@@ -90,12 +91,12 @@ class Context:
 
     @property
     def connection(self) -> database.Connection:
-        """The worker's connection, in a transaction that commits together with this job's
-        completion: what is written here happens if and only if the job completes. Opened at its
-        first use, so use it late: a long transaction holds back Postgres's vacuum.
+        """The worker's connection, in a transaction that commits together with the job's
+        completion: what is written here happens if and only if the job completes. The transaction
+        begins at the first use, so use it late: a long one holds back Postgres's vacuum.
 
-        What is made of it, or of its session (a row factory, a `SET`, an advisory lock, a temporary
-        table), ends with the attempt."""
+        Changes to the connection or its session (a row factory, a `SET`, an advisory lock, a
+        temporary table) end with the attempt."""
         own = self._begun()
         if self._lent is None:
             self._lent = database.lent(own)
@@ -185,13 +186,13 @@ class Context:
     @property
     def batch_id(self) -> str | None:
         """The batch that this job belongs to, for `context.enqueue(..., batch=context.batch_id)`.
-        It asks Postgres each time."""
+        Each access is a query."""
         from stashjobs.store import batches
 
         return batches.find_id_of(self.recording_connection, self.job_id)
 
     def batch(self, name: str, **arguments: Any) -> Batch:
-        """A batch that is there if and only if this job completes; the arguments are those of
+        """A batch that is created if and only if this job completes; the arguments are those of
         `stashjobs.batch`. It is published right after the commit."""
         from stashjobs.producer import batch
 
@@ -216,30 +217,31 @@ class Context:
         return enqueued
 
     def step(self, name: str, function: Callable[..., Any], /, *args: Any, **options: Any) -> Any:
-        """Call `function` once in the life of the job, and keep what it returns: in a later attempt
-        it is not called again, and the kept result is the answer. What it writes through
-        `connection` is committed together with that, and what it enqueues is published at once.
+        """Call `function` once in the life of the job and keep its result: later attempts do not
+        call it again, and get the kept result. What it writes through `connection` is committed
+        together with the result, and what it enqueues is published at once.
 
-        An attempt whose time is over after it has kept a new step goes on in the next delivery, and
-        uses up no attempt.
+        An attempt that reaches its deadline after it kept a new step continues in the next
+        delivery, without using up an attempt.
 
         Args:
-            name: What it does, in up to 200 characters. Kept as it is, also where the job is
-                encrypted. The steps of a job have the same names in the same order in each attempt.
-            function: Plain, or `async def`; then await the step. It must not call a step itself.
-            args: For the function; `options` too.
+            name: What the step does, in up to 200 characters; never encrypted. A job's steps have
+                the same names in the same order in every attempt.
+            function: A function, or an `async def`; then await the step. It must not call a step
+                itself.
+            args: Passed to the function, like `options`.
 
         Returns:
-            What the function returned, as JSON: a tuple is a list, a model an object.
+            The function's result as JSON: a tuple becomes a list, a model an object.
 
         Raises:
-            StepRefused: Another step was kept at this place, since the code has changed meanwhile;
-                or the job has written in its transaction outside of a step; or a step is running,
-                or there are 1,000 of them.
-            PermanentError: The result is not JSON, or larger than 256 KiB, or all of them are
-                larger than 4 MiB.
-            LeaseLost: Another delivery has taken the job over. Stop.
-            Cancelled: An operator has cancelled the job; the step is kept. Let it pass on.
+            StepRefused: Another step is kept in this place, since the code has changed; or the job
+                has written in its transaction outside of a step; or a step is already running; or
+                the job has 1,000 steps.
+            PermanentError: The result is not JSON, or larger than 256 KiB, or all results together
+                are larger than 4 MiB.
+            LeaseLost: Another delivery has claimed the job. Stop.
+            Cancelled: An operator has cancelled the job; the step is kept. Do not catch it.
         """
         if self._steps is None:
             from stashjobs.delivery.steps import Steps
@@ -249,22 +251,22 @@ class Context:
 
     @property
     def last_new_step(self) -> str | None:
-        """The name of the step that this attempt was the last to keep, if it has kept any."""
+        """The name of the last step that this attempt kept, if any."""
         return self._steps.last if self._steps is not None and self._steps.new else None
 
     def progress(self, fraction: float, note: str = "", **details: Any) -> None:
-        """Show on the row how far the job is, and extend the lease.
+        """Record how far the job is, and extend the lease.
 
         Args:
-            fraction: From 0 to 1. All that is kept of it where the job is encrypted.
+            fraction: From 0 to 1. For an encrypted job, only this is stored.
             note: A short note for operators.
-            details: Anything JSON. What a row cannot hold is replaced, in the note too: a character
-                by U+FFFD, NaN by null, an object that is no JSON by its text. Details of more than
+            details: Any JSON. What a row cannot hold is replaced, in the note too: a character by
+                U+FFFD, NaN by null, an object that is not JSON by its text. Details of more than
                 64,000 bytes or 64 levels are left out.
 
         Raises:
-            LeaseLost: Another delivery has taken the job over. Stop.
-            Cancelled: An operator has cancelled the job. Let it pass on.
+            LeaseLost: Another delivery has claimed the job. Stop.
+            Cancelled: An operator has cancelled the job. Do not catch it.
         """
         shown: dict[str, Any] = {"fraction": min(1.0, max(0.0, float(fraction)))}
         if not self.encrypted:
@@ -274,16 +276,16 @@ class Context:
     @property
     def cancelled(self) -> bool:
         """Whether an operator has cancelled this job while it runs: raise `Cancelled` then, or
-        return if the work is done all the same. It asks Postgres each time."""
+        return if the work is done already. Each access is a query."""
         return executions.is_cancel_requested(self._outside(), self.job_id)
 
     def heartbeat(self) -> None:
-        """Extend the lease to `lease_seconds` from now, so that no other attempt takes over while
-        this attempt is at work. `progress` does it too.
+        """Extend the lease to `lease_seconds` from now, so that no other attempt begins while this
+        one is at work. `progress` does so too.
 
         Raises:
-            LeaseLost: Another delivery has taken the job over. Stop.
-            Cancelled: An operator has cancelled the job. Let it pass on.
+            LeaseLost: Another delivery has claimed the job. Stop.
+            Cancelled: An operator has cancelled the job. Do not catch it.
         """
         self._extend_lease(None)
 

@@ -1,8 +1,8 @@
 """Enqueue: the row first, then QStash.
 
-A job exists as soon as its row is committed. Publishing it only notifies QStash; where that
-fails the row says so (`published_at` is NULL) and the relay publishes it later. The message's
-deduplication id is the job id, so telling twice is harmless.
+A job exists as soon as its row is committed. Publishing it only notifies QStash; if that fails,
+`published_at` stays NULL and the relay publishes it later. The message's deduplication id is the
+job id, so publishing twice is harmless.
 """
 
 from __future__ import annotations
@@ -58,15 +58,15 @@ log = logging.getLogger("stashjobs")
 
 @dataclass(slots=True)
 class Enqueued:
-    """What became of an enqueue.
+    """The result of an enqueue.
 
     Attributes:
-        job_id: The job's id, or that of the job that already had the idempotency key or, with
-            `unique`, that waits.
-        created: False where there was such a job, and nothing was enqueued.
-        due: Whether it may run now, or at its time. False where it waits for other jobs (`after=`).
-        published: Whether QStash has confirmed the message. False is no error: the relay sees
-            to it.
+        job_id: The job's id, or that of the job that already has the idempotency key or, with
+            `unique`, is waiting.
+        created: False if there was such a job, and nothing was enqueued.
+        due: Whether it may run now, or at its time. False if it waits for other jobs (`after=`).
+        published: Whether QStash has confirmed the message. False is not an error: the relay
+            publishes it.
     """
 
     job_id: str
@@ -76,29 +76,29 @@ class Enqueued:
     _unpublished: Unpublished = field(repr=False)
 
     def publish(self) -> bool:
-        """Publish now. For after the commit of the transaction that `connection=` joined;
-        where it is left out, the relay does it within a minute. Returns `published`."""
+        """Publish now: for after the commit of the transaction that `connection=` joined. Without
+        it, the relay publishes within a minute. Returns `published`."""
         if self.due and not self.published:
             publish_enqueued([self])
         return self.published
 
     def wait(self, seconds: float) -> JobState:
-        """Wait until the job has ended, at most so many seconds, and say how it stands then: its
-        `status`, `result` (decrypted) and `error`, and whether it has `ended`. It looks in the
-        database again and again, in pauses of up to a second, and holds no connection meanwhile.
-        In an open transaction of this thread's it sees nothing of a job that is not committed.
+        """Wait at most this many seconds for the job to end, and return its state: its `status`,
+        `result` (decrypted) and `error`, and whether it has `ended`. The database is polled, at
+        intervals of up to a second; no connection is held in between. A job enqueued in a
+        transaction that is still open is not seen.
 
         Raises:
-            ValueError: `seconds` is no number from 0 on.
+            ValueError: `seconds` is not a number of 0 or more.
             NoSuchJob: The job's transaction was not committed in that time.
-            psycopg.Error: The database cannot be asked.
+            psycopg.Error: The database cannot be reached.
         """
         from stashjobs.producer import ending
 
         return ending.wait(self.job_id, seconds)
 
     async def wait_async(self, seconds: float) -> JobState:
-        """`wait`, without holding up the event loop."""
+        """`wait`, without blocking the event loop."""
         from stashjobs.producer import ending
 
         return await ending.wait_async(self.job_id, seconds)

@@ -1,8 +1,8 @@
-"""Schedules are code: declared beside their job with `Job.schedule`, and brought to QStash by
+"""Schedules are code: declared beside their job with `Job.schedule`, and created at QStash by
 `stashjobs schedules sync`.
 
-QStash keeps a schedule and sends its fixed body at each firing. The body has no job id, so each
-firing is a new job, whose id is made from the message's own (`worker`).
+QStash keeps a schedule and sends its fixed body each time it fires. The body has no job id, so each
+time it is a new job, whose id is derived from the message's own (`delivery.receive`).
 """
 
 from __future__ import annotations
@@ -40,15 +40,15 @@ _declared: dict[str, Schedule] = {}
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """A job to be enqueued again and again.
+    """A job that is enqueued on a schedule.
 
     Attributes:
-        name: Its own, unique in the project.
+        name: Unique in the project.
         job: The job type.
         cron: Five fields, as QStash takes them (Upstash docs, "Schedules"; `cron.check`).
         timezone: An IANA name.
-        payload: Plain JSON, the same at each firing.
-        expires: No attempt begins later than so many seconds after a firing's first delivery.
+        payload: Plain JSON, the same for every run.
+        expires: No attempt of a run begins later than this many seconds after its first delivery.
     """
 
     name: str
