@@ -77,6 +77,13 @@ build: $(READY) $(SAM_READY) ## Build what goes to AWS: the layer and every func
 	@$(SAM) build --parallel
 	@$(BIN)/python -m infra.build.report .aws-sam/build
 
+.PHONY: release
+release: $(READY) ## Make the wheel and the sdist in dist/, twice, and compare them.
+	@rm -rf dist
+	@for each in again out; do $(BIN)/python -m hatchling build --directory dist/$$each || exit 1; done
+	@for each in dist/out/*; do cmp $$each dist/again/$${each##*/} || exit 1; done
+	@rm -r dist/again && mv dist/out/* dist && rmdir dist/out
+
 .PHONY: bench
 bench: $(READY) $(BENCH_READY) ## Measure it beside others; NAME picks one of them, ARGS are its own.
 	@for each in $(or $(NAME),$(BENCHMARKS)); do \

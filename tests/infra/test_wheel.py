@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import zipfile
 from typing import TYPE_CHECKING
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from stashjobs.testing import Jobs
 
+CHANGELOG = (wheels.ROOT / "CHANGELOG.md").read_text()
 # What a worker, the API, the command line and the tests need; an app that enqueues does not.
 NOT_NEEDED = (
     "aws_lambda_powertools",
@@ -85,6 +87,13 @@ def test_the_wheel_says_what_it_is(wheel: Path) -> None:
     assert metadata["Version"] == stashjobs.__version__
     assert metadata["License-Expression"] == "MIT"
     assert "cli" in (metadata.get_all("Provides-Extra") or [])
+
+
+def test_the_changelog_has_a_dated_section_of_this_version_under_what_is_not_released() -> None:
+    headings = re.findall(r"^## \[(.*?)\](?: - (\d{4}-\d\d-\d\d))?$", CHANGELOG, re.MULTILINE)
+    (first, _), (second, date), *_ = headings
+    assert (first, second) == ("Unreleased", stashjobs.__version__)
+    assert date
 
 
 @pytest.mark.parametrize(
