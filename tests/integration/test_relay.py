@@ -10,6 +10,7 @@ from psycopg.errors import CheckViolation
 
 from stashjobs.producer import qstash_client
 from stashjobs.recovery import dead_letters, relay
+from stashjobs.store import outbox
 from stashjobs.testing.qstash import BATCH, Received, Server, serving
 from tests.deliveries import probe
 from tests.qstash_servers import qstash_running
@@ -188,6 +189,11 @@ def test_a_row_of_a_type_that_no_function_has_gets_the_reason_and_fails_after_a_
     assert refuse("qiuet-1", "25 h") == ("failed", reason)
     assert table.row("quiiet-1")["error"] is None
     assert table.row("busy-1")["error"] is None
+    assert outbox.read_unpublished_types(table.connection, but=[]) == [
+        "busy",
+        "quiiet",
+        "unlike",
+    ]
     monkeypatch.setattr(relay, "broken", lambda: ["functions/quiiet/handler.py cannot be imported"])
     assert refuse("quiiet-1", "25 h") == ("pending", None)
 

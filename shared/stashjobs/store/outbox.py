@@ -78,7 +78,8 @@ WITH RECURSIVE unpublished AS (
              ORDER BY next.job_type LIMIT 1)
       FROM unpublished WHERE unpublished.job_type IS NOT NULL
 )
-SELECT job_type FROM unpublished WHERE job_type <> ALL(%(but)s::text[])
+SELECT job_type FROM unpublished
+ WHERE job_type IS NOT NULL AND job_type <> ALL(%(but)s::text[])
 """
 READ_REFUSED = """
 -- read_refused
