@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import psycopg
 import pytest
@@ -65,18 +66,39 @@ def jobs(stack: Stack) -> Iterator[Jobs]:
     """The rows, of which there are none at first."""
     with psycopg.connect(stack.urls["postgres"], autocommit=True) as connection:
         connection.execute("DELETE FROM job_executions")
-        connection.execute("TRUNCATE dashboard_sign_ins, dashboard_sessions, access_tokens")
+        connection.execute("DELETE FROM access_tokens")
         yield Jobs(connection)
 
 
+@pytest.fixture(scope="module")
+def signed_in(chromium: Browser, stack: Stack) -> Any:
+    """The cookies of a browser that the administrator has signed in with."""
+    with chromium.new_context(base_url=stack.urls["app"]) as context:
+        sign_in(context.new_page(), stack.environment["ADMIN_TOKEN"])
+        return context.storage_state()
+
+
+def sign_in(page: Page, token: str) -> None:
+    """Fill in the form, and see the overview."""
+    page.set_default_timeout(PATIENCE)
+    page.goto("/admin/sign-in")
+    page.get_by_label("Access token").fill(token)
+    page.get_by_role("button", name="Sign in").click()
+    page.get_by_role("heading", name="Overview").wait_for()
+
+
 @pytest.fixture
-def open_page(chromium: Browser, stack: Stack, jobs: Jobs) -> Iterator[Callable[..., Page]]:
-    """Opens the dashboard in a window of its own, signed in. What the browser complains of in its
-    console fails the test."""
+def open_page(
+    chromium: Browser, stack: Stack, jobs: Jobs, signed_in: Any
+) -> Iterator[Callable[..., Page]]:
+    """Opens a page of the dashboard in a window of its own, signed in: as the administrator, or
+    with a new token of these scopes. Without a script one signs in as well, since there a test may
+    sign out. What the browser complains of in its console fails the test."""
     complaints: list[str] = []
     contexts = []
 
     def open_one(
+        path: str = "/admin",
         *,
         width: int = 1440,
         scheme: str = "light",
@@ -90,6 +112,7 @@ def open_page(chromium: Browser, stack: Stack, jobs: Jobs) -> Iterator[Callable[
             color_scheme="dark" if scheme == "dark" else "light",
             java_script_enabled=script,
             reduced_motion="reduce",
+            storage_state=signed_in if script and not scopes else None,
         )
         context.add_init_script(FASTER)
         context.add_init_script(faces.script(face))
@@ -105,13 +128,12 @@ def open_page(chromium: Browser, stack: Stack, jobs: Jobs) -> Iterator[Callable[
             ),
         )
         page.on("pageerror", lambda error: complaints.append(str(error)))
-        token = stack.environment["ADMIN_TOKEN"]
         if scopes:
-            token = access.create_token(jobs.connection, scopes, scopes.split()) or ""
-        page.goto("/admin/sign-in")
-        page.get_by_label("Access token").fill(token)
-        page.get_by_role("button", name="Sign in").click()
-        page.get_by_role("heading", name="Overview").wait_for()
+            sign_in(page, access.create_token(jobs.connection, scopes, scopes.split()) or "")
+        elif not script:
+            sign_in(page, stack.environment["ADMIN_TOKEN"])
+        if urlsplit(page.url).path != path:
+            page.goto(path)
         return page
 
     yield open_one

@@ -16,18 +16,22 @@ FILES = {
 """Regular and bold, in packages that the tests have."""
 SCRIPT = """
 const bytes = text => Uint8Array.from(atob(text), letter => letter.charCodeAt(0));
-document.fonts.add(new FontFace('Test', bytes('%s'), {weight: '1 599'}));
-document.fonts.add(new FontFace('Test', bytes('%s'), {weight: '600 1000'}));
 const sheet = new CSSStyleSheet();
-sheet.replaceSync('*, *::before, *::after { font-family: Test !important }');
 document.adoptedStyleSheets = [sheet];
+window.wear = face => sheet.replaceSync(
+    `*, *::before, *::after { font-family: ${face} !important }`);
+"""
+ADD = """
+document.fonts.add(new FontFace('%s', bytes('%s'), {weight: '%s'}));
 """
 
 
-def script(face: str) -> str:
-    """What a page runs first in order to be in this face."""
-    encoded = []
-    for name in FILES[face]:
-        package, _, path = name.partition("/")
-        encoded.append(base64.b64encode((resources.files(package) / path).read_bytes()).decode())
-    return "{" + SCRIPT % tuple(encoded) + "}"
+def script(first: str) -> str:
+    """What a page runs first in order to be in this face, and to change it by `wear(face)`."""
+    added = []
+    for face, (regular, bold) in FILES.items():
+        for name, weight in ((regular, "1 599"), (bold, "600 1000")):
+            package, _, path = name.partition("/")
+            read = (resources.files(package) / path).read_bytes()
+            added.append(ADD % (face, base64.b64encode(read).decode(), weight))
+    return "{" + SCRIPT + "".join(added) + f"wear('{first}')" + "}"

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from functions.api import dashboard
-from tests.browser.conftest import NOWHERE, PATIENCE
-from tests.browser.jobs import LONG_TYPE
+from tests.browser.conftest import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,70 +16,6 @@ if TYPE_CHECKING:
 
     from infra.local.stack import Stack
     from tests.browser.jobs import Jobs
-
-PATHS = (
-    "/admin",
-    "/admin/jobs",
-    "/admin/jobs?status=failed&period=7d",
-    "/admin/jobs?user=nobody",
-    "/admin/jobs/{failed}",
-    "/admin/jobs/{failed}/edit",
-    "/admin/batches",
-    "/admin/batches/{failed}",
-    "/admin/schedules",
-    "/admin/types",
-    "/admin/types/create-notification",
-    f"/admin/types/{LONG_TYPE}",
-    "/admin/alerts",
-    "/admin/audit",
-    "/admin/audit/access",
-    "/admin/sign-in",
-    NOWHERE,
-)
-STYLE = Path(dashboard.__file__).parent / "static" / "dashboard.css"
-FACES = ("wide", "narrow")
-# The page that asks before all that match are changed: a form leads there.
-ASKED_FIRST = "/admin/jobs?status=failed&metadata=source%3Dtest&period=7d"
-# Pause updating, and open what is folded.
-STILL = """document.getElementById('pause')?.click();
-document.querySelectorAll('details').forEach(one => { one.open = true })"""
-# What is inside a chart is the picture that its title and its table describe, and what holds for
-# the first rows of a table holds for those below: without them axe is several times as fast.
-THINNED = """document.querySelectorAll('.chart-plot g, tbody tr:nth-child(n+8)')
-    .forEach(one => one.remove())"""
-AXE = """rules => axe.run({resultTypes: ['violations'], preload: false, ...rules}).then(
-    found => found.violations.map(one => [one.id, one.nodes.map(node => node.failureSummary)]))"""
-# From a small phone to a large screen, and on both sides of each width at which the layout changes.
-BREAKS = {int(each) for each in re.findall(r"max-width: (\d+)px\)", STYLE.read_text())}
-EDGES = {320, 390, 1920, *BREAKS, *(each + 1 for each in BREAKS)}
-# Between them the wide face is what can go over; the content is never wider than 1320.
-WIDTHS = {"wide": sorted({*EDGES, *range(320, 1361, 80)}), "narrow": sorted(EDGES)}
-# What is off the screen, cut off by what it is in, or too small to be read. What can be scrolled to
-# within its own region is none of these.
-MISFITS = """width => {
-    const found = [], all = selector => [...document.querySelectorAll(selector)]
-    const apart = '.hidden, .scroll, .skip, pre, .cards thead'
-    const seen = one => one.checkVisibility() && !one.closest(apart)
-    const said = one => `${one.localName}.${one.className} ${one.textContent.trim().slice(0, 40)}`
-    const wide = document.documentElement.scrollWidth
-    if (wide > width) found.push([`the page is ${wide} wide`])
-    for (const one of all('a, button, input, td, th, dt, dd, h1, h2, p, li, time, .badge, .who')) {
-        const box = one.getBoundingClientRect()
-        if ((box.left < 0 || box.right > width + 0.5) && box.width && seen(one))
-            found.push([said(one), 'is off the screen'])
-    }
-    for (const one of all('.cards td, .cards th, .cards tr, .card, .figure'))
-        if (one.scrollWidth > one.clientWidth + 1 && seen(one) && !one.querySelector('pre'))
-            found.push([said(one), `shows ${one.clientWidth} of ${one.scrollWidth}`])
-    for (const one of all('.error-line, .error-box'))
-        if (seen(one) && one.clientWidth < 150)
-            found.push([said(one), `has ${one.clientWidth} px for the reason`])
-    const rows = Object.values(Object.groupBy(all('.nav a'), one => Math.round(one.offsetTop)))
-    if (rows.length > 1 && rows.at(-1).length < 2) found.push(['a link of the navigation is alone'])
-    return found
-}"""
-# A style sheet for the dark changes colours alone.
-COLOURS = {"runOnly": {"type": "rule", "values": ["color-contrast", "link-in-text-block"]}}
 
 
 @pytest.fixture
@@ -121,8 +54,7 @@ def test_a_secret_in_a_payload_is_hidden(
     open_page: Callable[..., Page], jobs: Jobs, expect: Any
 ) -> None:
     job_id = jobs.add(payload={"userId": "u_1", "token": "abc"})
-    page = open_page()
-    page.goto(f"/admin/jobs/{job_id}")
+    page = open_page(f"/admin/jobs/{job_id}")
     expect(page.get_by_text('"token": "[hidden]"')).to_be_visible()
 
 
@@ -130,8 +62,7 @@ def test_the_payload_is_mended_and_the_job_completes(
     open_page: Callable[..., Page], jobs: Jobs, expect: Any
 ) -> None:
     job_id = jobs.add("failed", error="ValueError: no title", payload={"userId": "u_1"})
-    page = open_page()
-    page.goto(f"/admin/jobs/{job_id}")
+    page = open_page(f"/admin/jobs/{job_id}")
     page.get_by_role("link", name="Retry with edited payload").click()
     page.get_by_label("Payload, as JSON").fill('{"userId": "u_1"}')
     with page.expect_response(re.compile("/edit$")) as answered:
@@ -148,8 +79,7 @@ def test_several_are_selected_and_retried(
     open_page: Callable[..., Page], jobs: Jobs, expect: Any
 ) -> None:
     failed = [jobs.add("failed", error="ValueError: no good", type="gone") for _ in range(5)]
-    page = open_page()
-    page.goto("/admin/jobs?status=failed")
+    page = open_page("/admin/jobs?status=failed")
     expect(page.locator("tbody tr")).to_have_count(5)
     page.get_by_role("button", name="Retry selected").click()
     expect(page.locator("[data-chosen]")).to_have_text("Select jobs first")
@@ -167,8 +97,7 @@ def test_all_that_match_are_cancelled_after_a_question(
     open_page: Callable[..., Page], jobs: Jobs, expect: Any
 ) -> None:
     waiting = [jobs.add("pending", delay=3_600) for _ in range(3)]
-    page = open_page()
-    page.goto("/admin/jobs?status=pending&period=24h")
+    page = open_page("/admin/jobs?status=pending&period=24h")
     page.get_by_role("button", name="Cancel all that match…").click()
     expect(page.get_by_role("heading", name="Cancel 3 jobs?")).to_be_visible()
     page.get_by_role("button", name="Cancel 3 jobs").click()
@@ -180,8 +109,7 @@ def test_a_waiting_job_is_cancelled(
     open_page: Callable[..., Page], jobs: Jobs, expect: Any
 ) -> None:
     job_id = jobs.add("pending", delay=3_600)
-    page = open_page()
-    page.goto(f"/admin/jobs/{job_id}")
+    page = open_page(f"/admin/jobs/{job_id}")
     page.get_by_role("button", name="Cancel").click()
     expect(page.locator("h1")).to_contain_text("cancelled")
     assert jobs.status(job_id) == "cancelled"
@@ -221,8 +149,7 @@ def test_everything_is_reached_by_the_keyboard(
     open_page: Callable[..., Page], jobs: Jobs, expect: Any
 ) -> None:
     jobs.add("failed", error="ValueError: no good")
-    page = open_page()
-    page.goto("/admin/jobs")
+    page = open_page("/admin/jobs")
     page.keyboard.press("Tab")
     expect(page.get_by_role("link", name="Skip to the content")).to_be_focused()
     page.keyboard.press("Enter")
@@ -243,8 +170,7 @@ def test_everything_is_reached_by_the_keyboard(
 
 def test_it_works_without_a_script(open_page: Callable[..., Page], jobs: Jobs, expect: Any) -> None:
     job_id = jobs.add("pending", delay=3_600)
-    page = open_page(script=False)
-    page.goto("/admin/jobs?status=pending")
+    page = open_page("/admin/jobs?status=pending", script=False)
     page.locator(f"#pick-{job_id}").check()
     with page.expect_navigation():
         page.locator(f"#pick-{job_id}").press("Enter")
@@ -268,58 +194,11 @@ def test_a_reader_is_offered_nothing_to_do(
         expect(page.locator("main form[method=post] button")).to_have_count(0)
 
 
-def show(page: Page, path: str, failed: str) -> None:
-    """One of `PATHS` or the page that asks first, with nothing folded and nothing moving."""
-    page.goto(path.format(failed=failed))
-    if path == ASKED_FIRST:
-        page.get_by_role("button", name="Retry all that match…").click()
-        page.get_by_role("heading", name=re.compile("^Retry 13 jobs")).wait_for()
-    page.evaluate(STILL)
-
-
-@pytest.mark.parametrize("face", FACES)
-def test_every_page_fits_every_width_in_a_wide_and_in_a_narrow_face(
-    open_page: Callable[..., Page], jobs: Jobs, face: str
-) -> None:
-    failed = jobs.add_a_day()
-    page = open_page(width=1440, face=face)
-    assert page.evaluate("document.fonts.check('14px Test')"), "the face is there"
-    wrong = []
-    for path in (*PATHS, ASKED_FIRST):
-        page.set_viewport_size({"width": 1440, "height": 900})
-        show(page, path, failed)
-        for width in WIDTHS[face]:
-            page.set_viewport_size({"width": width, "height": 900})
-            wrong += [(path, width, *found) for found in page.evaluate(MISFITS, width)]
-    assert wrong == []
-
-
-@pytest.mark.parametrize(("width", "face"), [(390, "wide"), (1440, "narrow")])
-def test_axe_finds_nothing_on_any_page_in_light_and_dark(
-    open_page: Callable[..., Page], jobs: Jobs, width: int, face: str
-) -> None:
-    from axe_playwright_python.base import AXE_FILE_PATH
-
-    failed = jobs.add_a_day()
-    page = open_page(width=width, face=face)
-    page.context.add_init_script(path=AXE_FILE_PATH)
-    wrong = []
-    for path in (*PATHS, ASKED_FIRST):
-        show(page, path, failed)
-        page.evaluate(THINNED)
-        page.emulate_media(color_scheme="light")
-        wrong += [(path, "light", *found) for found in page.evaluate(AXE, {})]
-        page.emulate_media(color_scheme="dark")
-        wrong += [(path, "dark", *found) for found in page.evaluate(AXE, COLOURS)]
-    assert wrong == []
-
-
 def test_on_a_phone_the_filter_folds_away(
     open_page: Callable[..., Page], jobs: Jobs, expect: Any
 ) -> None:
     jobs.add("failed", error="ValueError: no good")
-    page = open_page(width=390)
-    page.goto("/admin/jobs?type=create-notification")
+    page = open_page("/admin/jobs?type=create-notification", width=390)
     fold = page.get_by_role("button", name="Filter and search 1")
     expect(fold).to_have_attribute("aria-expanded", "false")
     expect(page.get_by_label("Error contains")).to_be_hidden()
@@ -331,8 +210,7 @@ def test_on_a_phone_the_filter_folds_away(
     page.get_by_role("link", name=re.compile("^error: no good")).click()
     expect(page).to_have_url(re.compile(r"\?type=create-notification$"))
     expect(page.locator("tbody tr")).to_have_count(1)
-    without = open_page(width=390, script=False)
-    without.goto("/admin/jobs")
+    without = open_page("/admin/jobs", width=390, script=False)
     expect(without.get_by_label("Error contains")).to_be_visible()
 
 
