@@ -60,14 +60,10 @@ class Explained:
     statements: list[tuple[float, str, Any]] = field(default_factory=list)
 
     def execute(self, text: bytes | str, parameters: Any = None) -> psycopg.Cursor[Any]:
-        statement = text.encode() if isinstance(text, str) else text
-        if not statement.lstrip().startswith(tuple(each.encode() for each in EXPLAINABLE)):
-            began = time.perf_counter()
-            answer = self.connection.execute(statement, parameters)
-            self.milliseconds += (time.perf_counter() - began) * 1000
-            return answer
-        self.explain(statement, parameters)
-        return self.connection.execute(statement, parameters)
+        return self.cursor().execute(text, parameters)
+
+    def cursor(self) -> psycopg.Cursor[Any]:
+        return _ExplainedCursor(self)
 
     def explain(self, text: bytes | str, parameters: Any = None) -> None:
         """Run a statement for its plan alone; what it writes is written."""
@@ -83,6 +79,26 @@ class Explained:
         return self.connection.transaction()
 
 
+class _ExplainedCursor(psycopg.Cursor[Any]):
+    def __init__(self, explained: Explained) -> None:
+        super().__init__(explained.connection)
+        self._explained = explained
+
+    def execute(self, query: Any, params: Any = None, **options: Any) -> _ExplainedCursor:
+        statement = query.encode() if isinstance(query, str) else query
+        # A comment before it names it.
+        first = next(
+            line for line in statement.split(b"\n") if line.strip()[:2] not in {b"", b"--"}
+        )
+        if first.lstrip().startswith(tuple(each.encode() for each in EXPLAINABLE)):
+            self._explained.explain(statement, params)
+            return super().execute(statement, params, **options)
+        began = time.perf_counter()
+        super().execute(statement, params, **options)
+        self._explained.milliseconds += (time.perf_counter() - began) * 1000
+        return self
+
+
 Measured = dict[str, dict[int, list[float]]]
 
 
@@ -94,14 +110,14 @@ def operations() -> dict[str, Callable[[Explained], None]]:
     return {**_lifecycle(), **_relay(), **_lists(), **_pages()}
 
 
-def _lifecycle() -> dict[str, Callable[[Explained], None]]:
+def _lifecycle() -> dict[str, Callable[[Explained], None]]:  # noqa: C901 - a list of them
     from stashjobs import ids
     from stashjobs.store import executions, outbox
     from stashjobs.store.executions import NewJob
 
     payload = {"to": "ada@example.com", "template": "welcome", "data": {"name": "Ada"}}
 
-    def new(count: int) -> list[NewJob]:
+    def new(count: int, **options: Any) -> list[NewJob]:
         return [
             NewJob(
                 job_id=ids.new_job_id(),
@@ -110,17 +126,33 @@ def _lifecycle() -> dict[str, Callable[[Explained], None]]:
                 max_attempts=4,
                 user_id="u_7",
                 organization_id="o_7",
+                **options,
             )
             for _ in range(count)
         ]
 
-    def enqueue(own: Explained, count: int = 1) -> None:
-        own.explain(executions.ENQUEUE_MANY, executions._columns(new(count)))
+    def enqueue(own: Explained, count: int = 1, **options: Any) -> None:
+        own.explain(executions.ENQUEUE_MANY, executions._columns(new(count, **options)))
 
-    def recorded(own: Explained) -> str:
-        [job] = new(1)
+    def recorded(own: Explained, **options: Any) -> str:
+        [job] = new(1, **options)
         executions.record_new_jobs(own.connection, [job])
         return job.job_id
+
+    def unique(*, replace: bool = False) -> dict[str, Any]:
+        return {"key": "u_7", "running": False, "replace": replace, "maxWait": None}
+
+    def enqueue_taken(own: Explained, *, replace: bool) -> None:
+        recorded(own, uniqueness=unique())
+        enqueue(own, uniqueness=unique(replace=replace))
+
+    def after(own: Explained) -> dict[str, Any]:
+        return {"ids": [recorded(own)], "when": "completed"}
+
+    def record_parent(own: Explained) -> None:
+        parent = claimed(own)
+        recorded(own, after={"ids": [parent], "when": "completed"})
+        own.explain(executions.COMPLETE, {"job_id": parent, "attempt": 1, "result": "null"})
 
     def claimed(own: Explained) -> str:
         job_id = recorded(own)
@@ -135,6 +167,9 @@ def _lifecycle() -> dict[str, Callable[[Explained], None]]:
             "lease_seconds": 60.0,
             "message_id": "msg_1",
             "schedule_id": None,
+            "nonce": "n_1",
+            "on_failed": None,
+            "follower_attempts": None,
         }
         own.explain(executions.CLAIM, parameters)
 
@@ -159,9 +194,14 @@ def _lifecycle() -> dict[str, Callable[[Explained], None]]:
     return {
         "enqueue one": enqueue,
         "enqueue 100": lambda own: enqueue(own, 100),
+        "enqueue one, unique": lambda own: enqueue(own, uniqueness=unique()),
+        "enqueue one, unique and taken": lambda own: enqueue_taken(own, replace=False),
+        "enqueue one, unique and replaced": lambda own: enqueue_taken(own, replace=True),
+        "enqueue one, after another": lambda own: enqueue(own, after=after(own)),
         "confirm published": confirm,
         "claim": claim,
         "record completed": record,
+        "record completed, releasing another": record_parent,
         "extend a lease": extend,
     }
 
@@ -237,7 +277,7 @@ def _lists() -> dict[str, Callable[[Explained], None]]:
     from stashjobs.operators import search
 
     def listed(given: dict[str, str]) -> Callable[[Explained], None]:
-        query = job_list.Query.read(given)
+        query = job_list.Query.read(given.items())
         return lambda own: _as_connection(job_list.find, own, query)
 
     found = {
@@ -262,6 +302,7 @@ def _lists() -> dict[str, Callable[[Explained], None]]:
 def _pages() -> dict[str, Callable[[Explained], None]]:
     from functions.api.dashboard import alerts, overview_pages, type_pages
     from stashjobs.operators import health, search, statistics, story
+    from stashjobs.store import job_types
 
     def job(own: Explained) -> None:
         row = own.connection.execute(
@@ -277,6 +318,12 @@ def _pages() -> dict[str, Callable[[Explained], None]]:
     def bulk(own: Explained) -> None:
         which = search.Filter(job_type="send-email")
         statistics.count_up_to(own, which, ("failed", "cancelled", "completed"), 1_001)  # type: ignore[arg-type]
+
+    def called(own: Explained, statement: str, parameters: Any) -> list[tuple[Any, ...]]:
+        return own.execute(statement, parameters).fetchall()
+
+    # It makes psycopg's own cursor, of a connection alone.
+    job_types.call = called  # type: ignore[assignment,attr-defined]
 
     def monitor(own: Explained) -> None:
         _as_connection(health.read, own)
