@@ -76,8 +76,16 @@ class NewJob(Wire):
 NOTIFICATION = {"userId": "u_1", "type": "news", "title": "Hello", "message": "It works."}
 
 
+class NewBatch(Wire):
+    """A batch of the jobs beside it. The job of `onEnded` runs when all have ended, however they
+    did, and has the batch's id."""
+
+    name: Annotated[Text, Field(min_length=1, max_length=200)]
+    on_ended: NewJob | None = None
+
+
 class NewJobs(Wire):
-    """Jobs to be enqueued, all of them or none."""
+    """Jobs to be enqueued, all of them or none; with `batch`, as a batch."""
 
     model_config = example(
         {
@@ -89,6 +97,7 @@ class NewJobs(Wire):
     )
 
     jobs: Annotated[list[NewJob], Field(min_length=1, max_length=MAX_JOBS_PER_REQUEST)]
+    batch: NewBatch | None = None
 
 
 def _one_or_many(body: Any) -> str:
@@ -119,6 +128,19 @@ class AcceptedJobs(Wire):
     """What became of several, in their order."""
 
     jobs: list[Accepted]
+
+
+class AcceptedBatch(AcceptedJobs):
+    """What became of a batch."""
+
+    model_config = example(
+        {
+            "jobs": [{"jobId": "0190f1c2", "created": True, "published": True}],
+            "batchId": "0190f1c3",
+        }
+    )
+
+    batch_id: str
 
 
 class ShownJob(Wire):

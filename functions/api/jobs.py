@@ -5,19 +5,24 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
+from uuid import NAMESPACE_OID, uuid5
 
 from fastapi import APIRouter, Header, HTTPException, Path, Query, Response
+from psycopg.errors import UniqueViolation
+from pydantic.alias_generators import to_camel
 
 from functions.api import cursor as cursors
 from functions.api.auth import Connected, Guarded, needs, needs_enqueue
 from functions.api.errors import WITH_TOKEN, misfit, refusals
 from functions.api.job_schemas import (
     Accepted,
+    AcceptedBatch,
     AcceptedJobs,
     Counted,
     Due,
     Edit,
     JobType,
+    NewBatch,
     NewJob,
     NewJobs,
     NewTime,
@@ -29,10 +34,12 @@ from functions.api.job_schemas import (
     ShownJobWithStory,
 )
 from functions.api.schema import Moment, Nothing, Text
+from stashjobs.ids import new_job_id
 from stashjobs.job_type import declared, find
 from stashjobs.observability.log import logger
 from stashjobs.operators import access, retry_and_cancel, search, story, waiting
 from stashjobs.operators.search import Filter, JobExecution
+from stashjobs.producer import batch as batches
 from stashjobs.producer import ending, enqueue
 from stashjobs.producer.options import Options
 from stashjobs.store import database
@@ -76,7 +83,7 @@ JobId = Annotated[Text, Path(description="As `jobId` of the enqueue.", examples=
 @router.post(
     "/jobs",
     status_code=202,
-    response_model=Accepted | AcceptedJobs,
+    response_model=Accepted | AcceptedBatch | AcceptedJobs,
     responses={
         200: {
             "model": Accepted,
@@ -105,13 +112,16 @@ def enqueue_jobs(
         ),
     ] = None,
 ) -> Accepted | AcceptedJobs:
-    """Enqueue one job, or many: `{"jobs": [...]}`. With the header `Idempotency-Key` the same
-    request sent again enqueues nothing new, and answers with the jobs there are."""
+    """Enqueue one job, or many: `{"jobs": [...]}`, also as a batch. With the header
+    `Idempotency-Key` the same request sent again enqueues nothing new, and answers with the jobs
+    there are."""
     jobs = [new] if isinstance(new, NewJob) else new.jobs
     if idempotency_key is not None:
         _give_keys(new, idempotency_key)
     for one in jobs:
         _refuse_forbidden(one, asker)
+    if isinstance(new, NewJobs) and new.batch is not None:
+        return _enqueue_batch(new, new.batch, asker, idempotency_key)
     try:
         enqueued = enqueue.enqueue_prepared([_prepared(one, asker) for one in jobs])
     except ValueError as error:
@@ -329,6 +339,46 @@ def _described(job: job_type.JobType[Any, Any]) -> JobType:
     )
 
 
+def _enqueue_batch(
+    new: NewJobs, described: NewBatch, asker: access.Decision, key: str | None
+) -> AcceptedBatch:
+    """With a key, the batch's id is made of it, so that the same request finds the same batch."""
+    batch_id = new_job_id()
+    if key is not None:
+        parts = [key, described.name, *(one.type for one in new.jobs)]
+        batch_id = str(uuid5(NAMESPACE_OID, json.dumps(parts)))
+    for number, one in enumerate(new.jobs):
+        if one.batch is not None:
+            raise misfit("body", f"jobs.{number}.batch", "is the batch beside jobs; leave it out")
+    try:
+        last = None
+        if described.on_ended is not None:
+            _refuse_not_at_the_end(described.on_ended)
+            _refuse_forbidden(described.on_ended, asker)
+            last = _prepared(described.on_ended, asker, job_id=batch_id)
+        prepared = [_prepared(one, asker) for one in new.jobs]
+        try:
+            enqueued = batches.record_prepared(batch_id, described.name, prepared, last)
+        except UniqueViolation:
+            if key is None:
+                raise
+            enqueued = enqueue.enqueue_prepared(prepared)
+    except ValueError as error:
+        raise HTTPException(422, str(error)) from error
+    logger().info(
+        "enqueued by request",
+        extra={"actor": asker.actor, "jobs": len(enqueued), "batch_id": batch_id},
+    )
+    return AcceptedBatch(batch_id=batch_id, jobs=[_accepted(one) for one in enqueued])
+
+
+def _refuse_not_at_the_end(last: NewJob) -> None:
+    for option in batches.NOT_AT_THE_END:
+        if option in last.model_fields_set and getattr(last, option):
+            name = f"batch.onEnded.{to_camel(option)}"
+            raise misfit("body", name, "is not for this job: it waits for its batch")
+
+
 def _give_keys(new: NewJob | NewJobs, key: str) -> None:
     """The request's key, for each job that has none of its own: so a request that is sent again
     enqueues nothing twice, whether it is for one or for many."""
@@ -358,7 +408,9 @@ def _refuse_forbidden(new: NewJob, asker: access.Decision) -> None:
         )
 
 
-def _prepared(new: NewJob, asker: access.Decision) -> executions.NewJob:
+def _prepared(
+    new: NewJob, asker: access.Decision, *, job_id: str | None = None
+) -> executions.NewJob:
     """The row, or the error that says why there can be none; nothing is written yet."""
     options = Options(
         user_id=new.user_id,
@@ -378,7 +430,7 @@ def _prepared(new: NewJob, asker: access.Decision) -> executions.NewJob:
         max_wait=new.max_wait,
         batch=new.batch,
     )
-    prepared = enqueue.prepare(find(new.type), new.payload, options)
+    prepared = enqueue.prepare(find(new.type), new.payload, options, job_id=job_id)
     return replace(prepared, enqueued_by=asker.actor)
 
 

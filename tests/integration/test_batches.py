@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
+import psycopg
 import pytest
 
 from stashjobs import InvalidPayload, PermanentError, batch
@@ -13,6 +15,8 @@ from stashjobs.store import batches
 from tests.deliveries import deliver, probe
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from stashjobs import Batch, Context
     from stashjobs.store.batches import BatchState
     from tests.deliveries import Table
@@ -193,6 +197,47 @@ def test_a_callers_transaction_takes_the_batch_along(table: Table) -> None:
     with table.other.transaction(force_rollback=True):
         made = of(table, {}, on_ended=notify)
     assert (table.rows(), batches.find(table.other, made.batch_id)) == ([], None)
+
+
+def test_a_batch_joins_the_transaction_of_an_async_connection(
+    table: Table, database_url: str
+) -> None:
+    async def make(*, rolls_back: bool) -> Batch:
+        async with (
+            await psycopg.AsyncConnection.connect(database_url) as own,
+            own.transaction(force_rollback=rolls_back),
+            batch("import", on_ended=notify, connection=own) as made,
+        ):
+            made.enqueue_many(job, [{}, {}])
+        return made
+
+    undone = asyncio.run(make(rolls_back=True))
+    assert (table.rows(), batches.find(table.other, undone.batch_id)) == ([], None)
+    made = asyncio.run(make(rolls_back=False))
+    for member in members(table, made):
+        assert table.status(made.batch_id) == "waiting"
+        deliver(job, member)
+    assert table.status(made.batch_id) == "pending"
+
+
+def test_a_batch_beside_an_event_loop_is_recorded(
+    table: Table, use_qstash: Callable[[str], None]
+) -> None:
+    use_qstash("http://127.0.0.1:1")  # which takes nothing: the relay's part
+
+    async def make() -> Batch:
+        async with batch("import", on_ended=notify) as made:
+            made.enqueue(job, {})
+        return made
+
+    made = asyncio.run(make())
+    assert (len(members(table, made)), table.status(made.batch_id)) == (1, "waiting")
+
+
+def test_an_async_connection_is_refused_where_nothing_can_be_awaited() -> None:
+    made = batch("import", connection=object.__new__(psycopg.AsyncConnection))
+    with pytest.raises(TypeError, match="write async with"), made:
+        pass
 
 
 @pytest.mark.parametrize(

@@ -3,8 +3,11 @@ ended."""
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
+
+from psycopg import AsyncConnection
 
 from stashjobs.config import settings
 from stashjobs.ids import new_job_id
@@ -16,7 +19,7 @@ from stashjobs.store import batches, database
 from stashjobs.store.outbox import Unpublished
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from types import TracebackType
     from typing import Self, Unpack
 
@@ -34,8 +37,8 @@ NOT_AT_THE_END = ("after", "when", "batch", "idempotency_key", "unique", "deboun
 
 
 class Batch:
-    """Jobs that belong together: made by `with batch(...) as b`, and enqueued at the end of the
-    block, all of them or, where it raises, none.
+    """Jobs that belong together: made by `with batch(...) as b`, or `async with`, and enqueued at
+    the end of the block, all of them or, where it raises, none.
 
     Attributes:
         batch_id: Names it to `enqueue(batch=)`, on the dashboard and in the API. It is also the id
@@ -49,7 +52,7 @@ class Batch:
         *,
         on_ended: JobType[Any, Any] | None = None,
         payload: Any = None,
-        connection: Connection[Any] | None = None,
+        connection: Connection[Any] | AsyncConnection[Any] | None = None,
         **options: Unpack[EnqueueOptions],
     ) -> None:
         """See `batch`."""
@@ -92,7 +95,10 @@ class Batch:
         if options.get("batch") is not None:
             raise ValueError("batch is this one; leave it out")
         given = Options.of({**self._defaults, **options})
-        new = replace(producer.prepare(job, payload, given), batch_id=self.batch_id)
+        return self._add(producer.prepare(job, payload, given))
+
+    def _add(self, new: NewJob) -> Enqueued:
+        new = replace(new, batch_id=self.batch_id)
         self._jobs.append((new, _planned(new)))
         return self._jobs[-1][1]
 
@@ -119,6 +125,14 @@ class Batch:
         producer.publish_enqueued([one for one in self._all() if not one.published])
 
     def __enter__(self) -> Self:
+        if isinstance(self._connection, AsyncConnection):
+            raise TypeError("the batch's connection is async; write async with batch(...)")
+        return self._entered()
+
+    async def __aenter__(self) -> Self:
+        return self._entered()
+
+    def _entered(self) -> Self:
         if self._connection is None:
             # A missing setting is found before anything is done.
             settings.base_url()
@@ -141,16 +155,48 @@ class Batch:
             self._record(own)
         self.publish()
 
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if error is not None:
+            return
+        if isinstance(self._connection, AsyncConnection):
+            await self._record_async(self._connection)
+        else:
+            await asyncio.to_thread(self._exit_apart)
+
+    def _exit_apart(self) -> None:
+        """In a thread of the event loop's, with which no connection is to stay."""
+        try:
+            self.__exit__(None, None, None)
+        finally:
+            if not database.has_pool():
+                database.close()
+
     def _record(self, connection: Any) -> None:
         batches.create(connection, self.batch_id, self.name)
-        members: list[str] = []
+        for part in self._parts():
+            new = [each for each, _ in part]
+            _take_over(part, producer.enqueue_prepared(new, connection))
+
+    async def _record_async(self, connection: AsyncConnection[Any]) -> None:
+        await batches.create_async(connection, self.batch_id, self.name)
+        for part in self._parts():
+            new = [each for each, _ in part]
+            _take_over(part, await producer.enqueue_prepared_async(new, connection))
+
+    def _parts(self) -> Iterator[list[tuple[NewJob, Enqueued]]]:
+        """What is recorded in one INSERT each. The last one waits for what those before became."""
         for start in range(0, len(self._jobs), CHUNK):
-            chunk = self._jobs[start : start + CHUNK]
-            members += _record(connection, chunk)
+            yield self._jobs[start : start + CHUNK]
         if self._last is not None:
             new, planned = self._last
-            after = {"ids": list(dict.fromkeys(members)), "when": "ended"} if members else None
-            _record(connection, [(replace(new, after=after), planned)])
+            members = list(dict.fromkeys(one.job_id for _, one in self._jobs))
+            after = {"ids": members, "when": "ended"} if members else None
+            yield [(replace(new, after=after), planned)]
 
     def _all(self) -> list[Enqueued]:
         return [one for _, one in (*self._jobs, *([self._last] if self._last else ()))]
@@ -161,18 +207,19 @@ def batch(
     *,
     on_ended: JobType[Any, Any] | None = None,
     payload: Any = None,
-    connection: Connection[Any] | None = None,
+    connection: Connection[Any] | AsyncConnection[Any] | None = None,
     **options: Unpack[EnqueueOptions],
 ) -> Batch:
-    """Make a batch, for a `with` block in which jobs are added to it: `b.enqueue(part, {...})`.
+    """Make a batch, for a `with` or `async with` block in which jobs are added to it:
+    `b.enqueue(part, {...})`.
 
     Args:
         name: What people call it; it need not be unique.
         on_ended: A job type. One job of it runs when all of the batch's have ended, however they
             did; `context.parents()` has them.
         payload: That job's; `{"batchId": "…"}` where it is left out.
-        connection: The batch joins this connection's transaction, as in `Job.enqueue`. Call
-            `publish()` on it after the commit, or leave that to the relay.
+        connection: The batch joins this connection's transaction, as in `Job.enqueue`; an async one
+            takes `async with`. Call `publish()` on it after the commit, or leave that to the relay.
         options: Those of `Job.enqueue`, of the job of `on_ended`.
 
     Raises:
@@ -180,6 +227,23 @@ def batch(
         InvalidPayload | PayloadTooLarge | SettingError: As `Job.enqueue`.
     """
     return Batch(name, on_ended=on_ended, payload=payload, connection=connection, **options)
+
+
+def record_prepared(
+    batch_id: str, name: str, jobs: Sequence[NewJob], last: NewJob | None
+) -> list[Enqueued]:
+    """Record a batch of prepared jobs, and the one that runs at its end, which has the batch's id;
+    publish what is due.
+
+    Raises:
+        ValueError: The name makes no sense.
+        psycopg.errors.UniqueViolation: There is a batch with this id.
+    """
+    made = Batch(name)
+    made.batch_id = batch_id
+    made._last = None if last is None else (last, _planned(last))
+    with made:
+        return [made._add(new) for new in jobs]
 
 
 def _refuse_no_name(name: object) -> None:
@@ -194,10 +258,8 @@ def _planned(new: NewJob) -> Enqueued:
     return Enqueued(new.job_id, created=False, published=False, due=False, _unpublished=unpublished)
 
 
-def _record(connection: Any, planned: list[tuple[NewJob, Enqueued]]) -> list[str]:
-    """Record these jobs; what was planned becomes what is. Returns their ids."""
-    recorded = producer.enqueue_prepared([new for new, _ in planned], connection)
+def _take_over(planned: list[tuple[NewJob, Enqueued]], recorded: list[Enqueued]) -> None:
+    """What was planned becomes what is."""
     for (_, plan), found in zip(planned, recorded, strict=True):
         plan.job_id, plan.created, plan.due = found.job_id, found.created, found.due
         plan._unpublished = found._unpublished
-    return [found.job_id for found in recorded]

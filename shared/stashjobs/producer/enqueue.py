@@ -232,9 +232,7 @@ def enqueue_prepared(
     """
     if not jobs:
         return []
-    keys = [(new.job_type, new.idempotency_key) for new in jobs if new.idempotency_key is not None]
-    if len(set(keys)) < len(keys):
-        raise ValueError("two of the jobs have the same type and idempotency key")
+    _refuse_same_keys(jobs)
     if connection is None:
         _refuse_missing_settings()
     if around := hooks.declared("enqueue"):
@@ -249,6 +247,12 @@ def _refuse_missing_settings() -> None:
     """Before anything is written."""
     settings.base_url()
     qstash_client.qstash()
+
+
+def _refuse_same_keys(jobs: Sequence[NewJob]) -> None:
+    keys = [(new.job_type, new.idempotency_key) for new in jobs if new.idempotency_key is not None]
+    if len(set(keys)) < len(keys):
+        raise ValueError("two of the jobs have the same type and idempotency key")
 
 
 def _record_and_publish(
@@ -271,7 +275,20 @@ async def enqueue_async(
     connection: AsyncConnection[Any],
 ) -> Enqueued:
     """Record one job within the transaction of an async connection."""
-    jobs = [prepare(job, payload, Options.of(options))]
+    new = prepare(job, payload, Options.of(options))
+    return (await enqueue_prepared_async([new], connection))[0]
+
+
+async def enqueue_prepared_async(
+    jobs: Sequence[NewJob], connection: AsyncConnection[Any]
+) -> list[Enqueued]:
+    """Record prepared jobs, of whatever types, within the transaction of an async connection.
+
+    Raises:
+        ValueError: Two of them have the same type and idempotency key.
+    """
+    _refuse_same_keys(jobs)
+    jobs = list(jobs)
     if around := hooks.declared("enqueue"):
         with hooks.entered(around, jobs):
             _refuse_unfit_metadata(jobs)
@@ -279,11 +296,11 @@ async def enqueue_async(
     return await _record_async(jobs, connection)
 
 
-async def _record_async(jobs: Sequence[NewJob], connection: AsyncConnection[Any]) -> Enqueued:
+async def _record_async(jobs: Sequence[NewJob], connection: AsyncConnection[Any]) -> list[Enqueued]:
     with tracing.sending([new.job_type for new in jobs]) as headers:
         jobs = [_forwarding(headers, new) for new in jobs]
         with _refusals():
-            return _enqueued(jobs, await executions.record_new_jobs_async(connection, jobs))[0]
+            return _enqueued(jobs, await executions.record_new_jobs_async(connection, jobs))
 
 
 def _record(connection: Connection[Any], jobs: Sequence[NewJob]) -> list[New]:

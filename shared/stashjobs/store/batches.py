@@ -6,10 +6,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+import psycopg
+from psycopg.rows import tuple_row
+
 from stashjobs.store.executions import call
 
 if TYPE_CHECKING:
-    from psycopg import Connection
+    from psycopg import AsyncConnection, Connection
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +74,13 @@ SELECT batch_id FROM job_executions WHERE job_id = %(job_id)s
 def create(connection: Connection[Any], batch_id: str, name: str) -> None:
     """Make a batch, which has no jobs yet."""
     call(connection, CREATE_BATCH, {"batch_id": batch_id, "name": name})
+
+
+async def create_async(connection: AsyncConnection[Any], batch_id: str, name: str) -> None:
+    """`create` on an async connection."""
+    async with psycopg.AsyncCursor(connection, row_factory=tuple_row) as cursor:
+        parameters = {"batch_id": batch_id, "name": name}
+        await cursor.execute(CREATE_BATCH.encode(), parameters, prepare=False)
 
 
 def find(connection: Connection[Any], batch_id: str) -> BatchState | None:

@@ -77,6 +77,64 @@ def test_http_adds_to_a_batch(caller: Callable[..., TestClient], made: Batch) ->
     assert (refused.status_code, "batch: there is no batch none" in refused.text) == (422, True)
 
 
+JOB = {"type": "cleanup-old-data", "payload": {}}
+
+
+def test_http_makes_a_batch(caller: Callable[..., TestClient], table: Table) -> None:
+    app = caller("enqueue", "operate", "read", name="ada")
+    new = {"batch": {"name": "import", "onEnded": JOB}, "jobs": [JOB, JOB]}
+    answer = app.post("/api/jobs", json=new)
+    assert answer.status_code == 202
+    batch_id = answer.json()["batchId"]
+    assert [one["created"] for one in answer.json()["jobs"]] == [True, True]
+    shown = app.get(f"{PATH}/{batch_id}").json()
+    assert (shown["name"], shown["waiting"], shown["onEnded"]) == ("import", 2, "waiting")
+    assert {row["enqueued_by"] for row in table.rows()} == {"ada"}
+    for one in answer.json()["jobs"]:
+        app.post(f"/api/jobs/{one['jobId']}/cancel")
+    assert table.status(batch_id) == "pending"
+
+
+def test_a_batch_that_is_sent_again_is_the_same(
+    caller: Callable[..., TestClient], table: Table
+) -> None:
+    app = caller("enqueue", "operate", name="ada")
+    new = {"batch": {"name": "import", "onEnded": JOB}, "jobs": [JOB]}
+    first, again = (
+        app.post("/api/jobs", json=new, headers={"Idempotency-Key": "k"}).json() for _ in range(2)
+    )
+    assert again["batchId"] == first["batchId"]
+    assert again["jobs"] == [{**first["jobs"][0], "created": False, "published": False}]
+    assert len(table.rows()) == 2
+
+
+@pytest.mark.parametrize(
+    ("new", "status", "words"),
+    [
+        ({"batch": {"name": ""}, "jobs": [JOB]}, 422, "batch.name"),
+        ({"batch": {"name": "a\nb"}, "jobs": [JOB]}, 422, "name is"),
+        ({"batch": {"name": "a", "onEnded": {"type": "none"}}, "jobs": [JOB]}, 404, "none"),
+        (
+            {"batch": {"name": "a", "onEnded": {**JOB, "after": ["x"]}}, "jobs": [JOB]},
+            422,
+            "batch.onEnded.after",
+        ),
+        ({"batch": {"name": "a"}, "jobs": [{**JOB, "batch": "b"}]}, 422, "jobs.0.batch"),
+        (
+            {"batch": {"name": "a", "onEnded": {"type": "process-webhook"}}, "jobs": [JOB]},
+            403,
+            "process-webhook",
+        ),
+    ],
+)
+def test_a_batch_that_makes_no_sense_is_refused(
+    caller: Callable[..., TestClient], table: Table, new: dict[str, Any], status: int, words: str
+) -> None:
+    answer = caller("enqueue", "operate", name="ada").post("/api/jobs", json=new)
+    assert (answer.status_code, words in answer.text) == (status, True)
+    assert table.rows() == []
+
+
 @pytest.fixture
 def operator(browser: Browser, token: Callable[..., str]) -> Browser:
     browser.sign_in(token("read", "operate", name="ada"))
@@ -137,7 +195,11 @@ def test_a_job_on_its_own_has_no_picture(operator: Browser, table: Table) -> Non
     assert "Graph" not in operator.get(f"/admin/jobs/{job_id}").words
 
 
-def test_the_command_line_says_how_batches_stand(made: Batch, table: Table) -> None:
+def test_the_command_line_says_how_batches_stand(
+    made: Batch, table: Table, use_qstash: Callable[[str], None]
+) -> None:
+    use_qstash("http://127.0.0.1:1")
+
     def run(*arguments: str) -> Any:
         return CliRunner().invoke(main, arguments)
 
@@ -146,10 +208,14 @@ def test_the_command_line_says_how_batches_stand(made: Batch, table: Table) -> N
     assert listed == shown
     assert (shown["done"], shown["failed"], shown["waiting"]) == (1, 1, 1)
     assert "import of <May>" in run("batches").output
+    added = run("enqueue", "cleanup-old-data", "{}", "--batch", made.batch_id, "--json")
+    assert table.row(json.loads(added.stdout)["jobId"])["batch_id"] == made.batch_id
+    refused = run("enqueue", "cleanup-old-data", "{}", "--batch", "none")
+    assert (refused.exit_code, "there is no batch none" in refused.output) == (2, True)
     missing = run("batches", "none")
     assert (missing.exit_code, "there is no batch none" in missing.output) == (1, True)
-    assert len(json.loads(run("list", "--batch", made.batch_id, "--json").stdout)) == 3
+    assert len(json.loads(run("list", "--batch", made.batch_id, "--json").stdout)) == 4
     retried = run("retry", "--batch", made.batch_id, "--json")
     assert json.loads(retried.stdout) == {"retried": 1}
-    assert json.loads(run("cancel", "--batch", made.batch_id, "--json").stdout) == {"cancelled": 2}
+    assert json.loads(run("cancel", "--batch", made.batch_id, "--json").stdout) == {"cancelled": 3}
     assert table.status(made.batch_id) == "pending"

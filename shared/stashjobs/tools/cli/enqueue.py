@@ -86,6 +86,7 @@ if TYPE_CHECKING:
     type=click.Choice(["completed", "ended"]),
     help="How those must have ended: completed, or in any way.",
 )
+@click.option("--batch", metavar="BATCH", help="Become one of this batch, which has not ended.")
 @click.option("--encrypted", is_flag=True, default=None, help="Encrypt the payload.")
 @json_option
 @command
