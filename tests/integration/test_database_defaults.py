@@ -11,6 +11,7 @@ import pytest
 from psycopg import sql
 
 from stashjobs.errors import SettingError
+from stashjobs.operators import search
 from stashjobs.store import database, migrations
 from tests import pgbouncer
 from tests.deliveries import Table, deliver, probe
@@ -32,6 +33,15 @@ ODD = {
     "default_transaction_isolation": "serializable",
     "default_transaction_read_only": "on",
 }
+# What is not asked for, since nothing relies on it.
+OTHERS = {
+    "array_nulls": "off",
+    "bytea_output": "escape",
+    "extra_float_digits": "-15",
+    "plan_cache_mode": "force_generic_plan",
+    "standard_conforming_strings": "off",
+    "transform_null_equals": "on",
+}
 WANTED = {
     "DateStyle": "ISO",
     "IntervalStyle": "postgres",
@@ -51,7 +61,9 @@ def set_database(database_url: str) -> Callable[..., None]:
             for name in names:
                 connection.execute(
                     sql.SQL("ALTER DATABASE {} SET {} = {}").format(
-                        sql.Identifier(connection.info.dbname), sql.Identifier(name), ODD[name]
+                        sql.Identifier(connection.info.dbname),
+                        sql.Identifier(name),
+                        (ODD | OTHERS)[name],
                     )
                 )
 
@@ -125,12 +137,16 @@ def test_jobs_run_in_a_database_with_odd_defaults(
         return payload
 
     table.row(table.add(probe()))  # so that the operator's own sessions are older
-    set_database(*ODD)
+    set_database(*ODD, *OTHERS)
     database.close()
+    payload = {"price": "9 €", "much": 1e16, "path": "a\\b'", "none": [None]}
     for _ in range(2):
-        job_id = table.add(probe(), {"price": "9 €"})
+        job_id = table.add(probe(), payload)
         assert deliver(probe(work), job_id).status == 200
-        assert table.row(job_id)["result"] == {"price": "9 €"}
+        assert table.row(job_id)["result"] == payload
+    found = search.find(database.connection(), job_id)
+    assert found is not None
+    assert (found.user_id, found.result) == (None, payload)
     assert shown(database.connection()) == WANTED
 
 
