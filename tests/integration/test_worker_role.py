@@ -118,35 +118,38 @@ def deliver_and_age(table: Table) -> str:
     return job_id
 
 
-@pytest.mark.parametrize(
-    "statement",
-    [
-        "UPDATE job_executions SET status = 'completed'",
-        "UPDATE job_executions SET payload = '{}'",
-        "DELETE FROM job_executions",
-        "INSERT INTO job_executions (job_id) VALUES ('x')",
-        "ALTER TABLE job_executions DISABLE TRIGGER ALL",
-        "DROP TRIGGER job_executions_check_job ON job_executions",
-        "TRUNCATE job_actions",
-        "DELETE FROM job_actions",
-        "UPDATE job_actions SET actor = 'nobody'",
-        "INSERT INTO job_actions (actor, action, job_id) VALUES ('a', 'retry', 'x')",
-        "DELETE FROM access_log",
-        "UPDATE access_log SET actor = 'nobody'",
-        "DELETE FROM schedule_actions",
-        "INSERT INTO access_tokens (name, token_hash, scopes) VALUES ('x', '', '{read}')",
-        "UPDATE access_tokens SET scopes = '{operate}'",
-        "DELETE FROM access_tokens",
-        "INSERT INTO token_actions (actor, action, token, scopes) VALUES ('a', 'b', 'c', '{}')",
-        "CREATE FUNCTION stashjobs.one() RETURNS int LANGUAGE sql AS $$ SELECT 1 $$",
-        "INSERT INTO schema_worker_roles (role) VALUES ('x')",
-        "SET session_replication_role = 'replica'",
-        "SET ROLE stashjobs",
-    ],
-)
-def test_a_worker_may_not(worker: database.Connection, statement: str) -> None:
-    with pytest.raises(psycopg.errors.InsufficientPrivilege):
-        worker.execute(statement.encode())
+FORBIDDEN = [
+    "UPDATE job_executions SET status = 'completed'",
+    "UPDATE job_executions SET payload = '{}'",
+    "DELETE FROM job_executions",
+    "INSERT INTO job_executions (job_id) VALUES ('x')",
+    "ALTER TABLE job_executions DISABLE TRIGGER ALL",
+    "DROP TRIGGER job_executions_check_job ON job_executions",
+    "TRUNCATE job_actions",
+    "DELETE FROM job_actions",
+    "UPDATE job_actions SET actor = 'nobody'",
+    "INSERT INTO job_actions (actor, action, job_id) VALUES ('a', 'retry', 'x')",
+    "DELETE FROM access_log",
+    "UPDATE access_log SET actor = 'nobody'",
+    "DELETE FROM schedule_actions",
+    "INSERT INTO access_tokens (name, token_hash, scopes) VALUES ('x', '', '{read}')",
+    "UPDATE access_tokens SET scopes = '{operate}'",
+    "DELETE FROM access_tokens",
+    "INSERT INTO token_actions (actor, action, token, scopes) VALUES ('a', 'b', 'c', '{}')",
+    "CREATE FUNCTION stashjobs.one() RETURNS int LANGUAGE sql AS $$ SELECT 1 $$",
+    "INSERT INTO schema_worker_roles (role) VALUES ('x')",
+    "SET session_replication_role = 'replica'",
+    "SET ROLE stashjobs",
+]
+
+
+def test_a_worker_may_not(worker: database.Connection) -> None:
+    for statement in FORBIDDEN:
+        try:
+            worker.execute(statement.encode())
+        except psycopg.errors.InsufficientPrivilege:
+            continue
+        pytest.fail(f"a worker may {statement}")
 
 
 def test_what_is_younger_than_a_day_cannot_be_taken_from_the_audit(
