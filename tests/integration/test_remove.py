@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from click.testing import CliRunner, Result
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from infra.commands import scaffold
@@ -18,6 +18,7 @@ from infra.commands.scaffold.entries import LISTS_TYPES, without
 from infra.commands.scaffold.proof import Misfit
 from infra.commands.scaffold.wanted import Wanted
 from stashjobs.tools.cli import main
+from tests.examples import examples
 from tests.integration.test_new import files_of
 
 if TYPE_CHECKING:
@@ -66,6 +67,7 @@ types = st.builds(
 )
 
 
+@settings(max_examples=examples(8))
 @given(wanted=types, others=st.lists(types, max_size=3, unique_by=lambda each: each.type))
 def test_new_and_then_remove_gives_back_every_byte(wanted: Wanted, others: list[Wanted]) -> None:
     """Whatever the options, and whatever other types there are."""
