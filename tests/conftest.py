@@ -52,18 +52,13 @@ LONGEST_FIRST = (
     "integration/local/test_dev.py",
     "integration/test_new.py",
     "integration/export_data/test_exporter.py",
-    "property/test_signature_oracle.py",
-    "property/test_lifecycle.py",
-    "integration/cleanup_old_data/test_cleaner_crashes.py",
     "integration/local/test_stack.py",
     "integration/api/test_schemathesis.py",
-    "infra/test_deployment.py",
     "integration/api/test_jobs.py",
     "integration/api/test_dashboard.py",
     "faults/test_chaos.py",
     "faults/test_dead_letters.py",
     "faults/test_rotation.py",
-    "infra/test_least_privilege.py",
 )
 
 
