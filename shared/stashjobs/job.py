@@ -16,12 +16,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from typing import Unpack
 
-    from psycopg import AsyncConnection, Connection
-
     from stashjobs.delivery.context import Context
     from stashjobs.producer.enqueue import Enqueued
     from stashjobs.producer.options import EnqueueOptions
     from stashjobs.producer.schedules import Schedule
+    from stashjobs.store.app_connection import AppConnection, AsyncAppConnection
 
 
 class Job(JobType[Payload, Result]):
@@ -54,7 +53,7 @@ class Job(JobType[Payload, Result]):
         self,
         payload: Payload | Mapping[str, Any],
         *,
-        connection: Connection[Any] | None = None,
+        connection: AppConnection | None = None,
         **options: Unpack[EnqueueOptions],
     ) -> Enqueued:
         """Record a job and have QStash deliver it.
@@ -95,7 +94,8 @@ class Job(JobType[Payload, Result]):
                 now, or an aware datetime. A job that is still waiting then is cancelled, with the
                 error "Expired".
             connection: The row joins this connection's transaction: if that is rolled back, there
-                is no job. After the commit call `publish()` on the answer, or leave it to the
+                is no job. psycopg's, SQLAlchemy's `Connection` or `Session`, or Django's, over
+                psycopg 3. After the commit call `publish()` on the answer, or leave it to the
                 relay.
 
         Raises:
@@ -117,11 +117,11 @@ class Job(JobType[Payload, Result]):
         self,
         payload: Payload | Mapping[str, Any],
         *,
-        connection: AsyncConnection[Any],
+        connection: AsyncAppConnection,
         **options: Unpack[EnqueueOptions],
     ) -> Enqueued:
-        """`enqueue` on the caller's async connection, within its transaction, with the same
-        options."""
+        """`enqueue` on the caller's async connection (psycopg's, or SQLAlchemy's `AsyncConnection`
+        or `AsyncSession`), within its transaction, with the same options."""
         from stashjobs.producer import enqueue
 
         return await enqueue.enqueue_async(self, payload, options, connection)
@@ -131,7 +131,7 @@ class Job(JobType[Payload, Result]):
         payloads: Iterable[Payload | Mapping[str, Any]],
         *,
         each: Iterable[EnqueueOptions] | None = None,
-        connection: Connection[Any] | None = None,
+        connection: AppConnection | None = None,
         **options: Unpack[EnqueueOptions],
     ) -> list[Enqueued]:
         """Record many jobs and have QStash deliver them, in as few statements and calls as

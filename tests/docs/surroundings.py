@@ -196,7 +196,13 @@ NOT_CALLED = {
 }
 """Functions that a page defines for somebody else to call, and why."""
 
-RUN_ELSEWHERE = {"docs/testing.md": "it is a test file: tests/integration/test_testing_plugin.py"}
+RUN_ELSEWHERE = {
+    "docs/testing.md": "it is a test file: tests/integration/test_testing_plugin.py",
+    **dict.fromkeys(
+        (f"docs/{name}.md" for name in ("django", "fastapi", "flask", "sqlalchemy")),
+        "they need no stack: test_frameworks.py",
+    ),
+}
 """Pages whose Python is not run beside `make dev`."""
 
 INSTEAD = {

@@ -16,6 +16,7 @@ from stashjobs.producer import qstash_client
 from stashjobs.producer.enqueue import Enqueued
 from stashjobs.producer.options import Options
 from stashjobs.store import batches, database
+from stashjobs.store.app_connection import psycopg_of
 from stashjobs.store.outbox import Unpublished
 
 if TYPE_CHECKING:
@@ -23,10 +24,9 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self, Unpack
 
-    from psycopg import Connection
-
     from stashjobs.job_type import JobType
     from stashjobs.producer.options import EnqueueOptions
+    from stashjobs.store.app_connection import AppConnection
     from stashjobs.store.executions import NewJob
 
 MAX_NAME = 200
@@ -52,7 +52,7 @@ class Batch:
         *,
         on_ended: JobType[Any, Any] | None = None,
         payload: Any = None,
-        connection: Connection[Any] | AsyncConnection[Any] | None = None,
+        connection: AppConnection | AsyncConnection[Any] | None = None,
         **options: Unpack[EnqueueOptions],
     ) -> None:
         """See `batch`."""
@@ -148,7 +148,7 @@ class Batch:
         if error is not None:
             return
         if self._connection is not None:
-            self._record(self._connection)
+            self._record(psycopg_of(self._connection))
             self._recorded(self._all())
             return
         with database.borrowed() as own, own.transaction():
@@ -207,7 +207,7 @@ def batch(
     *,
     on_ended: JobType[Any, Any] | None = None,
     payload: Any = None,
-    connection: Connection[Any] | AsyncConnection[Any] | None = None,
+    connection: AppConnection | AsyncConnection[Any] | None = None,
     **options: Unpack[EnqueueOptions],
 ) -> Batch:
     """Make a batch, for a `with` or `async with` block in which jobs are added to it:

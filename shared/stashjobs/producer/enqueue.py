@@ -28,6 +28,7 @@ from stashjobs.observability import tracing
 from stashjobs.producer import publish, qstash_client, uniqueness
 from stashjobs.producer.options import EnqueueOptions, Options
 from stashjobs.store import database, executions, jsonb
+from stashjobs.store.app_connection import psycopg_of, psycopg_of_async
 from stashjobs.store.executions import New, NewJob
 from stashjobs.store.jsonb import to_json
 from stashjobs.store.outbox import Unpublished
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from psycopg import AsyncConnection, Connection
 
     from stashjobs.job_type import JobType
+    from stashjobs.store.app_connection import AppConnection, AsyncAppConnection
     from stashjobs.store.executions import JobState
 
 DEFAULT_MAX_PAYLOAD_BYTES = 1_000_000
@@ -108,7 +110,7 @@ def enqueue(
     job: JobType[Any, Any],
     payload: Any,
     options: EnqueueOptions,
-    connection: Connection[Any] | None,
+    connection: AppConnection | None,
 ) -> Enqueued:
     """Record one job; publish it unless its transaction is the caller's."""
     return enqueue_many(job, [payload], options, None, connection)[0]
@@ -119,7 +121,7 @@ def enqueue_many(
     payloads: Iterable[Any],
     options: EnqueueOptions,
     each: Iterable[EnqueueOptions] | None,
-    connection: Connection[Any] | None,
+    connection: AppConnection | None,
 ) -> list[Enqueued]:
     """Record jobs of one type; publish them unless their transaction is the caller's.
 
@@ -180,13 +182,15 @@ def _portions(
 
 
 def _enqueue_portions(
-    portions: Iterator[_Portion], connection: Connection[Any] | None
+    portions: Iterator[_Portion], connection: AppConnection | None
 ) -> list[Enqueued]:
     first, second = next(portions, None), next(portions, None)
     if first is None:
         return []
     if connection is None:
         _refuse_missing_settings()
+    else:
+        connection = psycopg_of(connection)
     enqueued: list[Enqueued] = []
     with (
         database.borrowed() if connection is None else nullcontext(connection) as own,
@@ -222,12 +226,13 @@ def _recorded(portion: _Portion, connection: Connection[Any]) -> list[Enqueued]:
 
 
 def enqueue_prepared(
-    jobs: Sequence[NewJob], connection: Connection[Any] | None = None
+    jobs: Sequence[NewJob], connection: AppConnection | None = None
 ) -> list[Enqueued]:
     """Record prepared jobs, of whatever types, in one INSERT; publish them unless their
     transaction is the caller's.
 
     Raises:
+        TypeError: The connection is of no kind that is known.
         ValueError: Two of them have the same type and idempotency key.
     """
     if not jobs:
@@ -235,6 +240,8 @@ def enqueue_prepared(
     _refuse_same_keys(jobs)
     if connection is None:
         _refuse_missing_settings()
+    else:
+        connection = psycopg_of(connection)
     if around := hooks.declared("enqueue"):
         jobs = list(jobs)
         with hooks.entered(around, jobs):
@@ -272,11 +279,12 @@ async def enqueue_async(
     job: JobType[Any, Any],
     payload: Any,
     options: EnqueueOptions,
-    connection: AsyncConnection[Any],
+    connection: AsyncAppConnection,
 ) -> Enqueued:
     """Record one job within the transaction of an async connection."""
     new = prepare(job, payload, Options.of(options))
-    return (await enqueue_prepared_async([new], connection))[0]
+    own = await psycopg_of_async(connection)
+    return (await enqueue_prepared_async([new], own))[0]
 
 
 async def enqueue_prepared_async(
