@@ -30,7 +30,7 @@ SERVERS = ("stashjobs dev", "python -m infra.local.mailbox")
 
 ELSEWHERE = (
     *("--stage ", "aws ", "@host:5432", "sam deploy "),
-    *("stashjobs new ", "stashjobs remove ", "git merge "),
+    *("stashjobs new ", "stashjobs remove ", "git merge ", "enqueue say-hello"),
 )
 """Marks of a command for a system in AWS, or that changes the repository: it must exist, with these
 options, which take these values; it is not run."""
@@ -61,6 +61,16 @@ orders.execute("CREATE TABLE IF NOT EXISTS orders (number int, paid bool)")
 """
 
 PYTHON_BEFORE = {
+    # The test of the page imports the job from the handler that the page has filled.
+    "README.md": """
+import sys, types
+class Here(types.ModuleType):
+    def __getattr__(self, name):
+        if name in globals():
+            return globals()[name]
+        raise AttributeError(name)
+sys.modules["functions.say_hello"] = sys.modules["functions.say_hello.handler"] = Here("here")
+""",
     "docs/composition.md": """
 from stashjobs import Context, PermanentError, batch, job
 Nothing, url = dict, "https://example.com"
@@ -78,14 +88,6 @@ collect = notify
 def Email(_): return Email_.model_validate(example)
 from stashjobs.store import database
 with database.pool().connection() as connection:
-    connection.execute("CREATE TABLE IF NOT EXISTS orders (number int, paid bool)")
-""",
-    "docs/creating-jobs.md": _AN_EMAIL
-    + """
-import psycopg, os
-url = os.environ["POSTGRES_URL"]
-email = example
-with psycopg.connect(url) as connection:
     connection.execute("CREATE TABLE IF NOT EXISTS orders (number int, paid bool)")
 """,
     "docs/steps.md": _ORDERS,
@@ -128,7 +130,12 @@ database.connection().execute(
 
 PYTHON_AFTER = {
     "README.md": """
-assert ran(say_hello, {"name": "Ada"}).result == {"greeting": "Hello Ada, this is attempt 1"}
+class jobs:
+    def run_job(job, payload):
+        return types.SimpleNamespace(job=ran(job, payload))
+test_ada_is_greeted(jobs)
+bob = ran(say_hello, {"name": "Bob"})
+assert (bob.status, bob.error) == ("failed", "PermanentError: Bob is away"), bob.error
 """,
     "docs/composition.md": """
 assert ran(collect, {}).result == 0

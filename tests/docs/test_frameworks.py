@@ -24,7 +24,7 @@ ORDERS = "CREATE TABLE orders (number int GENERATED ALWAYS AS IDENTITY, user_id 
 
 
 @pytest.fixture
-def page(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Any]:
+def page(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], Any]]:
     """Runs a page's Python, beside an empty database; what it defines is the result."""
     del jobs
 
@@ -35,7 +35,8 @@ def page(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Any]:
         exec(compile(source, f"docs/{name}.md", "exec"), module.__dict__)  # noqa: S102 - a guide
         return module
 
-    return run
+    yield run
+    database.close()
 
 
 @pytest.fixture

@@ -16,7 +16,11 @@ if TYPE_CHECKING:
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob(".github/**/*.md")])
 INDEX = ROOT / "docs" / "README.md"
 LINK = re.compile(r"\]\(([^)\s]+)\)")
-MADE_BY_THE_READER = {"functions/say_hello/handler.py", "functions/send_sms/handler.py"}
+MADE_BY_THE_READER = {
+    "functions/say_hello/handler.py",
+    "functions/send_sms/handler.py",
+    "tests/integration/say_hello/test_handler.py",
+}
 ELSEWHERE = re.compile(r"(https?|mailto):")
 
 
