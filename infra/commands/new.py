@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     help="How many of it may run at a time; as many connections become its own.",
 )
 @click.option("--endpoint", help="Its route.  [default: /api/jobs/TYPE]")
-@click.option("--schedule", metavar="CRON", help='Enqueue it by the clock too: "0 3 * * *".')
+@click.option("--schedule", metavar="CRON", help='Also enqueue it on a schedule: "0 3 * * *".')
 @click.option("--timezone", help="Time zone of the schedule.  [default: UTC]")
 @click.option("--encrypted", is_flag=True, help="Encrypt its payloads and results.")
 @click.option(

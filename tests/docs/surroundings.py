@@ -15,7 +15,6 @@ NOT_COMPARED = {
     "docs/local.md": "addresses, which test_dev.py reads",
     "docs/producers.md": "the call of SQL in Node and Go, which need their drivers",
     "docs/encrypted-payloads.md": "a setting with shortened keys, and the bytes of a format",
-    "docs/troubleshooting.md": "a query of CloudWatch Logs Insights",
 }
 """Pages with blocks without a language that nothing is compared with, and what these are."""
 

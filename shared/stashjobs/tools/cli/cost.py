@@ -57,7 +57,7 @@ def cost(
 ) -> None:
     """Estimate what a month of jobs costs: stashjobs, SQS + Lambda, an always-on Celery.
 
-    docs/cost.md says what is counted, and where the prices are from.
+    docs/cost.md says what is counted and where the prices come from.
     """
     workload = costs.Workload(jobs_per_month, work_ms, memory, cast("costs.Route", through))
     try:

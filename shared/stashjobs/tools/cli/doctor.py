@@ -27,7 +27,7 @@ SUBJECT_WIDTH = 27
 def doctor(*, as_json: bool) -> None:
     """Check the deployment; change nothing.
 
-    One line per check: green, yellow (look at it), red (mend it), grey (not checked, and why). The
+    One line per check: green, yellow (look at it), red (fix it), grey (not checked, and why). The
     exit code is 1 if anything is red.
     """
     from stashjobs.tools import doctor as checklist

@@ -63,7 +63,7 @@ if TYPE_CHECKING:
     "unique_fields",
     multiple=True,
     metavar="NAME",
-    help="Likewise by a field of the payload, in place of a key; repeatable.",
+    help="The same by a field of the payload instead of a key; repeatable.",
 )
 @click.option(
     "--unique-while",
@@ -74,9 +74,9 @@ if TYPE_CHECKING:
     "--replace", is_flag=True, default=None, help="That job gets this payload and this time."
 )
 @click.option(
-    "--debounce", type=float, help="As --replace, due this many seconds after the last enqueue."
+    "--debounce", type=float, help="Like --replace, due this many seconds after the last enqueue."
 )
-@click.option("--max-wait", type=float, help="And at most this many seconds after the first.")
+@click.option("--max-wait", type=float, help="At most this many seconds after the first.")
 @click.option("--retries", type=int, help="Retries, instead of the type's default.")
 @click.option(
     "--after", multiple=True, metavar="JOB", help="Wait until this job has ended; repeatable."
@@ -84,7 +84,7 @@ if TYPE_CHECKING:
 @click.option(
     "--when",
     type=click.Choice(["completed", "ended"]),
-    help="How those must have ended: completed, or in any way.",
+    help="Whether they must complete, or only end.",
 )
 @click.option("--batch", metavar="BATCH", help="Become one of this batch, which has not ended.")
 @click.option("--encrypted", is_flag=True, default=None, help="Encrypt the payload.")

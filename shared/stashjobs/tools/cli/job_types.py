@@ -24,7 +24,7 @@ _by = click.option("--by", "actor", help="Who does it, for the audit.  [default:
 @json_option
 @command
 def pause(*, job_type: str, actor: str | None, as_json: bool) -> None:
-    """Have no new attempt of a type begin until it is resumed."""
+    """Start no new attempts of a type until it is resumed."""
     load_jobs()
     _say(job_types.pause(job_type, actor=actor or getpass.getuser()), as_json=as_json)
 
@@ -35,17 +35,19 @@ def pause(*, job_type: str, actor: str | None, as_json: bool) -> None:
 @json_option
 @command
 def resume(*, job_type: str, actor: str | None, as_json: bool) -> None:
-    """Have a paused type delivered again."""
+    """Resume a paused type."""
     load_jobs()
     _say(job_types.resume(job_type, actor=actor or getpass.getuser()), as_json=as_json)
 
 
 @click.command()
 @click.argument("job_type", shell_complete=complete_types)
-@click.option("--rate", type=click.IntRange(1, 1_000_000), help="At most so many in a period.")
+@click.option("--rate", type=click.IntRange(1, 1_000_000), help="At most this many per period.")
 @click.option("--per", default="1s", show_default=True, help="The period: 10s, 1m, 2h, up to 7d.")
-@click.option("--parallelism", type=click.IntRange(1, 1_000_000), help="At most so many at once.")
-@click.option("--lift", is_flag=True, help="Have what the code declares count again.")
+@click.option("--parallelism", type=click.IntRange(1, 1_000_000), help="At most this many at once.")
+@click.option(
+    "--lift", is_flag=True, help="Remove the limit; what the code declares applies again."
+)
 @_by
 @json_option
 @command
@@ -59,7 +61,7 @@ def limit(
     actor: str | None,
     as_json: bool,
 ) -> None:
-    """Limit the deliveries of a type, over deploys too, until the limit is lifted."""
+    """Limit the deliveries of a type until the limit is lifted. A deploy does not change it."""
     load_jobs()
     actor = actor or getpass.getuser()
     if lift:

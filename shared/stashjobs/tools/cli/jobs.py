@@ -78,12 +78,12 @@ def status(*, job_id: str, as_json: bool) -> None:
     "--metadata",
     type=json_object,
     metavar="JSON",
-    help="Only jobs whose metadata has these members too.",
+    help="Only jobs whose metadata contains these members.",
 )
 @click.option("--batch", "batch_id", help="Only jobs of this batch.")
 @click.option("--limit", type=click.IntRange(1, 1000), default=20, show_default=True)
 @click.option(
-    "--page", type=click.IntRange(1, 10_000), default=1, help="The first is 1, of the newest."
+    "--page", type=click.IntRange(1, 10_000), default=1, help="Page number; 1 has the newest jobs."
 )
 @json_option
 @command

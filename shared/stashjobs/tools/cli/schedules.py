@@ -100,7 +100,7 @@ by_option = click.option("--by", "actor", help="Who does it, for the audit.  [de
 @json_option
 @command
 def pause(*, name: str, actor: str | None, as_json: bool) -> None:
-    """Have QStash not fire a schedule until it is resumed."""
+    """Pause a schedule at QStash until it is resumed."""
     _known(name)
     operator.pause(name, actor=actor or getpass.getuser())
     _say(name, "paused", as_json=as_json)
@@ -112,7 +112,7 @@ def pause(*, name: str, actor: str | None, as_json: bool) -> None:
 @json_option
 @command
 def resume(*, name: str, actor: str | None, as_json: bool) -> None:
-    """Have a paused schedule fire again, as it is declared now."""
+    """Resume a paused schedule, as it is declared now."""
     _known(name)
     operator.resume(name, actor=actor or getpass.getuser())
     _say(name, "active", as_json=as_json)

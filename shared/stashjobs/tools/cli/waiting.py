@@ -58,7 +58,7 @@ def delete(*, status: str | None, **options: Any) -> None:
 def reschedule(
     *, job_id: str, at: datetime | None, delay: float | None, actor: str | None, as_json: bool
 ) -> None:
-    """Have a waiting job due at another time."""
+    """Change when a waiting job is due."""
     load_jobs()
     job_id = job_id_of(job_id)
     try:
@@ -78,7 +78,7 @@ def reschedule(
 @json_option
 @command
 def edit(*, job_id: str, payload: str, actor: str | None, as_json: bool) -> None:
-    """Give a waiting job another PAYLOAD: JSON, or - to read it from standard input."""
+    """Replace the payload of a waiting job. PAYLOAD is JSON, or - for standard input."""
     load_jobs()
     job_id = job_id_of(job_id)
     waiting.edit(job_id, actor=actor or getpass.getuser(), payload=parse_json(payload))
