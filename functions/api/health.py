@@ -50,8 +50,9 @@ HEALTH_EXAMPLE: dict[str, Any] = {
 class Health(Wire):
     """The jobs created within the window.
 
-    `failureRate` is failed of all that ended, from 0 to 1; null where none has. `stuck` counts the
-    attempts that have run for too long, however old their job is. `health` is `unhealthy` where
+    `failureRate` is failed of all runs that ended, from 0 to 1, null where none has; a failure
+    counts although its job was retried since. `stuck` counts the attempts that have run for too
+    long, however old their job is. `health` is `unhealthy` where
     more failed than the threshold allows or an attempt is stuck, and `idle` without jobs. `exact`
     is false where the window has more jobs than the newest 5,000: then all of this but `stuck` is
     of those.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
@@ -286,9 +287,11 @@ def delete_job(job_id: JobId, actor: Annotated[str, needs("operate")]) -> Counte
 
 @router.post("/admin/jobs/retry", responses=refusals(409, 415))
 def retry_jobs(which: Selection, actor: Annotated[str, needs("operate")]) -> Counted:
-    """Retry all jobs that have ended and fit; with `dryRun`, only count them. A search that takes
-    longer than 20 seconds is 422."""
-    return _on_many(which, retry_and_cancel.RETRYABLE, retry_and_cancel.retry_all, actor)
+    """Retry all failed and cancelled jobs that fit, and completed ones where `status` says so; with
+    `dryRun`, only count them. A search that takes longer than 20 seconds is 422."""
+    statuses = retry_and_cancel.of_many(which.status)
+    change = functools.partial(retry_and_cancel.retry_all, statuses=statuses)
+    return _on_many(which, statuses, change, actor)
 
 
 @router.post("/admin/jobs/cancel", responses=refusals(409, 415))
@@ -296,6 +299,20 @@ def cancel_jobs(which: Selection, actor: Annotated[str, needs("operate")]) -> Co
     """Cancel all waiting jobs that fit; with `dryRun`, only count them. A search that takes longer
     than 20 seconds is 422."""
     return _on_many(which, retry_and_cancel.CANCELLABLE, retry_and_cancel.cancel_all, actor)
+
+
+@router.post("/admin/jobs/run-now", responses=refusals(409, 415))
+def run_jobs_now(which: Selection, actor: Annotated[str, needs("operate")]) -> Counted:
+    """Run all delayed, snoozed and retrying jobs that fit at once; with `dryRun`, only count them.
+    A search that takes longer than 20 seconds is 422."""
+    return _on_many(which, waiting.RUNNABLE, waiting.run_all_now, actor)
+
+
+@router.post("/admin/jobs/delete", responses=refusals(409, 415))
+def delete_jobs(which: Selection, actor: Annotated[str, needs("operate")]) -> Counted:
+    """Delete all waiting jobs that fit, as if they had never been enqueued; with `dryRun`, only
+    count them. A search that takes longer than 20 seconds is 422."""
+    return _on_many(which, waiting.WAITING, waiting.delete_all, actor)
 
 
 def _on_many(
@@ -393,19 +410,24 @@ def _refuse_forbidden(new: NewJob, asker: access.Decision) -> None:
     job = find(new.type)
     if not asker.may_enqueue(job):
         logger().warning("refused", extra={"actor": asker.actor, "job_type": job.type})
-        if job.enqueued_by == "system":
-            raise HTTPException(403, f"{job.type} is enqueued by the system itself, by no token")
-        raise HTTPException(
-            403,
-            f"this token may not enqueue {job.type}: it needs the scope enqueue:{job.type}"
-            + (", or enqueue and operate" if job.enqueued_by == "operators" else ", or enqueue"),
-        )
+        raise forbidden_to_enqueue(job)
     key = (new.idempotency_key or "").lower()
     if key.startswith(RESERVED_KEYS):
         raise HTTPException(
             422,
             f"idempotency keys that begin with {' or '.join(RESERVED_KEYS)} are the system's own",
         )
+
+
+def forbidden_to_enqueue(job: job_type.JobType[Any, Any]) -> HTTPException:
+    """The error of a token that may not enqueue this type, with the scope that it needs."""
+    if job.enqueued_by == "system":
+        return HTTPException(403, f"{job.type} is enqueued by the system itself, by no token")
+    return HTTPException(
+        403,
+        f"this token may not enqueue {job.type}: it needs the scope enqueue:{job.type}"
+        + (", or enqueue and operate" if job.enqueued_by == "operators" else ", or enqueue"),
+    )
 
 
 def _prepared(

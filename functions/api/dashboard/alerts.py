@@ -3,9 +3,12 @@ now: what is measured, from where on it is too much, and what to do then."""
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
+
+import psycopg
 
 from stashjobs import wording
 from stashjobs.job_type import declared
@@ -18,6 +21,9 @@ if TYPE_CHECKING:
     from stashjobs.operators.statistics import Recent, Waiting
     from stashjobs.store.database import Connection
 
+# For so long every page has the same badge, so that a page costs no more than before.
+FRESH_SECONDS = 5.0
+DEAD_LETTERS_SECONDS = 60.0
 FIRING, OK, UNKNOWN = "firing", "ok", "unknown"
 # As in docs/monitoring.md, which also says for how long each must last before the alarm rings.
 MAX_DEPTH = 1_000
@@ -46,6 +52,19 @@ class Condition:
     link: str
 
 
+@dataclass(slots=True)
+class _Badge:
+    """What this process knows of the alerts, and since when."""
+
+    at: float = float("-inf")
+    firing: int = 0
+    asked_at: float = float("-inf")
+    dead_letters: str = ""
+
+
+_badge = _Badge()
+
+
 def from_jobs(everything: Recent | None, types: list[Recent], waiting: Waiting) -> list[Condition]:
     """The conditions that the rows alone tell."""
     return [
@@ -65,6 +84,34 @@ def read(connection: Connection) -> list[Condition]:
     waiting = statistics.read_waiting(connection, health.stuck_seconds())
     everything, types = (recent[0] if recent else None), recent[1:]
     return from_jobs(everything, types, waiting)
+
+
+def firing_now(connection: Connection) -> int:
+    """How many conditions fire, for the badge of every page: of the last seconds, and QStash's dead
+    letters as they were when it was last asked."""
+    known = _badge.firing
+    if time.monotonic() - _badge.at > FRESH_SECONDS:
+        try:
+            known = sum(one.state == FIRING for one in read(connection))
+        except psycopg.Error as error:  # a page is worth having without its badge
+            logger().warning("the alerts could not be read", error=redaction.one_line(error))
+        _badge.at, _badge.firing = time.monotonic(), known
+    return known + (_badge.dead_letters == FIRING)
+
+
+def ask_for_dead_letters(*, in_background: bool) -> None:
+    """Have `firing_now` know of dead letters. A page asks QStash only where nothing is known yet;
+    the questions by which an open page keeps itself up to date, for which nobody waits, once in
+    a while. Holding no connection."""
+    age = time.monotonic() - _badge.asked_at
+    if not _badge.dead_letters or (in_background and age > DEAD_LETTERS_SECONDS):
+        dead_letters()
+
+
+def forget() -> None:
+    """Have the next page read the alerts anew; QStash is asked again in a while."""
+    _badge.at = float("-inf")
+    _badge.asked_at, _badge.dead_letters = time.monotonic(), UNKNOWN
 
 
 def in_order(conditions: list[Condition]) -> list[Condition]:
@@ -198,12 +245,13 @@ def dead_letters() -> Condition:
     except Exception as error:  # noqa: BLE001 - the other conditions are worth having alone
         logger().warning("QStash could not be asked", error=redaction.one_line(error))
         now = "QStash could not be asked; the log says why"
+    _badge.asked_at, _badge.dead_letters = time.monotonic(), state
     return Condition(
         "dead-letters",
         "QStash has dead letters",
         state,
         now,
-        "any",
+        "any of this stage",
         "Each failed job has the error of its last attempt. Retry the jobs: that sends a new "
         "message and deletes the dead letter. Delete what is left when nothing is to be done about "
         "it; the jobs stay as they are.",

@@ -12,7 +12,7 @@ from fastapi import Depends, HTTPException, Request
 
 from functions.api import base_path
 from functions.api.auth import asked, connection, log_access, refuse
-from functions.api.dashboard import sessions
+from functions.api.dashboard import alerts, sessions
 from functions.api.dashboard.sessions import Session
 from stashjobs.observability.log import logger
 from stashjobs.operators import access
@@ -141,12 +141,17 @@ def _authorized(request: Request, scope: str) -> Session:
         if session is None:
             raise SignInNeededError
         decision = access.authorize_hash(own, session.token_hash, scope, asked(request))
+        if decision.outcome == "allowed":
+            request.state.firing = alerts.firing_now(own)
     log_access(request, decision)
     if decision.outcome == "unknown":
         raise SignInNeededError
     session = dataclasses.replace(session, actor=decision.actor or "")
     request.state.session = session
     refuse(decision, scope)
+    if request.method == "GET":
+        in_background = base_path.path(request).startswith("/admin/live/")
+        alerts.ask_for_dead_letters(in_background=in_background)
     return session
 
 

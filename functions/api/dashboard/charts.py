@@ -52,9 +52,11 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """The path of a line, which is interrupted where nothing is known."""
+    """The path of a line, which is interrupted where nothing is known, and that of the points that
+    stand alone in it: each is drawn with a wide round stroke."""
 
     path: str
+    points: str
     kind: str
 
 
@@ -139,8 +141,8 @@ def durations(hours: Sequence[Durations], timeout: float | None = None) -> Chart
         columns.append(_column(f"{_hour(one.start)}: {told}", index, len(hours), [], HEIGHT))
         rows.append([formatting.clock(one.start), p50, p95])
     lines = [
-        Line(_path([_height(one.p95_seconds, rungs) for one in hours]), "p95"),
-        Line(_path([_height(one.p50_seconds, rungs) for one in hours]), "p50"),
+        _line("p95", [_height(one.p95_seconds, rungs) for one in hours]),
+        _line("p50", [_height(one.p50_seconds, rungs) for one in hours]),
     ]
     ticks = [wording.duration(rung).replace(".0 ", " ") for rung in reversed(rungs)]
     head = ["Hour (UTC)", "Median", "p95"]
@@ -216,18 +218,22 @@ def _column(
     return Column(label, bars, round(index * pitch, 2), round(pitch, 2))
 
 
-def _path(heights: Sequence[float | None]) -> str:
-    """Through the middle of each column; what stands alone is a dot."""
+def _line(kind: str, heights: Sequence[float | None]) -> Line:
+    """Through the middle of each column."""
     pitch = WIDTH / max(1, len(heights))
     steps: list[str] = []
+    points: list[str] = []
     for index, height in enumerate(heights):
         if height is None:
             continue
+        at = f"{(index + 0.5) * pitch:.1f} {height:g}"
         follows = index > 0 and heights[index - 1] is not None
-        steps.append(f"{'L' if follows else 'M'}{(index + 0.5) * pitch:.1f} {height:g}")
-        if not follows and (index + 1 == len(heights) or heights[index + 1] is None):
-            steps.append("h0.1")
-    return " ".join(steps)
+        leads = index + 1 < len(heights) and heights[index + 1] is not None
+        if follows or leads:
+            steps.append(f"{'L' if follows else 'M'}{at}")
+        else:
+            points.append(f"M{at}h0.01")
+    return Line(" ".join(steps), " ".join(points), kind)
 
 
 def _stack(index: int, count: int, parts: Sequence[tuple[str, float]], top: float) -> list[Bar]:

@@ -20,6 +20,12 @@ if TYPE_CHECKING:
 
 PAGE = 50
 STATEMENT_SECONDS = 5
+# Pending jobs that are due later: no status of a row, but a tab.
+SCHEDULED = "scheduled"
+TABS = tuple(
+    tab for status in search.STATUSES
+    for tab in ((SCHEDULED, status) if status == "pending" else (status,))
+)  # fmt: skip
 PERIODS = {
     "1h": ("Last hour", timedelta(hours=1)),
     "24h": ("Last 24 hours", timedelta(days=1)),
@@ -75,7 +81,7 @@ class Query:
             if len(value) > MAX_TEXT:
                 raise ValueError(f"{name}: is longer than {MAX_TEXT:,} characters")
             names[name] = value.strip()
-        _refuse_other("status", names["status"], search.STATUSES)
+        _refuse_other("status", names["status"], TABS)
         _refuse_other("period", names["period"], PERIODS)
         _read_metadata(names["metadata"])
         return cls(**names)
@@ -90,6 +96,11 @@ class Query:
         return "24h" if (self.error or self.metadata) and not is_narrow else "all"
 
     @property
+    def status_of_rows(self) -> str:
+        """The status that the jobs of this tab have; empty where they may have any."""
+        return "pending" if self.status == SCHEDULED else self.status
+
+    @property
     def is_narrowed(self) -> bool:
         """Whether anything is asked for besides all jobs of all time."""
         return self.to_filter() != Filter()
@@ -98,7 +109,8 @@ class Query:
         length = PERIODS[self.chosen_period][1]
         return Filter(
             job_type=self.type or None,
-            status=self.status or None,
+            status=self.status_of_rows or None,
+            due_after=datetime.now(UTC) if self.status == SCHEDULED else None,
             user_id=self.user or None,
             organization_id=self.organization or None,
             error_contains=self.error or None,
@@ -148,7 +160,10 @@ def find(connection: Connection, query: Query) -> Listed:
     before = _read_cursor(query.cursor)
     with connection.transaction():
         connection.execute(f"SET LOCAL statement_timeout = '{STATEMENT_SECONDS}s'".encode())
-        found = search.page(connection, query.to_filter(), limit=PAGE, before=before)
+        if query.status == SCHEDULED:
+            found = search.upcoming(connection, query.to_filter(), limit=PAGE, after=before)
+        else:
+            found = search.page(connection, query.to_filter(), limit=PAGE, before=before)
     if found.next is None:
         return Listed(found.jobs, "")
     return Listed(found.jobs, cursor.write(*found.next), None if found.complete else found.next[0])

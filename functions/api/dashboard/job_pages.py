@@ -6,38 +6,47 @@ import functools
 import json
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, urlencode
+from urllib.parse import quote
 
 from fastapi import APIRouter, HTTPException, Request
 from fastapi.responses import HTMLResponse, RedirectResponse
 from starlette.responses import Response
 
 from functions.api.auth import Connected
-from functions.api.dashboard import redaction, sql, timeline
+from functions.api.dashboard import flash, logs, redaction, sql, timeline
 from functions.api.dashboard.auth import Operator, OperatorsForm, Posted, Reader, borrowed
-from functions.api.dashboard.job_list import PERIODS, STATEMENT_SECONDS, Query, find
+from functions.api.dashboard.job_list import (
+    PERIODS,
+    SCHEDULED,
+    STATEMENT_SECONDS,
+    TABS,
+    Query,
+    find,
+)
 from functions.api.dashboard.pages import Page, render
 from functions.api.jobs import OPERATION_SECONDS
 from stashjobs import encryption
 from stashjobs.delivery.context import PARENT
 from stashjobs.errors import InvalidPayload
 from stashjobs.job_type import declared
-from stashjobs.operators import retry_and_cancel, search, statistics, story, waiting
+from stashjobs.operators import job_types, retry_and_cancel, search, statistics, story, waiting
 from stashjobs.store import batches
 
 if TYPE_CHECKING:
+    from functions.api.dashboard.sessions import Session
     from stashjobs.operators.search import JobExecution
     from stashjobs.store.database import Connection
 
 # What is done from here ends within one request; more is for `stashjobs retry` and `cancel`.
 MAX_AT_ONCE = 1_000
 # What a page's address, and its form, say besides the filter.
-OF_THE_PAGE = ("id", "done", "count")
-OF_THE_FORM = ("csrf", "every", "job_id", "completed")
+OF_THE_PAGE = ("id",)
+OF_THE_FORM = ("csrf", "every", "job_id", "completed", "meant")
 # What a form's first button does, which Enter presses: it shows the list again.
 NOTHING = "nothing"
 # Whether what has completed runs again too, which its effects do: only who is asked says so.
 COMPLETED_TOO, COMPLETED_NOT = "too", "not"
+# Of which statuses, how the chosen ones are changed, and how all that match.
 ACTIONS = {
     "retry": (retry_and_cancel.RETRYABLE, retry_and_cancel.retry_these, retry_and_cancel.retry_all),
     "cancel": (
@@ -45,16 +54,8 @@ ACTIONS = {
         retry_and_cancel.cancel_these,
         retry_and_cancel.cancel_all,
     ),
-}
-
-# What a page says was done, to one job and to many.
-DONE = {
-    "retry": ("retried: it is waiting for delivery", "retried"),
-    "cancel": ("cancelled", "cancelled"),
-    "run-now": ("due now", "due now"),
-    "reschedule": ("rescheduled", "rescheduled"),
-    "edit": ("changed: it has the new payload", "changed"),
-    "delete": ("deleted", "deleted"),
+    "run-now": (waiting.RUNNABLE, waiting.run_these_now, waiting.run_all_now),
+    "delete": (waiting.WAITING, waiting.delete_these, waiting.delete_all),
 }
 
 router = APIRouter(prefix="/admin", route_class=Page, include_in_schema=False)
@@ -70,12 +71,10 @@ def list_jobs(request: Request, _session: Reader, own: Connected) -> Response:
     return render(
         request,
         "jobs.html",
-        statuses=statistics.read_statuses(own, search.STATUSES),
+        tabs=tabs(own),
         types=[job.type for job in declared()],
         periods=PERIODS,
         chips=query.chips(),
-        notice=_notice(request),
-        done=DONE,
         **_listed(own, query),
     )
 
@@ -87,49 +86,82 @@ def list_part(request: Request, _session: Reader, own: Connected) -> HTMLRespons
     return render(request, "_jobs.html", **_listed(own, query))
 
 
+def tabs(own: Connection) -> dict[str, statistics.Count]:
+    """How many jobs each tab has, in the order of a job's life."""
+    counts = statistics.read_statuses(own, search.STATUSES)
+    counts[SCHEDULED] = statistics.read_upcoming(own).scheduled
+    return {tab: counts[tab] for tab in TABS}
+
+
 def _listed(own: Connection, query: Query) -> dict[str, Any]:
-    return {"query": query, "listed": find(own, query), "operations": retry_and_cancel}
+    return {
+        "query": query,
+        "listed": find(own, query),
+        "operations": retry_and_cancel,
+        "waiting": waiting,
+    }
 
 
 @router.post("/jobs/{action}")
 def change_many(request: Request, session: OperatorsForm, form: Posted, action: str) -> Response:
-    """Retry or cancel the chosen jobs, or all that fit, which is asked about first."""
+    """Change the chosen jobs, or all that match, which is asked about first, as is what cannot be
+    undone."""
     if action == NOTHING:
         return RedirectResponse(Query.read(form.items(), OF_THE_FORM).url(), 303)
     if action not in ACTIONS:
         raise HTTPException(404, "there is no such action")
-    statuses: tuple[str, ...]
-    statuses, change_these, change_all = ACTIONS[action]
-    if action == "retry" and form.one("status") != "completed":
-        statuses = retry_and_cancel.NOT_COMPLETED
-        change_all = functools.partial(retry_and_cancel.retry_all, statuses=statuses)
     every = form.all("every")
     if every not in ([], ["ask"], ["confirmed"]):
         raise HTTPException(422, "every: there are ask and confirmed")
     query = Query.read(form.items(), OF_THE_FORM)
     if every:
-        with borrowed() as own, own.transaction():
-            own.execute(f"SET LOCAL statement_timeout = '{STATEMENT_SECONDS}s'".encode())
-            count = statistics.count_up_to(own, query.to_filter(), statuses, MAX_AT_ONCE + 1)
-        if every != ["confirmed"] or count > MAX_AT_ONCE:
-            return render(
-                request,
-                "confirm.html",
-                action=action,
-                count=count,
-                limit=MAX_AT_ONCE,
-                query=query,
-                periods=PERIODS,
-            )
-        changed = change_all(query.to_filter(), actor=session.actor, seconds=OPERATION_SECONDS)
-        return _done(action, changed.count, query.url())
+        return _change_all(request, session, action, query, confirmed=every == ["confirmed"])
     chosen = form.all("job_id")
+    if action == "delete" and chosen and form.one("meant") != "yes":
+        return _ask(request, action, query, len(chosen), chosen)
     if action == "retry" and (completed := _completed(chosen)):
         if form.one("completed") not in (COMPLETED_TOO, COMPLETED_NOT):
             return _ask_about_completed(request, "/admin/jobs/retry", query, chosen, completed)
         if form.one("completed") == COMPLETED_NOT:
             chosen = [each for each in chosen if each not in completed]
-    return _done(action, change_these(chosen, actor=session.actor) if chosen else 0, query.url())
+    _, change_these, _ = ACTIONS[action]
+    count = change_these(chosen, actor=session.actor) if chosen else 0
+    return flash.leads_to(query.url(), request, action, count=count)
+
+
+def _change_all(
+    request: Request, session: Session, action: str, query: Query, *, confirmed: bool
+) -> Response:
+    statuses: tuple[str, ...]
+    statuses, _, change = ACTIONS[action]
+    if action == "retry":
+        statuses = retry_and_cancel.of_many(query.status)
+        change = functools.partial(retry_and_cancel.retry_all, statuses=statuses)
+    with borrowed() as own, own.transaction():
+        own.execute(f"SET LOCAL statement_timeout = '{STATEMENT_SECONDS}s'".encode())
+        count = statistics.count_up_to(own, query.to_filter(), statuses, MAX_AT_ONCE + 1)
+    if not confirmed or count > MAX_AT_ONCE:
+        return _ask(request, action, query, count, [])
+    changed = change(query.to_filter(), actor=session.actor, seconds=OPERATION_SECONDS)
+    return flash.leads_to(query.url(), request, action, count=changed.count)
+
+
+def _ask(
+    request: Request, action: str, query: Query, count: int, chosen: list[str]
+) -> HTMLResponse:
+    with borrowed() as own:
+        state = job_types.read(own).get(query.type)
+    return render(
+        request,
+        "confirm.html",
+        action=action,
+        count=count,
+        limit=MAX_AT_ONCE,
+        query=query,
+        periods=PERIODS,
+        chosen=chosen,
+        is_paused=state is not None and state.paused,
+    )
 
 
 @router.get("/live/jobs/{job_id:path}")
@@ -160,6 +192,9 @@ def _shown(own: Connection, job_id: str) -> dict[str, Any]:
         "is_encrypted": encryption.is_encrypted,
         "moments": timeline.moments(job, actions, steps),
         "steps": [step for step in steps if step.is_kept],
+        "failure": timeline.last_failure(job),
+        "edits": [each for each in actions if each.payload_hash_before is not None],
+        "logs": _logs_of(job),
         "spans": timeline.spans(job),
         "parent_id": parent_id,
         "parent": enqueuer,
@@ -167,6 +202,13 @@ def _shown(own: Connection, job_id: str) -> dict[str, Any]:
         "operations": retry_and_cancel,
         "waiting": waiting,
     }
+
+
+def _logs_of(job: JobExecution) -> str:
+    """Where the job's lines are; empty where that is not known, or its type is not this app's."""
+    if all(each.type != job.job_type for each in declared()):
+        return ""
+    return logs.of_job(job.job_id, job.job_type, job.created_at, job.completed_at)
 
 
 def _completed(job_ids: list[str]) -> set[str]:
@@ -208,21 +250,21 @@ def retry(request: Request, session: OperatorsForm, form: Posted, job_id: str) -
             request, action, Query(), [job_id], completed, from_step=from_step or ""
         )
     retry_and_cancel.retry(job_id, actor=session.actor, from_step=from_step)
-    return _done("retry", 1, _job_url(job_id))
+    return flash.leads_to(_job_url(job_id), request, "retry")
 
 
 @router.post("/jobs/{job_id:path}/cancel")
-def cancel(session: OperatorsForm, job_id: str) -> Response:
+def cancel(request: Request, session: OperatorsForm, job_id: str) -> Response:
     """Cancel a job that waits."""
     retry_and_cancel.cancel(job_id, actor=session.actor)
-    return _done("cancel", 1, _job_url(job_id))
+    return flash.leads_to(_job_url(job_id), request, "cancel")
 
 
 @router.post("/jobs/{job_id:path}/run-now")
-def run_now(session: OperatorsForm, job_id: str) -> Response:
+def run_now(request: Request, session: OperatorsForm, job_id: str) -> Response:
     """Run a job at once that waits for its time."""
     waiting.run_now(job_id, actor=session.actor)
-    return _done("run-now", 1, _job_url(job_id))
+    return flash.leads_to(_job_url(job_id), request, "run-now")
 
 
 @router.get("/jobs/{job_id:path}/reschedule")
@@ -244,7 +286,7 @@ def reschedule(request: Request, session: OperatorsForm, form: Posted, job_id: s
         with borrowed() as own:
             job = _find(own, job_id)
         return render(request, "reschedule.html", 422, job=job, at=text, problem=str(error))
-    return _done("reschedule", 1, _job_url(job_id))
+    return flash.leads_to(_job_url(job_id), request, "reschedule")
 
 
 @router.get("/jobs/{job_id:path}/delete")
@@ -256,10 +298,10 @@ def ask_to_delete(
 
 
 @router.post("/jobs/{job_id:path}/delete")
-def delete(session: OperatorsForm, job_id: str) -> Response:
+def delete(request: Request, session: OperatorsForm, job_id: str) -> Response:
     """Delete a job that waits."""
     waiting.delete(job_id, actor=session.actor)
-    return _done("delete", 1, "/admin/jobs")
+    return flash.leads_to("/admin/jobs", request, "delete")
 
 
 @router.get("/jobs/{job_id:path}/edit")
@@ -275,8 +317,7 @@ def edit(request: Request, _session: Operator, own: Connected, job_id: str) -> H
 @router.get("/jobs/{job_id:path}")
 def show(request: Request, _session: Reader, own: Connected, job_id: str) -> HTMLResponse:
     """One job. Declared after its own pages: an id may have slashes."""
-    values = _shown(own, job_id) | {"notice": _notice(request), "done": DONE}
-    return render(request, "job.html", **values)
+    return render(request, "job.html", **_shown(own, job_id))
 
 
 @router.post("/jobs/{job_id:path}/edit")
@@ -288,7 +329,7 @@ def save_edited(request: Request, session: OperatorsForm, form: Posted, job_id: 
         job, original = _find(own, job_id), search.find_payload(own, job_id)
     is_encrypted = encryption.is_encrypted(original)
     try:
-        payload = redaction.restore(_parsed(text), None if is_encrypted else original)
+        payload = redaction.restore(parsed(text), None if is_encrypted else original)
         _check(job, payload)
     except redaction.CannotRestore as error:
         return _form(request, job, text, is_encrypted=is_encrypted, problems=[str(error)])
@@ -296,9 +337,9 @@ def save_edited(request: Request, session: OperatorsForm, form: Posted, job_id: 
         return _form(request, job, text, is_encrypted=is_encrypted, problems=error.reasons)
     if job.status in waiting.WAITING:
         waiting.edit(job_id, actor=session.actor, payload=payload)
-        return _done("edit", 1, _job_url(job_id))
+        return flash.leads_to(_job_url(job_id), request, "edit")
     retry_and_cancel.retry(job_id, actor=session.actor, payload=payload)
-    return _done("retry", 1, _job_url(job_id))
+    return flash.leads_to(_job_url(job_id), request, "retry")
 
 
 def _form(
@@ -322,7 +363,12 @@ def _form(
     )
 
 
-def _parsed(text: str) -> Any:
+def parsed(text: str) -> Any:
+    """The payload that an operator has written.
+
+    Raises:
+        InvalidPayload: It is no JSON, with the place; or null.
+    """
     try:
         document = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -353,17 +399,3 @@ def _find(own: Connection, job_id: str) -> JobExecution:
 
 def _job_url(job_id: str) -> str:
     return f"/admin/jobs/{quote(job_id, safe='')}"
-
-
-def _done(action: str, count: int, url: str) -> Response:
-    """Back to where one was, with a word on what was done."""
-    mark = "&" if "?" in url else "?"
-    return RedirectResponse(f"{url}{mark}{urlencode({'done': action, 'count': count})}", 303)
-
-
-def _notice(request: Request) -> tuple[str, int] | None:
-    """What the page says was done; only ever one of our own sentences."""
-    done, count = request.query_params.get("done"), request.query_params.get("count", "")
-    if done not in DONE or not count.isascii() or not count.isdigit():
-        return None
-    return done, int(count[:6])

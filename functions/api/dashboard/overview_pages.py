@@ -6,11 +6,11 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import APIRouter, Query, Request
-from fastapi.responses import HTMLResponse, RedirectResponse
+from fastapi.responses import HTMLResponse
 from starlette.responses import Response
 
 from functions.api.auth import Connected
-from functions.api.dashboard import alerts, audit
+from functions.api.dashboard import alerts, audit, flash
 from functions.api.dashboard.auth import Operator, OperatorsForm, Reader, borrowed
 from functions.api.dashboard.pages import Page, render
 from functions.api.errors import misfit
@@ -40,11 +40,13 @@ def _overview(own: Connection) -> dict[str, Any]:
     everything, types = (hour[0] if hour else None), hour[1:]
     waiting = statistics.read_waiting(own, health.stuck_seconds())
     conditions = alerts.from_jobs(everything, types, waiting)
+    statuses = statistics.read_statuses(own, search.STATUSES)
     return {
         "hour": everything,
         "sample": statistics.SAMPLE,
         "waiting": waiting,
-        "statuses": statistics.read_statuses(own, search.STATUSES),
+        "statuses": statuses,
+        "upcoming": statistics.read_upcoming(own),
         "series": statistics.read_series(own),
         "durations": statistics.read_durations(own),
         "sampled_durations": statistics.DURATIONS,
@@ -58,26 +60,28 @@ def _overview(own: Connection) -> dict[str, Any]:
 @router.get("/alerts")
 def alerts_page(request: Request, _session: Reader) -> HTMLResponse:
     """The conditions that the alarms watch."""
-    return render(request, "alerts.html", conditions=_conditions())
+    return render(request, "alerts.html", conditions=_conditions(request))
 
 
 @router.get("/live/alerts")
 def alerts_part(request: Request, _session: Reader) -> HTMLResponse:
     """What of it changes."""
-    return render(request, "_alerts.html", conditions=_conditions())
+    return render(request, "_alerts.html", conditions=_conditions(request))
 
 
-def _conditions() -> list[alerts.Condition]:
+def _conditions(request: Request) -> list[alerts.Condition]:
     with borrowed() as own:  # and given back before QStash is asked
         found = alerts.read(own)
-    return alerts.in_order([*found, alerts.dead_letters()])
+    found = alerts.in_order([*found, alerts.dead_letters()])
+    request.state.firing = sum(one.state == alerts.FIRING for one in found)
+    return found
 
 
 @router.post("/alerts/dead-letters")
-def delete_dead_letters(session: OperatorsForm) -> Response:
+def delete_dead_letters(request: Request, session: OperatorsForm) -> Response:
     """Delete the dead letters of this stage at QStash; their jobs stay as they are."""
-    dead_letters.delete_all(actor=session.actor)
-    return RedirectResponse("/admin/alerts#dead-letters", 303)
+    count = dead_letters.delete_all(actor=session.actor)
+    return flash.leads_to("/admin/alerts#dead-letters", request, "dead-letters", count=count)
 
 
 @router.get("/audit")

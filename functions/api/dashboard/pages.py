@@ -16,7 +16,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import HTMLResponse, Response
 
 from functions.api import base_path
-from functions.api.dashboard import auth, charts, formatting, redaction
+from functions.api.dashboard import auth, charts, flash, formatting, redaction
 from stashjobs.config import settings
 from stashjobs.errors import (
     NoSuchJob,
@@ -38,6 +38,8 @@ TEMPLATES = Path(__file__).parent / "templates"
 STATIC = Path(__file__).parent / "static"
 KINDS = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 HASH_CHARACTERS = 12
+# How many alerts fire, beside a part of a page, whose badge is not in it.
+FIRING = "Stashjobs-Firing"
 
 TITLES = {
     403: "Not allowed",
@@ -79,7 +81,9 @@ class Page(APIRoute):
 
 
 def render(request: Request, template: str, status_code: int = 200, **values: Any) -> HTMLResponse:
-    """A page, or a part of one."""
+    """A page, or a part of one. What the form before it did is said by a page, and once."""
+    is_page = not template.startswith("_")
+    firing = getattr(request.state, "firing", 0)
     text = (
         _environment()
         .get_template(template)
@@ -87,10 +91,17 @@ def render(request: Request, template: str, status_code: int = 200, **values: An
             session=getattr(request.state, "session", None),
             path=base_path.path(request),
             stage=settings.stage(),
+            notice=flash.read(request) if is_page else None,
+            firing_alerts=firing,
             **values,
         )
     )
-    return HTMLResponse(base_path.linked(request, text), status_code)
+    response = HTMLResponse(base_path.linked(request, text), status_code)
+    if is_page:
+        flash.end(request, response)
+    else:
+        response.headers[FIRING] = str(firing)
+    return response
 
 
 def error_page(request: Request, error: Exception) -> Response:

@@ -2,29 +2,35 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
 
 from fastapi import APIRouter, HTTPException, Request
-from fastapi.responses import HTMLResponse, RedirectResponse
+from fastapi.responses import HTMLResponse
 from starlette.responses import Response
 
-from functions.api.dashboard import clocks
+from functions.api.dashboard import clocks, flash, logs
 from functions.api.dashboard.auth import OperatorsForm, Reader, borrowed
 from functions.api.dashboard.clocks import Clock
 from functions.api.dashboard.pages import Page, render
 from stashjobs.errors import NoSuchSchedule, NotSynced, QStashFailed, SettingError
 from stashjobs.operators import schedules, search
+from stashjobs.operators.search import Filter, JobExecution
 
-if TYPE_CHECKING:
-    from stashjobs.operators.search import JobExecution
+# How many of the last ones a page shows.
+RUNS = 5
 
 router = APIRouter(prefix="/admin", route_class=Page, include_in_schema=False)
-DONE = {
-    "pause": "The schedule is paused.",
-    "resume": "The schedule runs again.",
-    "run": "A job is enqueued.",
-}
+
+
+@dataclass(frozen=True, slots=True)
+class Called:
+    """What EventBridge calls, with the next call, the last jobs of it, and where its log is."""
+
+    clock: Clock
+    next_run: datetime
+    runs: list[JobExecution]
+    log: str
 
 
 @router.get("/schedules")
@@ -37,21 +43,22 @@ def list_schedules(request: Request, _session: Reader) -> HTMLResponse:
         # What the code declares is worth showing alone.
         rows = schedules.list_declared()
         problem = "QStash could not be asked, so it is not known what is paused and what runs next."
+    with borrowed() as own:
+        runs = search.find_runs(own, [row.name for row in rows], RUNS)
     return render(
         request,
         "schedules.html",
         rows=rows,
+        runs=runs,
         clocks=_clocks(),
         problem=problem,
-        notice=DONE.get(request.query_params.get("done", "")),
-        job_id=request.query_params.get("job", "")[:128],
     )
 
 
 @router.post("/schedules/{name}/{action}")
-def change(session: OperatorsForm, name: str, action: str) -> Response:
+def change(request: Request, session: OperatorsForm, name: str, action: str) -> Response:
     """Pause, resume or run one now."""
-    job_id = None
+    job_id = ""
     try:
         if action == "run":
             job_id = schedules.run_now(name, actor=session.actor).job_id
@@ -65,19 +72,18 @@ def change(session: OperatorsForm, name: str, action: str) -> Response:
         raise HTTPException(404, str(error)) from error
     except NotSynced as error:
         raise HTTPException(409, str(error)) from error
-    job = f"&job={job_id}" if job_id else ""
-    return RedirectResponse(f"/admin/schedules?done={action}{job}", 303)
+    return flash.leads_to("/admin/schedules", request, f"schedule-{action}", job_id=job_id)
 
 
-def _clocks() -> list[tuple[Clock, datetime, JobExecution | None]]:
-    """What EventBridge calls, with the next call and the last job of it."""
+def _clocks() -> list[Called]:
+    """What EventBridge calls."""
     now = datetime.now(UTC)
     found = []
     with borrowed() as own:
         for clock in clocks.of_stage():
-            last = None
+            runs = []
             if clock.job_type:
-                of_it = search.Filter(job_type=clock.job_type)
-                last = next(iter(search.newest(own, of_it, limit=1)), None)
-            found.append((clock, clock.next_run(now), last))
+                runs = search.newest(own, Filter(job_type=clock.job_type), limit=RUNS)
+            log = logs.of_function(clock.name)
+            found.append(Called(clock, clock.next_run(now), runs, log))
     return found

@@ -12,12 +12,13 @@ import ipaddress
 import secrets
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from functions.api.dashboard import sql
 from stashjobs.operators import access
 
 if TYPE_CHECKING:
+    from stashjobs.job_type import JobType
     from stashjobs.store.database import Connection
 
 LIFETIME = timedelta(hours=8)
@@ -38,6 +39,10 @@ class Session:
     @property
     def can_operate(self) -> bool:
         return "operate" in self.scopes
+
+    def may_enqueue(self, job: JobType[Any, Any]) -> bool:
+        """Whether its token may enqueue jobs of this type."""
+        return access.may_enqueue(self.scopes, job)
 
     @property
     def csrf(self) -> str:

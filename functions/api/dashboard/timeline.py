@@ -38,6 +38,39 @@ class Moment:
     trace: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """What the last attempt that failed raised.
+
+    Attributes:
+        text: The error's type and message.
+        trace: The end of its traceback; empty where there is none.
+        attempt: Its number; None where no attempt failed, such as a dead letter's error.
+        is_past: Whether the job went on since: it runs, was retried or has completed.
+    """
+
+    text: str
+    trace: str = ""
+    attempt: int | None = None
+    is_past: bool = False
+
+
+def last_failure(job: JobExecution) -> Failure | None:
+    """The error that a reader of the page looks for first. None: nothing went wrong."""
+    failed = [each for each in job.errors if each.get("type") != "Snooze"]
+    last = failed[-1] if failed else None
+    text = f"{last.get('type', '')}: {last.get('message', '')}" if last else ""
+    if last is None or (job.error and job.error != text):
+        return Failure(job.error) if job.error else None
+    attempt = last.get("attempt")
+    return Failure(
+        text,
+        str(last.get("traceback") or ""),
+        attempt if isinstance(attempt, int) else None,
+        is_past=not job.error,
+    )
+
+
 def moments(
     job: JobExecution, actions: Sequence[Action], steps: Sequence[Step] = ()
 ) -> list[Moment]:

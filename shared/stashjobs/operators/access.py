@@ -10,7 +10,7 @@ import hashlib
 import hmac
 import re
 import secrets
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -65,11 +65,16 @@ class Decision:
 
     def may_enqueue(self, job: JobType[Any, Any]) -> bool:
         """Whether the token may enqueue jobs of this type (`@job(enqueued_by=)`)."""
-        if job.enqueued_by == "system":
-            return False
-        if f"enqueue:{job.type}" in self.scopes:
-            return True
-        return "enqueue" in self.scopes and (job.enqueued_by == "apps" or "operate" in self.scopes)
+        return may_enqueue(self.scopes, job)
+
+
+def may_enqueue(scopes: Collection[str], job: JobType[Any, Any]) -> bool:
+    """Whether a token with these scopes may enqueue jobs of this type (`@job(enqueued_by=)`)."""
+    if job.enqueued_by == "system":
+        return False
+    if f"enqueue:{job.type}" in scopes:
+        return True
+    return "enqueue" in scopes and (job.enqueued_by == "apps" or "operate" in scopes)
 
 
 def authorize(

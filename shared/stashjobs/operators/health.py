@@ -29,8 +29,8 @@ class TypeHealth:
 
     Attributes:
         counts: Jobs created within the window, by status.
-        failure_rate: Failed of those that ended as completed or failed, from 0 to 1. None: none
-            has ended.
+        failure_rate: Failed of the runs that ended as completed or failed, from 0 to 1. A failure
+            counts although its job was retried since. None: none has ended.
         average_seconds: Of the attempts that ended the jobs that completed. None: none did.
         p95_seconds: Likewise.
         stuck: Attempts that have run for longer than the threshold, however old the job is.
@@ -118,6 +118,7 @@ def read_queue(connection: Connection) -> Queue:
 def _judge(
     job_type: str | None,
     counts: dict[str, int],
+    retried: int,
     average_seconds: float | None,
     p95_seconds: float | None,
     stuck: int,
@@ -125,7 +126,7 @@ def _judge(
     *,
     threshold: float,
 ) -> TypeHealth:
-    failed = counts.get("failed", 0)
+    failed = counts.get("failed", 0) + retried
     ended = failed + counts.get("completed", 0)
     rate = failed / ended if ended else None
     total = sum(counts.values())

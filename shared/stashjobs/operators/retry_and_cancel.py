@@ -57,6 +57,12 @@ def refuse_empty(which: Filter) -> None:
         raise NotPossible("an empty filter would change every job; say at least one thing")
 
 
+def of_many(status: str | None) -> tuple[str, ...]:
+    """Which of `RETRYABLE` an operation on many retries: what went well once is run again only
+    where the filter asks for that status."""
+    return RETRYABLE if status == "completed" else NOT_COMPLETED
+
+
 def count(action_statuses: Sequence[str], which: Filter, *, seconds: float | None = None) -> int:
     """How many jobs an operation on this filter would change; `RETRYABLE` or `CANCELLABLE`.
 

@@ -15,7 +15,7 @@ from stashjobs.store import jsonb
 from stashjobs.store.jsonb import to_json
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from psycopg import Cursor
 
@@ -112,6 +112,16 @@ class Relative:
 
 
 @dataclass(frozen=True, slots=True)
+class Run:
+    """A job that a schedule has made, by firing or by hand."""
+
+    job_id: str
+    job_type: str
+    status: str
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Links:
     """The jobs that a job waits or waited for, and those that wait or waited for it: the first of
     them, and how many more there are."""
@@ -132,6 +142,7 @@ class Filter:
         error_contains: A part of the last error's text, upper and lower case alike.
         metadata: All these members, with these values.
         batch_id: Of this batch.
+        due_after: Only those that are due later than this.
     """
 
     job_type: str | None = None
@@ -143,6 +154,7 @@ class Filter:
     error_contains: str | None = None
     metadata: dict[str, Any] | None = None
     batch_id: str | None = None
+    due_after: datetime | None = None
 
     def conditions(self) -> tuple[str, dict[str, Any]]:
         """The SQL after WHERE, with only what is given so that each has the plan it needs, and its
@@ -183,6 +195,7 @@ _CONDITIONS = {
     "error_contains": "error ILIKE %(error_contains)s",
     "metadata": "metadata @> %(metadata)s",
     "batch_id": "batch_id = %(batch_id)s",
+    "due_after": "available_at > %(due_after)s",
 }
 
 _COLUMNS = ", ".join(field.name for field in fields(JobExecution))
@@ -300,6 +313,17 @@ def find_children(connection: Connection, job_id: str, limit: int = 50) -> list[
     return [Relative(*row) for row in connection.execute(sql.FIND_CHILDREN, [job_id, limit])]
 
 
+def find_runs(
+    connection: Connection, schedules: Sequence[str], limit: int = 5
+) -> dict[str, list[Run]]:
+    """The last runs of schedules, by name, the newest first; none of one that has not run."""
+    found: dict[str, list[Run]] = {}
+    parameters = {"names": list(schedules), "limit": limit}
+    for name, *run in connection.execute(sql.FIND_RUNS, parameters):
+        found.setdefault(name, []).append(Run(*run))
+    return found
+
+
 def find_links(connection: Connection, job_id: str, limit: int = 8) -> Links:
     """What a job waits for, and what waits for it, at most so many of each; of those that it waits
     for the ones that did not complete come first."""
@@ -363,6 +387,31 @@ def _read(
     jobs = [JobExecution(*row[:-1]) for row in found[:limit]]
     there_is_more = bool(found) and found[0][-1] > len(jobs)
     return Page(jobs, (jobs[-1].created_at, jobs[-1].job_id) if there_is_more else None)
+
+
+def upcoming(
+    connection: Connection,
+    which: Filter,
+    *,
+    limit: int,
+    after: tuple[datetime, str] | None = None,
+) -> Page:
+    """A page of the jobs that fit, those first that are due first.
+
+    Args:
+        connection: In any mode.
+        which: With a status, else every job is looked at.
+        limit: At most so many.
+        after: `next` of the page before.
+    """
+    text, parameters = which.conditions()
+    after_time, after_id = after or ("-infinity", "")
+    parameters |= {"limit": limit + 1, "after_time": after_time, "after_id": after_id}
+    found = _read(connection, sql.LIST_UPCOMING, parameters, limit, conditions=text)
+    if found.next is None:
+        return found
+    last = found.jobs[-1]
+    return Page(found.jobs, (last.available_at, last.job_id))
 
 
 def page(

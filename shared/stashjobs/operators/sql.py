@@ -46,6 +46,19 @@ SELECT child.job_id, child.job_type, child.status, count(*) OVER ()
  LIMIT %(limit)s
 """
 
+# A few steps of an index for each schedule, however often it has run.
+FIND_RUNS = """
+-- find_runs
+SELECT name, run.job_id, run.job_type, run.status, run.created_at
+  FROM unnest(%(names)s::text[]) AS name
+ CROSS JOIN LATERAL (
+     SELECT job_id, job_type, status, created_at FROM job_executions
+      WHERE metadata ->> 'schedule' = name AND metadata ? 'schedule'
+      ORDER BY created_at DESC LIMIT %(limit)s
+ ) AS run
+ ORDER BY name, run.created_at DESC
+"""
+
 COUNT_RUNNING = """
 -- count_running
 SELECT count(*) FROM job_executions WHERE status = 'processing' AND job_type = %s
@@ -69,24 +82,39 @@ SELECT job_type FROM types WHERE job_type IS NOT NULL
 _WITHIN_BYTES = """
 SELECT {{columns}}, found
   FROM (SELECT *, count(*) OVER () AS found,
-               sum(bytes) OVER (ORDER BY created_at DESC, job_id DESC ROWS UNBOUNDED PRECEDING)
+               sum(bytes) OVER (ORDER BY {order} ROWS UNBOUNDED PRECEDING)
                - bytes AS bytes_before
           FROM (SELECT {{shown}}, {{bytes}} AS bytes FROM ({rows}) AS newest) AS shown) AS weighed
  WHERE bytes_before < %(bytes)s
- ORDER BY created_at DESC, job_id DESC
+ ORDER BY {order}
 """
+_NEWEST_FIRST = "created_at DESC, job_id DESC"
 
 LIST_NEWEST = "-- list_newest" + _WITHIN_BYTES.format(
+    order=_NEWEST_FIRST,
     rows="""
         SELECT {columns} FROM job_executions
          WHERE {conditions}
            AND (created_at, job_id) < (%(before_time)s, %(before_id)s)
          ORDER BY created_at DESC, job_id DESC
-         LIMIT %(limit)s"""
+         LIMIT %(limit)s""",
+)
+
+# As `LIST_NEWEST`, those first that are due first: by the index on (status, available_at).
+LIST_UPCOMING = "-- list_upcoming" + _WITHIN_BYTES.format(
+    order="available_at, job_id",
+    rows="""
+        SELECT {columns} FROM job_executions
+         WHERE {conditions}
+           AND available_at >= %(after_time)s
+           AND (available_at, job_id) > (%(after_time)s, %(after_id)s)
+         ORDER BY available_at, job_id
+         LIMIT %(limit)s""",
 )
 
 # As `LIST_NEWEST`, of so many that fit what an index finds, however few of them fit the rest.
 SEARCH_NEWEST = "-- search_newest" + _WITHIN_BYTES.format(
+    order=_NEWEST_FIRST,
     rows="""
         SELECT {columns}
           FROM (SELECT {columns} FROM job_executions
@@ -259,7 +287,7 @@ INSERT INTO schedule_actions (actor, action, schedule, job_id) VALUES (%s, %s, %
 READ_HEALTH = """
 -- read_health
 WITH newest AS MATERIALIZED (
-    SELECT job_type, status,
+    SELECT job_type, status, failed_runs,
            CASE WHEN status = 'completed'
                 THEN extract(epoch FROM completed_at - started_at)::float END AS seconds
       FROM job_executions
@@ -267,7 +295,8 @@ WITH newest AS MATERIALIZED (
      ORDER BY created_at DESC
      LIMIT %(sample)s
 ), recent AS (
-    SELECT job_type, status, count(*) AS jobs, avg(seconds) AS average_seconds,
+    SELECT job_type, status, count(*) AS jobs, sum(failed_runs) AS retried,
+           avg(seconds) AS average_seconds,
            percentile_cont(0.95) WITHIN GROUP (ORDER BY seconds) AS p95_seconds
       FROM newest
      GROUP BY GROUPING SETS ((job_type, status), (status))
@@ -283,6 +312,7 @@ WITH newest AS MATERIALIZED (
 SELECT kinds.job_type,
        coalesce(jsonb_object_agg(recent.status, recent.jobs)
                   FILTER (WHERE recent.status IS NOT NULL), '{{}}'),
+       coalesce(sum(recent.retried), 0)::int,
        max(recent.average_seconds)::float,
        max(recent.p95_seconds)::float,
        coalesce(max(stuck.jobs), 0),
@@ -329,7 +359,7 @@ SELECT count(*), coalesce(extract(epoch FROM now() - min(available_at)), 0)::flo
 READ_RECENT = """
 -- read_recent
 WITH recent AS (
-    SELECT job_type, status, created_at,
+    SELECT job_type, status, created_at, failed_runs,
            CASE WHEN status = 'completed'
                 THEN extract(epoch FROM completed_at - started_at)::float END AS seconds
       FROM job_executions
@@ -345,13 +375,14 @@ WITH recent AS (
            count(*) FILTER (WHERE status = 'completed') AS completed,
            count(*) FILTER (WHERE status = 'failed') AS failed,
            count(*) FILTER (WHERE status = 'cancelled') AS cancelled,
+           coalesce(sum(failed_runs), 0)::int AS retried,
            avg(seconds) AS average_seconds,
            percentile_cont(ARRAY[0.5, 0.95]) WITHIN GROUP (ORDER BY seconds) AS percentiles
       FROM recent
      GROUP BY GROUPING SETS ((job_type), ())
 )
-SELECT job_type, total, completed, failed, cancelled, average_seconds, percentiles[1],
-       percentiles[2], since,
+SELECT job_type, total, completed, failed, cancelled, retried, average_seconds,
+       percentiles[1], percentiles[2], since,
        (extract(epoch FROM now() - since) / 60)::float
   FROM grouped CROSS JOIN reach
  ORDER BY job_type NULLS FIRST
@@ -375,6 +406,18 @@ SELECT count(*),
               AND available_at < now() - interval '3 minutes' LIMIT %(ended_cap)s) AS late),
        EXISTS (SELECT FROM ended WHERE completed_at > now() - interval '1 hour')
   FROM waiting
+"""
+
+# What is due later: by the index on (status, available_at), up to the cap.
+READ_UPCOMING = """
+-- read_upcoming
+SELECT scheduled.jobs, scheduled.next,
+       (SELECT min(available_at) FROM job_executions
+         WHERE status = 'retrying' AND available_at > now())
+  FROM (SELECT count(*) AS jobs, min(available_at) AS next
+          FROM (SELECT available_at FROM job_executions
+                 WHERE status = 'pending' AND available_at > now()
+                 ORDER BY available_at LIMIT %(cap)s + 1) AS found) AS scheduled
 """
 
 # Where there are more than the cap, the planner's statistics say about how many.
@@ -404,7 +447,8 @@ SELECT FROM job_executions WHERE created_at > now() - make_interval(hours => %(h
 """
 
 # A slice of ten minutes is one short range of the index on (status, created_at), and is read from
-# there alone; a part of each is as good as a sample of the day.
+# there alone; a part of each is as good as a sample of the day. What failed and was retried since
+# has an index of its own.
 READ_SERIES = """
 -- read_series
 WITH slices AS (
@@ -412,10 +456,18 @@ WITH slices AS (
            date_trunc('hour', start) AS hour
       FROM generate_series(date_trunc('hour', now()) - make_interval(hours => %(hours)s - 1),
                            now(), interval '10 minutes') AS start
+), retried AS (
+    SELECT date_trunc('hour', created_at) AS hour, sum(failed_runs)::int AS runs
+      FROM (SELECT created_at, failed_runs FROM job_executions
+             WHERE failed_runs > 0
+               AND created_at >= date_trunc('hour', now()) - make_interval(hours => %(hours)s - 1)
+             ORDER BY created_at DESC LIMIT %(rows)s) AS newest
+     GROUP BY 1
 )
 SELECT hour,
        round(sum(jobs) FILTER (WHERE status = 'completed') / %(part)s)::int,
-       round(sum(jobs) FILTER (WHERE status = 'failed') / %(part)s)::int,
+       round(sum(jobs) FILTER (WHERE status = 'failed') / %(part)s)::int
+         + coalesce(max(retried.runs), 0),
        round(sum(jobs) FILTER (WHERE status = 'cancelled') / %(part)s)::int
   FROM slices
   CROSS JOIN unnest(%(statuses)s::text[]) AS status
@@ -423,6 +475,7 @@ SELECT hour,
       SELECT count(*) AS jobs FROM job_executions AS job
        WHERE job.status = status.status AND job.created_at >= start AND job.created_at < stop
   ) AS counted
+  LEFT JOIN retried USING (hour)
  GROUP BY hour
  ORDER BY hour
 """
@@ -454,7 +507,8 @@ SELECT hour, percentiles[1], percentiles[2] FROM sampled ORDER BY hour
 READ_TYPE_DAY = """
 -- read_type_day
 WITH recent AS (
-    SELECT status, created_at, extract(epoch FROM completed_at - started_at)::float AS seconds
+    SELECT status, created_at, failed_runs,
+           extract(epoch FROM completed_at - started_at)::float AS seconds
       FROM job_executions
      WHERE job_type = %(job_type)s AND created_at > now() - make_interval(hours => %(hours)s)
      ORDER BY created_at DESC
@@ -464,6 +518,7 @@ SELECT date_trunc('hour', created_at) AS hour, date_trunc('hour', now()), now(),
        count(*) FILTER (WHERE status = 'completed'),
        count(*) FILTER (WHERE status = 'failed'),
        count(*) FILTER (WHERE status = 'cancelled'),
+       coalesce(sum(failed_runs), 0)::int,
        avg(seconds) FILTER (WHERE status = 'completed'),
        percentile_cont(0.5) WITHIN GROUP (ORDER BY seconds) FILTER (WHERE status = 'completed'),
        percentile_cont(0.95) WITHIN GROUP (ORDER BY seconds) FILTER (WHERE status = 'completed'),
@@ -493,18 +548,31 @@ SELECT status, count(*) FILTER (WHERE job_type = %(job_type)s), count(*) >= %(ca
  GROUP BY status
 """
 
+# Those that are failed, and the failed runs of those that were retried since, from what was done.
 READ_FAILING = """
 -- read_failing
-WITH recent AS (
-    SELECT job_id, job_type, left(split_part(error, ':', 1), 80) AS kind,
-           left(error, 4000) AS error, created_at, coalesce(completed_at, created_at) AS ended_at
-      FROM job_executions
-     WHERE status = 'failed' AND created_at > now() - interval '1 day'
-       AND (%(job_type)s::text IS NULL OR job_type = %(job_type)s)
-     ORDER BY created_at DESC
-     LIMIT %(sample)s
+WITH found AS (
+    (SELECT job_id, job_type, left(error, 4000) AS error, created_at,
+            coalesce(completed_at, created_at) AS ended_at, false AS retried
+       FROM job_executions
+      WHERE status = 'failed' AND created_at > now() - interval '1 day'
+        AND (%(job_type)s::text IS NULL OR job_type = %(job_type)s)
+      ORDER BY created_at DESC
+      LIMIT %(sample)s)
+    UNION ALL
+    (SELECT job_id, job_type, left(action.before ->> 'error', 4000), job.created_at,
+            coalesce((action.before ->> 'completedAt')::timestamptz, job.created_at), true
+       FROM (SELECT job_id, job_type, created_at FROM job_executions
+              WHERE failed_runs > 0 AND created_at > now() - interval '1 day'
+                AND (%(job_type)s::text IS NULL OR job_type = %(job_type)s)
+              ORDER BY created_at DESC
+              LIMIT %(sample)s) AS job
+       JOIN job_actions AS action USING (job_id)
+      WHERE action.action = 'retry' AND action.before ->> 'status' = 'failed')
+), recent AS (
+    SELECT *, left(split_part(error, ':', 1), 80) AS kind FROM found
 )
-SELECT job_type, coalesce(kind, ''), count(*), max(ended_at),
+SELECT job_type, coalesce(kind, ''), count(*), count(*) FILTER (WHERE retried), max(ended_at),
        coalesce((array_agg(error ORDER BY created_at DESC))[1], ''),
        (array_agg(job_id ORDER BY created_at DESC))[1]
   FROM recent
@@ -516,13 +584,13 @@ SELECT job_type, coalesce(kind, ''), count(*), max(ended_at),
 READ_TYPE_SERIES = """
 -- read_type_series
 WITH recent AS (
-    SELECT job_type, status, created_at FROM job_executions
+    SELECT job_type, status, created_at, failed_runs FROM job_executions
      WHERE created_at > now() - interval '1 day'
      ORDER BY created_at DESC
      LIMIT %(sample)s
 )
 SELECT job_type, floor(extract(epoch FROM now() - created_at) / 3600)::int, count(*),
-       count(*) FILTER (WHERE status = 'failed')
+       count(*) FILTER (WHERE status = 'failed' OR failed_runs > 0)
   FROM recent GROUP BY 1, 2
 """
 

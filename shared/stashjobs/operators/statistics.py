@@ -34,6 +34,9 @@ class Recent:
 
     Attributes:
         total: Jobs created since `since`, whatever became of them.
+        failed: Those that are failed.
+        retried: Failed runs of those that were retried since: a failure counts, whatever became of
+            the job.
         average_seconds: Of the attempts that completed. None: none did.
         p50_seconds: Likewise.
         p95_seconds: Likewise.
@@ -45,6 +48,7 @@ class Recent:
     completed: int
     failed: int
     cancelled: int
+    retried: int
     average_seconds: float | None
     p50_seconds: float | None
     p95_seconds: float | None
@@ -53,14 +57,16 @@ class Recent:
 
     @property
     def failure_rate(self) -> float | None:
-        """Failed of those that completed or failed, from 0 to 1. None: none has ended."""
-        ended = self.completed + self.failed
-        return self.failed / ended if ended else None
+        """Failed of the runs that completed or failed, from 0 to 1. None: none has ended."""
+        failures = self.failed + self.retried
+        ended = self.completed + failures
+        return failures / ended if ended else None
 
     @property
     def per_minute(self) -> float:
         """How many ended in a minute."""
-        return (self.completed + self.failed) / self.minutes if self.minutes else 0.0
+        ended = self.completed + self.failed + self.retried
+        return ended / self.minutes if self.minutes else 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +100,24 @@ class Count:
 
 
 @dataclass(frozen=True, slots=True)
+class Upcoming:
+    """What is due later.
+
+    Attributes:
+        scheduled: Pending jobs that are; counted up to `CAP`.
+        next_scheduled: When the first of them is due. None: there is none.
+        next_retry: When the next attempt of a retrying job is due. None: none is to come.
+    """
+
+    scheduled: Count
+    next_scheduled: datetime | None
+    next_retry: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
 class Bucket:
-    """The jobs created within one hour, by what became of them."""
+    """The jobs created within one hour, by what became of them; `failed` has the failed runs of
+    those that were retried since, too."""
 
     start: datetime
     completed: int
@@ -137,11 +159,13 @@ class TypeDay:
 
 @dataclass(frozen=True, slots=True)
 class Failing:
-    """Failed jobs of one type that have the same kind of error, within a day."""
+    """Failures of one type that have the same kind of error, of jobs that were created within a
+    day; `retried` of them are of jobs that were retried since."""
 
     job_type: str
     kind: str
     jobs: int
+    retried: int
     latest: datetime
     example: str
     job_id: str
@@ -164,6 +188,16 @@ def read_waiting(connection: Connection, stuck_seconds: int) -> Waiting:
     return Waiting(*row) if row else Waiting(0, False, 0.0, 0, 0, 0, False)  # noqa: FBT003
 
 
+def read_upcoming(connection: Connection) -> Upcoming:
+    """What is due later, just now."""
+    jobs, first, retry = connection.execute(sql.READ_UPCOMING, {"cap": CAP}).fetchone() or (
+        0,
+        None,
+        None,
+    )
+    return Upcoming(Count(min(jobs, CAP), exact=jobs <= CAP), first, retry)
+
+
 def read_statuses(connection: Connection, statuses: tuple[str, ...]) -> dict[str, Count]:
     """How many jobs there are in each status, in the order given."""
     rows = connection.execute(sql.READ_STATUSES, {"statuses": list(statuses), "cap": CAP})
@@ -179,7 +213,12 @@ def read_statuses(connection: Connection, statuses: tuple[str, ...]) -> dict[str
 def read_series(connection: Connection) -> Series:
     """The last 24 hours, by the hour in which jobs were created."""
     part = min(1.0, SERIES_ROWS / max(1.0, _estimated_day(connection)))
-    parameters = {"hours": SERIES_HOURS, "part": part, "statuses": list(ENDED)}
+    parameters = {
+        "hours": SERIES_HOURS,
+        "part": part,
+        "statuses": list(ENDED),
+        "rows": SERIES_ROWS,
+    }
     rows = connection.execute(sql.READ_SERIES, parameters)
     return Series([Bucket(*row) for row in rows], exact=part == 1.0)
 
@@ -199,8 +238,8 @@ def read_durations(connection: Connection) -> list[Durations]:
 def read_failing(
     connection: Connection, limit: int = 8, *, job_type: str | None = None
 ) -> list[Failing]:
-    """What fails most within a day, by type and kind of error; of the newest `FAILURES`. Where
-    `job_type` is given, of that type alone."""
+    """What fails most within a day, by type and kind of error; of the newest `FAILURES` that are
+    failed and as many that were retried. Where `job_type` is given, of that type alone."""
     parameters = {"sample": FAILURES, "limit": limit, "job_type": job_type}
     failing = [Failing(*row) for row in connection.execute(sql.READ_FAILING, parameters)]
     return [replace(each, example=redaction.shortened(each.example)) for each in failing]
@@ -217,8 +256,9 @@ def read_type_day(connection: Connection, job_type: str) -> TypeDay:
     for ago in range(SERIES_HOURS - 1, -1, -1):
         hour = this_hour - timedelta(hours=ago)
         row = by_hour.get(hour)
-        day.buckets.append(Bucket(hour, *(row[4:7] if row else (0, 0, 0))))
-        day.durations.append(Durations(hour, *(row[8:10] if row else (None, None))))
+        completed, failed, cancelled, retried = row[4:8] if row else (0, 0, 0, 0)
+        day.buckets.append(Bucket(hour, completed, failed + retried, cancelled))
+        day.durations.append(Durations(hour, *(row[9:11] if row else (None, None))))
     return day
 
 

@@ -19,6 +19,8 @@ from stashjobs.store.executions import call
 from stashjobs.store.outbox import Unpublished
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from stashjobs.operators.retry_and_cancel import Changed
     from stashjobs.operators.search import Filter
 
@@ -47,6 +49,11 @@ def run_all_now(which: Filter, *, actor: str, seconds: float | None = None) -> C
     return retry_and_cancel.change_all(
         RUNNABLE, which, seconds, lambda ids: len(_change(ids, "run now", actor))
     )
+
+
+def run_these_now(job_ids: Sequence[str], *, actor: str) -> int:
+    """Run those of these jobs at once that are pending or retrying. Returns how many."""
+    return len(_change(list(job_ids), "run now", actor)) if job_ids else 0
 
 
 def reschedule(
@@ -115,6 +122,11 @@ def delete_all(which: Filter, *, actor: str, seconds: float | None = None) -> Ch
     return retry_and_cancel.change_all(
         WAITING, which, seconds, lambda ids: len(_delete(ids, actor))
     )
+
+
+def delete_these(job_ids: Sequence[str], *, actor: str) -> int:
+    """Delete those of these jobs that wait. Returns how many."""
+    return len(_delete(list(job_ids), actor)) if job_ids else 0
 
 
 def _change(

@@ -7,6 +7,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from functions.api.app import app
+from functions.api.dashboard import alerts
 from infra.local.qstash import QStashOptions, QStashServer
 from stashjobs.operators import access
 from stashjobs.producer import qstash_client
@@ -48,6 +49,7 @@ def caller(anonymous: TestClient, table: Table) -> Callable[..., TestClient]:
 def browser(anonymous: TestClient, table: Table) -> Iterator[Browser]:
     """Someone who opens the dashboard, and is not signed in."""
     del anonymous, table
+    alerts.forget()
     with TestClient(app, base_url=HOST, raise_server_exceptions=False) as client:
         yield Browser(client)
 

@@ -35,6 +35,8 @@ ROUTES = [
     ("POST", "/api/admin/dead-letters/delete", "operate"),
     ("POST", "/api/admin/jobs/retry", "operate"),
     ("POST", "/api/admin/jobs/cancel", "operate"),
+    ("POST", "/api/admin/jobs/run-now", "operate"),
+    ("POST", "/api/admin/jobs/delete", "operate"),
     ("GET", "/api/types", "read"),
     ("GET", "/api/admin/batches", "read"),
     ("GET", "/api/admin/batches/some", "read"),

@@ -5,21 +5,22 @@ from __future__ import annotations
 import html
 import json
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, quote
 
 import pytest
 
-from functions.api.dashboard import clocks, job_list, job_pages
+from functions.api.dashboard import alerts, clocks, job_list, job_pages, logs
 from infra.local.template import read_template
 from stashjobs import encryption, job_type
 from stashjobs.delivery.context import PARENT
 from stashjobs.job_type import find
-from stashjobs.operators import search
+from stashjobs.operators import dead_letters, health, search
 from stashjobs.producer import schedules
 from tests.deliveries import deliver, probe
+from tests.integration.api.dashboards import COOKIE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -93,6 +94,65 @@ def test_the_overview_has_the_numbers(operator: Browser, table: Table) -> None:
     part = operator.get("/admin/live/overview")
     assert "<html" not in part.text
     assert "Success rate 75.0 %" in part.words
+
+
+def test_a_failure_stays_in_the_statistics_although_its_job_was_retried(
+    operator: Browser, table: Table
+) -> None:
+    job_id = failed(table)
+    completed(table)
+    before = operator.get("/admin")
+    operator.post(f"/admin/jobs/{job_id}/retry")
+    deliver(PROBE, job_id)
+    assert table.status(job_id) == "completed"
+    page = operator.get("/admin")
+    assert "Failure rate 50.0 % 1 failed" in before.words
+    assert "Failure rate 33.3 % 1 retried since" in page.words, "two runs completed, one failed"
+    assert "ValueError: no good [" not in page.words
+    assert "1 all retried since" in page.words, "what fails most"
+    of_the_type = operator.get("/admin/types/probe").words
+    assert "Failure rate 33.3 % 1 retried since" in of_the_type
+    assert "1 failed" in html.unescape(page.text), "and in the chart"
+    assert "33.3 %" in operator.get("/admin/types").words
+    assert "Jobs fail firing" in operator.get("/admin/alerts").words
+    assert [one.failure_rate for one in health.read(table.other)] == [1 / 3, 1 / 3]
+
+
+def test_what_is_due_later_is_on_the_overview_and_in_a_tab(operator: Browser, table: Table) -> None:
+    now = datetime.now(UTC)
+    last, first = (
+        table.add(PROBE, available_at=now + timedelta(hours=hours, minutes=5)) for hours in (8, 2)
+    )
+    due = table.add(PROBE)
+    retrying = probe(failing, type="probe", retries=2)
+    retried = table.add(retrying)
+    deliver(retrying, retried)
+    words = operator.get("/admin").words
+    assert "Scheduled 2 next in 2 h" in words
+    assert "Retrying 1 next attempt in" in words
+    tab = operator.get("/admin/jobs?status=scheduled")
+    assert ids(tab.text) == [first, last], "the soonest first"
+    assert "Scheduled 2 Pending 3" in tab.words
+    assert "in 8 h" in tab.words
+    pending = operator.get("/admin/jobs?status=pending")
+    assert set(ids(pending.text)) == {first, last, due}
+    assert " now " in pending.words
+    asked = operator.post("/admin/jobs/cancel", {"status": "scheduled", "every": "ask"})
+    assert "Cancel 2 jobs?" in asked.words
+    operator.post("/admin/jobs/cancel", {"status": "scheduled", "every": "confirmed"})
+    assert table.status(due) == "pending"
+    assert table.status(first) == "cancelled"
+
+
+def test_the_tab_of_scheduled_jobs_goes_on_where_a_page_ends(
+    operator: Browser, table: Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(job_list, "PAGE", 2)
+    now = datetime.now(UTC)
+    found = [table.add(PROBE, available_at=now + timedelta(hours=hours)) for hours in (1, 2, 2)]
+    page = operator.get("/admin/jobs?status=scheduled")
+    [older] = re.findall(r'rel="next" href="([^"]+)"', page.text)
+    assert ids(page.text) + ids(operator.get(html.unescape(older)).text) == found
 
 
 def test_a_chart_has_a_title_a_description_and_a_table(operator: Browser, table: Table) -> None:
@@ -216,6 +276,92 @@ def test_a_handler_that_cannot_be_imported_is_on_the_overview(
     assert f"1 handler cannot be imported {said}" in page.words
 
 
+def test_a_type_is_paused_resumed_and_limited_from_both_of_its_pages(
+    operator: Browser, table: Table
+) -> None:
+    table.add(PROBE)
+    fields = {"type": "probe", "back": "types"}
+    page = operator.post("/admin/types", fields | {"action": "pause"})
+    assert "The type is paused: no new attempt begins." in page.words
+    assert "Resume probe" in page.text
+    assert "paused" in page.words
+    page = operator.post("/admin/types", {"type": "probe", "action": "resume"})
+    assert "The type is resumed" in page.words
+    limit = {"type": "probe", "action": "limit", "rate": "10", "period": "1m", "parallelism": "2"}
+    page = operator.post("/admin/types", limit)
+    assert "Limited to 10 in 1 min and 2 at once." in page.words
+    assert 'name="period" placeholder="1m" value="1m"' in page.text
+    assert "limited to 10 in 1 min and 2 at once" in operator.get("/admin/types").words
+    for wrong, why in (
+        ({"rate": "ten"}, "rate is 'ten', it must be a whole number"),
+        ({"period": "1y"}, "limit: "),
+        ({"rate": "", "parallelism": ""}, "limit: give rate or parallelism, or both"),
+    ):
+        page = operator.post("/admin/types", limit | wrong)
+        assert page.status == 422
+        assert why in page.words
+    assert 'value="10"' in operator.get("/admin/types/probe").text, "the limit stays"
+    assert "The limit is lifted" in operator.post("/admin/types", limit | {"action": "lift"}).words
+
+
+def test_a_job_is_enqueued_from_the_example_of_its_type(
+    browser: Browser, token: Callable[..., str], table: Table
+) -> None:
+    browser.sign_in(token("read", "enqueue", name="eve"))
+    assert "New job" in browser.get("/admin/types/create-notification").words
+    path = "/admin/types/create-notification/new"
+    page = browser.get(path)
+    example = find("create-notification").example()
+    [shown] = re.findall(r"<textarea[^>]*>\n(.*?)</textarea>", page.text, re.DOTALL)
+    assert json.loads(html.unescape(shown)) == example
+    for fields, problems in (
+        ({"payload": "{}"}, ["Nothing is enqueued", "type : Field required", "title : Field"]),
+        ({"payload": "{"}, ["payload : this is not JSON: line 1, column 2"]),
+        ({"payload": json.dumps(example), "at": "soon"}, ["at : Invalid isoformat"]),
+        ({"payload": json.dumps(example), "at": "9999-01-01T00:00"}, ["at : "]),
+    ):
+        page = browser.post(path, fields)
+        assert page.status == 422
+        assert all(problem in page.words for problem in problems), page.words
+        assert html.escape(fields["payload"], quote=False) in html.unescape(page.text)
+    assert table.rows() == []
+    page = browser.post(path, {"payload": json.dumps(example), "at": "2090-01-31T09:00"})
+    assert "The job is enqueued." in page.words
+    [row] = table.rows()
+    assert (row["job_type"], row["enqueued_by"]) == ("create-notification", "eve")
+    assert row["payload"].items() >= example.items()
+    assert row["available_at"] == datetime(2090, 1, 31, 9, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("scopes", "type_", "status"),
+    [
+        (("read", "operate"), "create-notification", 403),
+        (("read", "enqueue"), "export-data", 403),
+        (("read", "enqueue", "operate"), "export-data", 200),
+        (("read", "enqueue:export-data"), "export-data", 200),
+        (("read", "enqueue", "operate"), "process-webhook", 403),
+        (("read", "enqueue"), "create-notificaton", 404),
+    ],
+)
+def test_a_token_enqueues_what_it_may_and_no_more(
+    browser: Browser,
+    token: Callable[..., str],
+    table: Table,
+    scopes: tuple[str, ...],
+    type_: str,
+    status: int,
+) -> None:
+    browser.sign_in(token(*scopes, name="eve"))
+    path = f"/admin/types/{type_}/new"
+    assert browser.get(path).status == status
+    if status != 200:
+        browser.get("/admin")
+        assert browser.post(path, {"payload": "{}"}).status == status
+        assert 'id="new"' not in browser.get(f"/admin/types/{type_}").text
+    assert table.rows() == []
+
+
 def test_types_have_their_statistics(operator: Browser, table: Table) -> None:
     completed(table)
     failed(table)
@@ -244,6 +390,32 @@ def test_an_alert_fires_and_says_what_to_do(operator: Browser, table: Table) -> 
     assert "Jobs wait long firing Now the oldest has been due for 16 min" in words
     assert "QStash has dead letters unknown" in words
     assert "The queue is deep ok" in words
+
+
+def test_every_page_says_how_many_alerts_fire(
+    operator: Browser, table: Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "data-firing hidden><span>0</span>" in operator.get("/admin/audit").text
+    failed(table)
+    assert "data-firing hidden" in operator.get("/admin/audit").text, "known for some seconds"
+    monkeypatch.setattr(alerts, "FRESH_SECONDS", 0.0)
+    for path in ("/admin", "/admin/jobs", "/admin/types", "/admin/alerts", "/admin/no-such-page"):
+        assert "Alerts 1 firing" in operator.get(path).words, path
+    assert operator.get("/admin/live/jobs").headers["stashjobs-firing"] == "1"
+
+
+async def test_the_badge_counts_dead_letters_as_the_alerts_do(
+    operator: Browser,
+    table: Table,
+    qstash: QStashServer,
+    aside: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    del table, qstash
+    monkeypatch.setattr(dead_letters, "list_all", lambda: ["a letter"])
+    monkeypatch.setattr(dead_letters, "summary", lambda _: "1 message")
+    assert "Alerts 1 firing" in (await aside(operator.get, "/admin/alerts")).words
+    assert "Alerts 1 firing" in (await aside(operator.get, "/admin/jobs")).words
 
 
 def test_what_apps_gave_is_text_and_never_markup(operator: Browser, table: Table) -> None:
@@ -283,7 +455,6 @@ def test_what_apps_gave_is_text_and_never_markup(operator: Browser, table: Table
         f"/admin/jobs?type={EVIL}&error={EVIL}&user={EVIL}",
         f"/admin/jobs?id={EVIL}",
         f"/admin/{EVIL}",
-        f"/admin/schedules?job={EVIL}&done={EVIL}",
     ):
         text = operator.get(path).text
         assert "<script>" not in text, path
@@ -348,7 +519,7 @@ def test_the_list_is_filtered_by_its_url(operator: Browser, table: Table) -> Non
     [
         (
             "status=faild",
-            "there are waiting, pending, processing, retrying, completed, failed, cancelled",
+            "there are waiting, scheduled, pending, processing, retrying, completed, failed",
         ),
         ("period=1y", "there are 1h, 24h, 7d, 30d, all"),
         ("stat=failed", "there is no such filter; there are status, type"),
@@ -380,8 +551,8 @@ def test_the_statuses_are_in_the_order_of_a_jobs_life(operator: Browser, table: 
     table.add(PROBE)
     table.run("ANALYZE job_executions")  # from then on Postgres joins what it knows of them
     words = operator.get("/admin/jobs").words
-    tabs = "All Waiting 0 Pending 1 Processing 0 Retrying 0 Completed 0 Failed 1 Cancelled 0"
-    assert tabs in words
+    assert "All Waiting 0 Scheduled 0 Pending 1 Processing 0" in words
+    assert "Processing 0 Retrying 0 Completed 0 Failed 1 Cancelled 0" in words
 
 
 def test_the_list_is_filtered_by_what_the_metadata_has(operator: Browser, table: Table) -> None:
@@ -588,6 +759,38 @@ def test_an_encrypted_payload_is_never_decrypted(
     assert "payload" not in action["before"]
 
 
+def test_a_job_has_its_error_first_and_when_its_next_attempt_is(
+    operator: Browser, table: Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = probe(failing, retries=2)
+    job_id = table.add(job)
+    deliver(job, job_id)
+    page = operator.get(f"/admin/jobs/{job_id}")
+    assert re.search(r"Attempt 1 failed ValueError: no good .* Traceback .* Timeline", page.words)
+    assert "Next attempt in" in page.words
+    assert "attempt 2 of 3" in page.words
+    assert "Its log in CloudWatch" not in page.words
+    done = probe()
+    table.run("UPDATE job_executions SET available_at = now() WHERE job_id = %s", job_id)
+    deliver(done, job_id)
+    words = operator.get(f"/admin/jobs/{job_id}").words
+    assert "The last error, of attempt 1; the job went on since ValueError" in words
+    monkeypatch.setattr(logs, "of_job", lambda *_: "https://logs.example/")
+    assert 'href="https://logs.example/"' not in operator.get(f"/admin/jobs/{job_id}").text
+    known = table.add(find("create-notification"))
+    assert 'href="https://logs.example/"' in operator.get(f"/admin/jobs/{known}").text
+
+
+def test_a_job_says_that_its_payload_was_edited_and_by_whom(
+    operator: Browser, table: Table
+) -> None:
+    job_id = table.add(PROBE, {"n": 1}, available_at=datetime.now(UTC) + timedelta(hours=1))
+    operator.post(f"/admin/jobs/{job_id}/edit", {"payload": '{"n": 2}'})
+    page = operator.get(f"/admin/jobs/{job_id}")
+    assert "Payload edited 1 time, last by ada just now" in page.words
+    assert "Payload before" in page.words
+
+
 def test_parent_and_children_are_linked(operator: Browser, table: Table) -> None:
     parent = table.add(PROBE)
     child = table.add(PROBE, metadata={PARENT: parent})
@@ -644,7 +847,7 @@ def test_what_is_not_possible_is_a_page_that_says_why(operator: Browser, table: 
     assert page.status == 409
     assert "is pending and cannot be retried" in page.words
     assert operator.post("/admin/jobs/missing/cancel").status == 404
-    assert operator.post("/admin/jobs/delete").status == 404
+    assert operator.post("/admin/jobs/no-such-action").status == 404
 
 
 def test_the_selected_jobs_are_retried(operator: Browser, table: Table) -> None:
@@ -697,6 +900,38 @@ def test_all_that_match_are_retried_once_confirmed(operator: Browser, table: Tab
     assert "3 jobs retried" in done.words
     assert {table.status(one) for one in chosen} == {"pending"}
     assert table.status(other) == "failed"
+
+
+def test_jobs_that_wait_are_run_now_and_deleted_together(operator: Browser, table: Table) -> None:
+    ids = [table.add(PROBE, available_at=datetime.now(UTC) + timedelta(hours=1)) for _ in range(3)]
+    tab = operator.get("/admin/jobs?status=pending")
+    assert "Run selected now" in tab.words
+    assert "Delete selected…" in tab.words
+    fields = {"status": "pending"}
+    run = operator.post("/admin/jobs/run-now", fields | {"job_id": ids[0]})
+    assert "1 job due now." in run.words
+    assert table.row(ids[0])["available_at"] <= datetime.now(UTC)
+    every = operator.post("/admin/jobs/run-now", fields | {"every": "ask"})
+    assert "Run 3 jobs now?" in every.words
+    asked = operator.post("/admin/jobs/delete", fields | {"job_id": ids[:2]})
+    assert "Delete 2 jobs?" in asked.words
+    assert len(table.rows()) == 3
+    done = operator.post("/admin/jobs/delete", fields | {"job_id": ids[:2], "meant": "yes"})
+    assert "2 jobs deleted." in done.words
+    assert [row["job_id"] for row in table.rows()] == [ids[2]]
+
+
+def test_what_was_done_is_said_once(operator: Browser, table: Table) -> None:
+    job_id = table.add(PROBE)
+    page = operator.post(f"/admin/jobs/{job_id}/cancel")
+    assert "The job is cancelled" in page.words
+    assert "?" not in operator.post(f"/admin/jobs/{job_id}/retry", follow=False).headers["location"]
+    assert "The job is retried" not in operator.get(f"/admin/live/jobs/{job_id}").words, "a part"
+    assert "The job is retried" in operator.get("/admin/jobs").words, "whichever page is the next"
+    assert "The job is retried" not in operator.get("/admin/jobs").words
+    for planted in ("done=retry&count=<b>", "done=<b>x</b>", "%00", "done=retry&count=9999999"):
+        operator.client.cookies.set(f"{COOKIE}-notice", planted)
+        assert "<b>" not in operator.get("/admin/jobs").text
 
 
 def test_too_many_are_not_done_from_here(
@@ -772,7 +1007,7 @@ def test_a_job_that_waits_is_run_now_rescheduled_edited_and_deleted(
     assert "The job is due now." in operator.post(f"{path}/run-now", {}).words
     assert 'id="run-now"' not in operator.get(path).text
     assert "Delete this job?" in operator.get(f"{path}/delete").words
-    assert "1 job deleted." in operator.post(f"{path}/delete", {}).words
+    assert "The job is deleted." in operator.post(f"{path}/delete", {}).words
     assert table.rows() == []
     words = operator.get("/admin/audit").words
     for done in ("ada reschedule", "ada edit, payload edited", "ada run now", "ada delete"):
@@ -891,10 +1126,32 @@ def test_what_eventbridge_calls_is_on_the_page_as_the_template_has_it() -> None:
         assert nightly.next_run(moment) == datetime.fromisoformat(f"2026-11-{due}:00+00:00")
 
 
+async def test_the_last_runs_of_a_schedule_are_linked_with_their_outcome(
+    operator: Browser, table: Table, nightly: schedules.Schedule, aside: Callable[..., Any]
+) -> None:
+    del nightly
+    good, bad = (
+        table.add(PROBE, metadata={"schedule": "nightly"}, available_at=datetime.now(UTC))
+        for _ in range(2)
+    )
+    deliver(PROBE, good)
+    deliver(probe(failing, retries=0), bad)
+    table.run("UPDATE job_executions SET max_attempts = 1, status = 'failed', completed_at = now()"
+              " WHERE job_id = %s AND status <> 'failed'", bad)  # fmt: skip
+    page = await aside(operator.get, "/admin/schedules")
+    newest, before = (
+        f'href="/admin/jobs/{bad}"',
+        f'class="run run-completed" href="/admin/jobs/{good}"',
+    )
+    assert newest in page.text
+    assert before in page.text
+    assert page.text.index(newest) < page.text.index("badge-failed") < page.text.index(before)
+
+
 def test_the_last_clean_up_is_on_the_page_of_schedules(operator: Browser, table: Table) -> None:
     words = operator.get("/admin/schedules").words
     assert "cleanup-old-data at 03:00 every day UTC cron(0 3 * * ? *) in" in words
-    assert re.search(r"in \d+ (h|min|s) not yet", words)
+    assert re.search(r"in \d+ (h|min|s) none yet", words)
     job_id = table.add(probe(type="cleanup-old-data"))
     page = operator.get("/admin/schedules")
     assert f'href="/admin/jobs/{job_id}"' in page.text

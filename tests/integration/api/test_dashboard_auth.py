@@ -35,6 +35,7 @@ PAGES = [
     "/admin/schedules",
     "/admin/types",
     "/admin/types/send-email",
+    "/admin/types/send-email/new",
     "/admin/alerts",
     "/admin/audit",
     "/admin/audit/access",
@@ -52,6 +53,8 @@ PAGES = [
 FORMS = [
     "/admin/jobs/retry",
     "/admin/jobs/cancel",
+    "/admin/jobs/run-now",
+    "/admin/jobs/delete",
     "/admin/jobs/some/retry",
     "/admin/jobs/some/cancel",
     "/admin/jobs/some/edit",
@@ -62,6 +65,7 @@ FORMS = [
     "/admin/schedules/some/run",
     "/admin/schedules/some/pause",
     "/admin/types",
+    "/admin/types/send-email/new",
 ]
 
 
@@ -282,6 +286,7 @@ def test_the_lists_above_have_every_page_and_every_form() -> None:
         "/admin/schedules",
         "/admin/types",
         "/admin/types/{name:path}",
+        "/admin/types/{name:path}/new",
         "/admin/alerts",
         "/admin/audit",
         "/admin/audit/access",
@@ -310,6 +315,7 @@ def test_the_lists_above_have_every_page_and_every_form() -> None:
         "/admin/alerts/dead-letters",
         "/admin/schedules/{name}/{action}",
         "/admin/types",
+        "/admin/types/{name:path}/new",
         "/admin/{rest:path}",
     }
 
@@ -452,7 +458,7 @@ def test_one_connection_is_enough_for_every_page_and_every_action(
     monkeypatch.setattr(database, "POOL_TIMEOUT_SECONDS", 0.2)
     database.close_pool()
     try:
-        browser.sign_in(token("read", "operate"))
+        browser.sign_in(token("read", "operate", "enqueue"))
         job_id = table.add(PROBE)
         found = {path.replace("some", job_id): 200 for path in PAGES if "no-such" not in path}
         assert {path: browser.get(path).status for path in found} == found

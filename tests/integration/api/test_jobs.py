@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from tests.deliveries import Table
 
+ACTIONS = ("retry", "cancel", "run-now", "delete")
 WELCOME = {
     "to": "ada@example.com",
     "template": "welcome",
@@ -338,7 +339,7 @@ def test_a_query_that_makes_no_sense_is_422_and_says_what_is_allowed(
         ("GET", "/api/jobs/some"),
         ("POST", "/api/jobs"),
         ("POST", "/api/jobs/some/retry"),
-        ("POST", "/api/admin/jobs/cancel"),
+        *(("POST", f"/api/admin/jobs/{action}") for action in ACTIONS),
         ("GET", "/api/types"),
         ("GET", "/api/admin/job-metrics"),
         ("GET", "/api/admin/schedules"),
@@ -440,6 +441,38 @@ def test_many_are_counted_and_retried(app: TestClient, table: Table) -> None:
     assert app.post("/api/admin/jobs/retry", json=which).json()["count"] == 3
 
 
+def test_many_are_retried_without_those_that_completed_unless_these_are_asked_for(
+    app: TestClient, table: Table
+) -> None:
+    failed, done = table.add(asked, {"fail": True}), table.add(asked)
+    for job_id in (failed, done):
+        deliver(asked, job_id)
+    for dry_run in (True, False):
+        of_the_type = {"type": "asked", "dryRun": dry_run}
+        assert app.post("/api/admin/jobs/retry", json=of_the_type).json()["count"] == 1
+    assert (table.status(failed), table.status(done)) == ("pending", "completed")
+    which = {"type": "asked", "status": "completed"}
+    assert app.post("/api/admin/jobs/retry", json=which).json()["count"] == 1
+
+
+def test_many_that_wait_are_run_now_and_deleted(app: TestClient, table: Table) -> None:
+    later = app.post("/api/jobs", json={"type": "asked", "delay": 3_600}).json()["jobId"]
+    ended = table.add(asked)
+    deliver(asked, ended)
+    which = {"type": "asked"}
+    for action in ("run-now", "delete"):
+        path = f"/api/admin/jobs/{action}"
+        assert app.post(path, json={**which, "dryRun": True}).json()["count"] == 1
+        assert app.post(path, json=which).json() == {
+            "count": 1,
+            "dryRun": False,
+            "complete": True,
+        }
+        if action == "run-now":
+            assert app.get(f"/api/jobs/{later}").json()["story"][-1]["note"].startswith("run now")
+    assert [row["job_id"] for row in table.rows()] == [ended]
+
+
 def test_an_operation_on_many_says_whether_its_time_was_enough(
     app: TestClient, table: Table, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -469,7 +502,7 @@ def test_an_operation_whose_jobs_cannot_be_found_in_time_is_422(
     assert (answer.status_code, "narrow it" in answer.text) == (422, True)
 
 
-@pytest.mark.parametrize("path", ["/api/admin/jobs/retry", "/api/admin/jobs/cancel"])
+@pytest.mark.parametrize("path", [f"/api/admin/jobs/{action}" for action in ACTIONS])
 @pytest.mark.parametrize(
     ("which", "status"),
     [

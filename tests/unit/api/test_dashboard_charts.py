@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -33,11 +34,13 @@ def test_each_tenfold_is_as_high_as_the_one_before() -> None:
     assert heights(chart.lines[1].path) == [100, 50, 0]
 
 
-def test_a_line_is_interrupted_where_nothing_is_known_and_a_lone_hour_is_a_dot() -> None:
-    path = charts.durations(hours((1, 1), (1, 1), None, (1, 1), None)).lines[0].path
-    assert path.count("M") == 2
-    assert path.count("L") == 1
-    assert path.endswith("h0.1")
+def test_a_line_is_interrupted_where_nothing_is_known_and_a_lone_hour_is_a_point() -> None:
+    line = charts.durations(hours((1, 1), (1, 1), None, (1, 1), None)).lines[0]
+    assert re.fullmatch(r"M100.0 \S+ L300.0 \S+", line.path)
+    assert re.fullmatch(r"M700.0 \S+h0.01", line.points), "drawn with a wide round stroke"
+    first_hour = charts.durations(hours(None, None, (1, 2))).lines
+    assert [one.path for one in first_hour] == ["", ""]
+    assert all(one.points for one in first_hour)
 
 
 def test_the_timeout_is_drawn_where_it_is_within_sight() -> None:
@@ -50,7 +53,9 @@ def test_the_timeout_is_drawn_where_it_is_within_sight() -> None:
 def test_every_duration_is_within_the_chart(seconds: float) -> None:
     chart = charts.durations(hours((seconds, seconds), None))
     assert len(chart.ticks) >= 2
-    assert all(0 <= height <= 100 for height in heights(chart.lines[0].path))
+    found = heights(chart.lines[0].points.removesuffix("h0.01"))
+    assert all(0 <= height <= 100 for height in found)
+    assert found
 
 
 def test_a_day_without_jobs_has_charts_without_lines() -> None:

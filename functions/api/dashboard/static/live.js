@@ -29,8 +29,7 @@ function note(text) {
   place.classList.toggle("off", text !== "Live");
   place.classList.toggle("lost", text.startsWith("Not "));
   if (place.children[1].textContent !== text) place.children[1].textContent = text;
-  place.children[2].textContent = paused ? "Go on" : "Pause";
-  place.children[2].setAttribute("aria-label", paused ? "Go on updating" : "Pause updating");
+  place.children[2].textContent = paused ? "Go on updating" : "Pause updating";
 }
 
 function togglePause() {
@@ -59,6 +58,7 @@ async function update() {
       return;
     }
     if (answer.ok) {
+      badge(answer.headers.get("Stashjobs-Firing"));
       text = await answer.text();
       reached = new Date();
     } else {
@@ -76,6 +76,14 @@ async function update() {
   }
   note(said);
   schedule(wait);
+}
+
+// How many alerts fire, in the navigation.
+function badge(firing) {
+  const place = document.querySelector("[data-firing]");
+  if (!place || firing === null) return;
+  place.hidden = firing === "0";
+  if (place.firstChild.textContent !== firing) place.firstChild.textContent = firing;
 }
 
 function clock() {

@@ -52,7 +52,9 @@ BEGIN
                                      'endedAt', step.ended_at) AS step
     ), changed AS (
         UPDATE job_executions AS job
-           SET status = 'pending', run = job.run + 1, error = NULL, result = NULL,
+           SET status = 'pending', run = job.run + 1,
+               failed_runs = job.failed_runs + CASE WHEN job.status = 'failed' THEN 1 ELSE 0 END,
+               error = NULL, result = NULL,
                progress = NULL, payload = coalesce(retry.payload, job.payload), dlq_id = NULL,
                completed_at = NULL, published_at = NULL, message_id = NULL, snoozes = 0,
                backoff = false, cancel_requested_by = NULL, expires_at = NULL,
