@@ -124,7 +124,7 @@ SEARCH_NEWEST = "-- search_newest" + _WITHIN_BYTES.format(
                  LIMIT %(look_at)s) AS looked_at
          WHERE {wide}
          ORDER BY created_at DESC, job_id DESC
-         LIMIT %(limit)s"""
+         LIMIT %(limit)s""",
 )
 
 LAST_LOOKED_AT = """
