@@ -17,7 +17,7 @@ AUDIT_READY := $(AUDIT_VENV)/.ready
 # What the benchmarks compare with; only `make bench` needs it.
 BENCH_VENV := .venv-bench
 BENCH_READY := $(BENCH_VENV)/.ready
-BENCHMARKS := cold_start delivery stack enqueue batches growth cleanup export_memory settings_read
+BENCHMARKS := cold_start cold_far delivery stack enqueue batches growth cleanup export_memory settings_read
 
 # uv needs a cache that it can write to; where it is on a read-only mount, it gets one here.
 UV_CACHE := $(shell each="$${UV_CACHE_DIR:-$${XDG_CACHE_HOME:-$$HOME/.cache}/uv}"; \

@@ -52,6 +52,10 @@ class Queue(ABC):
     async def send(self, count: int) -> None:
         """Enqueue so many jobs, in as few calls as it takes."""
 
+    @abstractmethod
+    async def pace(self, count: int, rate: float) -> None:
+        """Enqueue so many jobs one by one, so many a second."""
+
     async def burst(self, count: int) -> float:
         """Jobs a second, from the sending to the last one's run."""
         await self.send(count)
@@ -66,6 +70,11 @@ class Queue(ABC):
             [(sent, run)] = await self.wait_for(1)
             taken.append(run - sent)
         return taken
+
+    async def at_half_load(self, count: int, rate: float) -> list[float]:
+        """Seconds from sending to running, at half of what a burst reached."""
+        await self.pace(count, rate / 2)
+        return [run - sent for sent, run in await self.wait_for(count)]
 
     async def wait_for(self, count: int) -> list[tuple[float, float]]:
         """When each of them was sent and run. The file is empty afterwards."""
@@ -94,6 +103,9 @@ class Stashjobs(Queue):
 
         await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
+    async def pace(self, count: int, rate: float) -> None:
+        await noting.paced(lambda: self.send(1), count, rate)
+
     def close(self) -> None:
         self._thread.submit(database.close).result()
         self._thread.submit(qstash_client.close).result()
@@ -107,6 +119,9 @@ class Resident(Queue):
 
     async def send(self, count: int) -> None:
         await self.command("send", str(count))
+
+    async def pace(self, count: int, rate: float) -> None:
+        await self.command("pace", str(count), str(rate))
 
     async def command(self, *arguments: str) -> None:
         process = await self.start(*arguments)
@@ -159,6 +174,7 @@ class Found:
     def __init__(self) -> None:
         self.rates: list[float] = []
         self.taken: list[float] = []
+        self.loaded: list[float] = []
 
 
 async def measure(rounds: int, jobs: int, workers: Sequence[int]) -> dict[tuple[str, int], Found]:
@@ -198,6 +214,7 @@ async def once(queue: Queue, jobs: int, workers: int, into: Found) -> None:
     await queue.burst(2 * workers)
     into.rates.append(await queue.burst(jobs))
     into.taken += await queue.one_by_one(max(5, jobs // 15))
+    into.loaded += await queue.at_half_load(jobs, into.rates[-1])
 
 
 def report(found: dict[tuple[str, int], Found]) -> str:
@@ -205,6 +222,7 @@ def report(found: dict[tuple[str, int], Found]) -> str:
     rows = []
     for (name, workers), each in found.items():
         milliseconds = [seconds * 1000 for seconds in each.taken]
+        loaded = [seconds * 1000 for seconds in each.loaded]
         rows.append(
             [
                 name,
@@ -213,9 +231,12 @@ def report(found: dict[tuple[str, int], Found]) -> str:
                 f"{measuring.percentile(milliseconds, 50):,.0f}",
                 f"{measuring.percentile(milliseconds, 90):,.0f}",
                 f"{max(milliseconds):,.0f}",
+                f"{measuring.percentile(loaded, 50):,.0f}",
+                f"{measuring.percentile(loaded, 99):,.0f}",
             ]
         )
-    return measuring.table(["", "workers", "jobs/s", "p50 ms", "p90 ms", "slowest"], rows)
+    headers = ["", "workers", "jobs/s", "p50 ms", "p90 ms", "slowest"]
+    return measuring.table([*headers, "p50 at half load", "p99"], rows)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
