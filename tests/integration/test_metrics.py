@@ -228,9 +228,10 @@ def test_a_direct_invocation_counts_too(table: Table, capsys: Captured) -> None:
     assert counts(line)["Completed"] == 1
 
 
-@pytest.mark.parametrize("name", [*get_args(answers.Count), "AttemptSeconds"])
-def test_the_page_explains_each_metric(repository: Path, name: str) -> None:
-    assert f"| `{name}` |" in (repository / "docs/monitoring.md").read_text()
+def test_the_page_explains_each_metric(repository: Path) -> None:
+    page = (repository / "docs/monitoring.md").read_text()
+    names = (*get_args(answers.Count), "AttemptSeconds")
+    assert [name for name in names if f"| `{name}` |" not in page] == []
 
 
 def test_the_dashboard_charts_what_workers_emit(repository: Path) -> None:
