@@ -11,7 +11,7 @@ import psycopg
 import pytest
 from pydantic import BaseModel
 
-from stashjobs import Context, InvalidPayload, RetryLater, encryption, envelope, job
+from stashjobs import Context, InvalidPayload, RetryLater, batch, encryption, envelope, job
 from stashjobs.producer import message as messages
 from stashjobs.producer import qstash_client
 from stashjobs.store import database
@@ -222,6 +222,40 @@ def test_draining_that_does_not_end_names_what_is_left(jobs: Jobs) -> None:
         call.enqueue({})
     with pytest.raises(AssertionError, match="2 deliveries and 1 jobs are still due"):
         jobs.drain(limit=2)
+
+
+@job("testing-notify", endpoint="/api/jobs/testing-notify", retries=0, timeout=20)
+def notify(_payload: dict[str, Any], context: Context) -> list[str]:
+    """Says how the jobs ended that it follows."""
+    return sorted(f"{parent.job_type} {parent.status}" for parent in context.parents())
+
+
+@job("testing-risky", endpoint="/api/jobs/testing-risky", retries=0, timeout=20, on_failed=notify)
+def risky(payload: dict[str, Any], context: Context) -> str:
+    """Fails after its first step, where it is told to."""
+    context.step("begin", lambda: ran.append("begin"))
+    if payload.get("fail"):
+        raise ValueError("no luck")
+    return "done"
+
+
+def test_draining_runs_a_graph_to_its_end(jobs: Jobs) -> None:
+    with batch("import", on_ended=notify) as parts:
+        first = parts.enqueue(risky, {})
+        second = parts.enqueue(risky, {"fail": True})
+    after_all = notify.enqueue({}, after=[first, second], when="ended")
+    after_success = call.enqueue({}, after=[first, second])
+
+    jobs.drain()
+
+    rows = {row["job_id"]: row for row in jobs.rows()}
+    assert rows[parts.batch_id]["result"] == ["testing-risky completed", "testing-risky failed"]
+    assert rows[after_all.job_id]["result"] == rows[parts.batch_id]["result"]
+    assert rows[after_success.job_id]["status"] == "cancelled"
+    [follower] = [row for row in rows.values() if row["payload"] == {"jobId": second.job_id}]
+    assert follower["result"] == ["testing-risky failed"]
+    assert ran == ["begin", "begin"]
+    assert jobs.steps(first) == ["begin"]
 
 
 # ------------------------------------------------------------------ what goes wrong
