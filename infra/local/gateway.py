@@ -21,6 +21,7 @@ from infra.local.http_event import (
     response_from,
 )
 from infra.local.lambda_runtime import InvocationResult, LambdaRuntime
+from infra.local.own_site import website_guard
 from infra.local.template import Route
 from stashjobs.tools.servers.ports import PortTakenError
 
@@ -107,7 +108,7 @@ class Gateway:
         async def serve(request: web.Request) -> web.StreamResponse:
             return await self._serve(request, find, source)
 
-        application = web.Application(client_max_size=PAYLOAD_LIMIT)
+        application = web.Application(client_max_size=PAYLOAD_LIMIT, middlewares=[website_guard()])
         application.router.add_route("*", "/{path:.*}", serve)
         runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.5)
         await runner.setup()

@@ -186,6 +186,28 @@ async def test_the_most_specific_route_wins(
 
 
 @pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({}, 200),
+        ({"Origin": "https://evil.example"}, 403),
+        ({"Origin": "null"}, 403),
+        ({"Host": "evil.example"}, 403),
+        ({"Sec-Fetch-Site": "cross-site"}, 403),
+    ],
+)
+async def test_a_website_reaches_no_function(
+    project: Project, http: aiohttp.ClientSession, headers: dict[str, str], status: int
+) -> None:
+    project.write(ECHO)
+    await project.start()
+
+    answer = await http.post(f"{project.gateway.url}/jobs/x", json={}, headers=headers)
+
+    assert answer.status == status
+    assert len(project.deliveries) == (status == 200)
+
+
+@pytest.mark.parametrize(
     ("method", "path"),
     [("GET", "/"), ("GET", "/jobs/x"), ("POST", "/jobs/x/y"), ("POST", "/jobs/"), ("GET", "/all/")],
 )
