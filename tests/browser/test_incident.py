@@ -7,8 +7,10 @@ import json
 import re
 from typing import TYPE_CHECKING, Any
 
+import httpx
 import pytest
 
+from stashjobs.producer import schedules
 from tests.browser.conftest import FASTER, PATIENCE, sign_in
 from tests.browser.jobs import PAYLOAD
 from tests.browser.test_dashboard_pages import (
@@ -78,6 +80,17 @@ class Walk:
             self.page.emulate_media(color_scheme="light")
 
 
+def schedule_at_qstash(stack: Stack, name: str) -> None:
+    httpx.post(
+        f"{stack.urls['qstash']}/v2/schedules/{stack.urls['app']}/api/jobs/notification",
+        headers={
+            "Authorization": f"Bearer {stack.environment['QSTASH_TOKEN']}",
+            "Upstash-Cron": "0 3 * * *",
+            "Upstash-Schedule-Id": schedules.prefix(stack.environment["BASE_URL"]) + name,
+        },
+    ).raise_for_status()
+
+
 @pytest.fixture
 def walk(chromium: Browser, stack: Stack, jobs: Jobs) -> Iterator[Walk]:
     """Of an operator who is signed in. What a script complains of fails the test; that forms are
@@ -145,8 +158,9 @@ def test_an_incident_is_seen_paused_understood_retried_and_resumed(walk: Walk, j
 
 
 def test_everything_that_an_operator_can_do_to_types_and_waiting_jobs(
-    walk: Walk, jobs: Jobs, stack: Stack
+    walk: Walk, jobs: Jobs, stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("STAGE", stack.environment["STAGE"])
     page, expect = walk.page, walk.expect
     done = jobs.add()
     running = jobs.add("processing", age=5)
@@ -237,4 +251,12 @@ def test_everything_that_an_operator_can_do_to_types_and_waiting_jobs(
     walk.look(dark=True)
     walk.press("Delete the dead letters")
     walk.said("1 dead letter deleted at QStash.")
+
+    schedule_at_qstash(stack, "nightly")
+    walk.go("/admin/schedules")
+    walk.press("Pause nightly")
+    walk.said("The schedule is paused.")
+    walk.look(dark=True)
+    walk.press("Resume nightly")
+    walk.said("The schedule runs again.")
     assert walk.wrong == []
