@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 import pytest
 
+from stashjobs.ids import new_job_id
 from stashjobs.operators import sql
 from stashjobs.operators.search import Filter
-from stashjobs.store import executions
+from stashjobs.store import batches, executions
+from stashjobs.store.executions import NewJob
 from tests.deliveries import probe
 
 if TYPE_CHECKING:
@@ -104,3 +106,20 @@ def updates(table: Table) -> dict[str, int]:
         " pg_stat_get_xact_tuples_hot_updated('job_executions'::regclass) AS without_an_index"
     )
     return counted
+
+
+def test_a_batch_is_joined_by_the_ids_of_its_jobs_and_not_by_all_that_are_in_one(
+    connection: psycopg.Connection[Any],
+) -> None:
+    """Where the statistics know of no job in a batch, the index of those that are looks best."""
+    for _ in range(3):
+        batch_id = new_job_id()
+        jobs = [NewJob(new_job_id(), "probe", {}, 1, batch_id=batch_id) for _ in range(50)]
+        with connection.transaction():
+            batches.create(connection, batch_id, "import")
+            executions.record_new_jobs(connection, jobs)
+    connection.execute("SELECT pg_stat_force_next_flush()")
+    scans = connection.execute(
+        "SELECT idx_scan FROM pg_stat_user_indexes WHERE indexrelname = 'idx_job_executions_batch'"
+    ).fetchone()
+    assert scans == (0,)
